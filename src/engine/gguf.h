@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // GGUF v2 and v3 files, mapped read-only and validated as hostile input: after gguf_open every key,
-// string, array and tensor range lies inside the file and every size product fits. Knows the format,
-// not models. (Format: ggml's gguf.md; tensor types and block sizes: ggml quantisation tables.)
+// string, array and tensor range lies inside the file and every size product fits. Knows the
+// format, not models. (Format: ggml's gguf.md; tensor types and block sizes: ggml quantisation
+// tables.)
 #pragma once
 
 #include "base/base.h"
@@ -25,11 +26,11 @@ typedef struct GgufTensor {
     uint32_t n_dims;
     uint64_t dims[4];
     const uint8_t *data; // inside the mapping, file alignment respected
-    uint64_t n_bytes;
+    uint64_t n_bytes;    // 0 for a type that gguf_type_name does not know
 } GgufTensor;
 
 bool gguf_open(Str path, Gguf **out, Err *err);
-/** From memory (borrowed until close): for tests and fuzzing. */
+/** From memory (borrowed until close): for tests and fuzzing. Tensor data is as aligned as data is. */
 bool gguf_open_memory(const uint8_t *data, size_t len, Gguf **out, Err *err);
 void gguf_close(Gguf *gguf);
 
@@ -37,14 +38,17 @@ size_t gguf_n_tensors(const Gguf *gguf);
 const GgufTensor *gguf_tensor_at(const Gguf *gguf, size_t index);
 /** NULL when there is none of that name. */
 const GgufTensor *gguf_tensor(const Gguf *gguf, Str name);
-/** Name of a tensor type ("Q4_1", "Q6_K", ...), "type 99" style for unknown ones (static or thread-local). */
+/** Name of a tensor type ("Q4_1", "Q6_K", ...), "type 99" style for unknown ones (static or
+ * thread-local). */
 const char *gguf_type_name(uint32_t type);
-/** Bytes of one row of n elements; false when the type is unknown or n is not a multiple of its block. */
+/** Bytes of one row of n elements; false when the type is unknown or n is not a multiple of its
+ * block. */
 bool gguf_row_bytes(uint32_t type, uint64_t n, uint64_t *out);
 
 /** Look-ups in the metadata: false when the key is absent or of another kind (no error). */
-bool gguf_get_u64(const Gguf *gguf, const char *key, uint64_t *out); // any integer type >= 0, or bool
-bool gguf_get_f64(const Gguf *gguf, const char *key, double *out);   // float types and integers
+bool gguf_get_u64(const Gguf *gguf, const char *key,
+                  uint64_t *out);                                  // any integer type >= 0, or bool
+bool gguf_get_f64(const Gguf *gguf, const char *key, double *out); // float types and integers
 bool gguf_get_bool(const Gguf *gguf, const char *key, bool *out);
 bool gguf_get_str(const Gguf *gguf, const char *key, Str *out);
 /** Arrays: number of elements, then one element at a time; strings are pre-indexed (O(1)). */
