@@ -19,9 +19,13 @@ typedef struct StoreOptions {
     void *ctx;
 } StoreOptions;
 
-/** Open for writing: checks application_id and user_version, migrates, WAL, synchronous FULL. */
+/**
+ * Open for writing: checks application_id and user_version, migrates, WAL, synchronous FULL.
+ * fails  ERR_STORE saying what is wrong with the file and what to do about it. */
 bool store_open(const StoreOptions *options, Store **out, Err *err);
-/** Flush, stop the writer, close. */
+/**
+ * Flush, stop the writer, close. An experiment not ended stays unfinished and can be resumed. Errors
+ * of the last flush are lost here: call store_flush first to see them. */
 void store_close(Store *store);
 
 /** One run: eval part x variant x model. */
@@ -38,8 +42,16 @@ typedef struct RunSpec {
     Hash data_hash;
     Hash model_hash;
     Value spec;    // everything that decides the answers, as a map: what resume compares
-    Value metrics; // list of {use, of, ...} and graders' declarations, for results_metrics
+    Value metrics; // what to compute from the scores, see below
 } RunSpec;
+
+// RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
+//   use      "accuracy" or "mean": the mean of the scores (accuracy is its name for right and wrong)
+//   of       name of one grader, or "" for every grader
+//   average  "parts": the metric across an eval's parts is the unweighted mean of the parts' values;
+//            "" or absent: it is taken over all samples of all parts together
+//   graders  list of the eval's grader names, in their order: what "every grader" means
+// Anything else (another use, `over`) is refused with ERR_UNSUPPORTED when the experiment begins.
 
 typedef struct ExperimentSpec {
     Str name;   // "" : one is made up (adjective-noun-number)
@@ -52,10 +64,12 @@ typedef struct ExperimentSpec {
 
 typedef enum ResumeMode {
     RESUME_NO,       // a taken name is ERR_EXISTS
-    RESUME_IF_THERE, // --resume: continue an equal spec; different: ERR_USAGE naming the fields
+    RESUME_IF_THERE, // --resume: continue an equal spec, else start; the same name with a different
+                     // spec is ERR_USAGE naming the fields. Without a name: the newest unfinished
+                     // experiment with an equal spec
 } ResumeMode;
 
-/** What is already there for a run that is being resumed. */
+/** An experiment that is open for writing. */
 typedef struct ExperimentOpen {
     int64_t id;
     Str name;
@@ -69,9 +83,14 @@ typedef struct ExperimentOpen {
  * holder). owns *out strings in arena. */
 bool store_experiment_begin(Store *store, Arena *arena, const ExperimentSpec *spec, ResumeMode resume,
                             ExperimentOpen *out, Err *err);
-/** Whether the attempt is finished (state done); errored ones are retried. In-memory, fast. */
+/**
+ * Whether the attempt was finished (state done) before this experiment was resumed; errored ones are
+ * retried. A look-up in memory; always false for an experiment that was not resumed. */
 bool store_attempt_is_done(const Store *store, int64_t run_id, Str sample_id, int64_t epoch);
-/** Replies already stored for an unfinished attempt, by path. */
+/**
+ * Replies stored by an earlier process for an attempt it did not finish, ordered by path; none for
+ * finished and for errored attempts (those start afresh).
+ * thread one caller at a time. */
 bool store_attempt_calls(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Arena *arena,
                          Str **out_paths, Reply **out_replies, size_t *out_n, Err *err);
 
@@ -97,40 +116,55 @@ typedef struct AttemptRow {
     Str reply_text;
     StopReason stop;
     const ChoiceLogprob *choices;
-    const Str *choice_texts;
+    const Str *choice_texts; // n_choices, or NULL
     size_t n_choices;
     Usage usage;
     double seconds;
-    double cost_usd;
-    const Score *scores;
+    double cost_usd; // NaN: unknown
+    const Score *scores; // SCORE_ABSENT ones are not stored; none are when state is ATTEMPT_ERROR
     size_t n_scores;
     Str notes;
 } AttemptRow;
 
-/** Queue one reply (copied). Blocks only when the bounded queue is full. Grader calls start with "g". */
+/**
+ * Queue one reply (copied). Blocks only when the bounded queue is full. Grader calls start with "g".
+ * The first call of an attempt that had ended in an error replaces that error and its calls; a call
+ * of a finished attempt is dropped.
+ * fails  ERR_STORE with the writer's first error.
+ * thread any. */
 bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
                     const Request *request, const Reply *reply, Err *err);
-/** Queue an attempt's closing state with all its scores (copied): one transaction. */
+/**
+ * Queue an attempt's closing state with all its scores (copied): one transaction, after or together
+ * with the attempt's calls. A second closing of a finished attempt changes nothing.
+ * fails  ERR_STORE with the writer's first error; ERR_INTERNAL for a score that is not finite.
+ * thread any. */
 bool store_put_attempt(Store *store, const AttemptRow *row, Err *err);
 /** Wait until everything queued is committed. fails ERR_STORE with the writer's error. */
 bool store_flush(Store *store, Err *err);
 /** The writer's first error, if any: the run stops dispatching. */
 bool store_ok(const Store *store, Err *err);
-/** Record the end: "finished" or "interrupted", with engine stats as a map. Flushes first. */
+/**
+ * Record the end: "finished" or "interrupted", with this process's engine stats as a map (may be
+ * NULL). Flushes first, then lets go of the experiment's writer lock. */
 bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats, Err *err);
 
 // ---- Reading ------------------------------------------------------------------------------------------
 
 typedef struct Results Results;
 
-bool results_open(Str path, Results **out, Err *err); // read-only; ERR_NOT_FOUND when there is no file
+/**
+ * Open a store for reading only; works on a read-only folder too when no writer left a -wal behind.
+ * fails  ERR_NOT_FOUND when there is no file or nothing was ever stored in it; ERR_STORE.
+ * thread one Results, one thread. */
+bool results_open(Str path, Results **out, Err *err);
 void results_close(Results *results);
 
 typedef struct ExperimentInfo {
     int64_t id;
     Str name;
     Str short_id;
-    Str state; // running | interrupted | finished
+    Str state; // running | interrupted (its process is gone, or it was stopped) | finished
     Str started; // UTC
     int64_t n_runs;
     int64_t n_planned;
@@ -139,9 +173,10 @@ typedef struct ExperimentInfo {
     Value tags;
     Value spec;
     Value provenance;
-    Value stats;
+    Value stats; // of the last process that worked on it; null before its end
 } ExperimentInfo;
 
+/** All experiments, oldest first. */
 bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n, Err *err);
 /** A name, a short id, latest, latest~N. fails ERR_NOT_FOUND with did-you-mean. */
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err);
@@ -169,23 +204,25 @@ typedef struct RunInfo {
     int64_t n_unscored; // scores
     Usage usage;
     double seconds;
-    double cost_usd;
+    double cost_usd; // NaN when any attempt's cost is unknown
     RunSpec spec;
     const MetricRow *metrics;
     size_t n_metrics;
 } RunInfo;
 
-/** All runs of an experiment with their metrics, computed from the rows. */
+/** All runs of an experiment in the order planned, with their metrics, computed from the rows. */
 bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo **out, size_t *out_n,
                   Err *err);
-/** Metrics across runs (averages over parts), per eval x model; name is "eval model grader.metric"-free. */
+/** A metric over all parts of an eval, for one model and variant. */
 typedef struct CrossMetric {
     Str eval;
     Str model;
     Str variant;
-    MetricRow metric;
-    int64_t n_runs;
+    Str average;      // "parts": the mean of the parts' values; "": over all samples together
+    MetricRow metric; // of a mean of parts, n counts samples, the interval is t by Satterthwaite
+    int64_t n_runs;   // parts that have a value
 } CrossMetric;
+/** The metrics of every eval that has more than one part in this experiment. */
 bool results_cross_metrics(Results *results, Arena *arena, int64_t experiment_id, CrossMetric **out,
                            size_t *out_n, Err *err);
 
@@ -200,9 +237,10 @@ typedef struct AttemptInfo {
     Str input, target, metadata, prompt;
     Str reply_text;
     Str stop;
-    Value choices; // list of {text, logprob, ...} or null
+    Value choices; // list of {text, logprob, unconditional, tokens, greedy} or null
     Usage usage;
     double seconds;
+    double cost_usd; // NaN when unknown
     const Score *scores;
     size_t n_scores;
     Value calls; // list of {path, request, reply}
@@ -212,19 +250,50 @@ typedef struct AttemptInfo {
 typedef struct AttemptFilter {
     Str sample_id; // "" any
     Str eval, part, variant, model; // "" any
-    bool failed_only; // errors, and a first score below 1
+    bool failed_only; // errors, and a first score that is below 1 or unscored
     int64_t limit; // 0: no limit
     bool with_calls;
 } AttemptFilter;
 typedef bool AttemptVisit(void *ctx, const AttemptInfo *attempt);
-/** Visit attempts in canonical order; the visitor returns false to stop. */
+/**
+ * Visit closed attempts in canonical order (eval, part, variant, model, sample id, epoch); the
+ * visitor returns false to stop. What it is given lives until it returns. */
 bool results_attempts(Results *results, int64_t experiment_id, const AttemptFilter *filter,
                       AttemptVisit *visit, void *ctx, Err *err);
 /** SHA-256 over v_result of an experiment: equal runs, equal digest (DESIGN.md 4.5). */
 bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err);
 
-// ---- Statistics (pure) -----------------------------------------------------------------------------------
+// ---- Reports (to a Buf; nothing is printed) ------------------------------------------------------
 
+typedef struct ReportOptions {
+    bool color; // ANSI bold, red, dim
+    int width;  // columns of the terminal; 0: as wide as it takes
+} ReportOptions;
+
+/**
+ * The table of a run: one line per run and metric, then the metrics across parts. An eval with more
+ * than a dozen parts shows their values in columns instead of one line each. */
+void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric *cross, size_t n_cross,
+                 const ReportOptions *options);
+/** One line per experiment, in the order given. */
+void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
+                        const ReportOptions *options);
+/** One attempt for people: where it is from, prompt, calls, reply, choices, each score and why. */
+void report_attempt(Buf *buf, const AttemptInfo *attempt, const ReportOptions *options);
+/**
+ * Text that may come from a model, harmless on a terminal: control characters, bidirectional
+ * overrides and invalid bytes are shown as escapes. Line feeds and tabs stay when multiline. */
+void report_text(Buf *buf, Str text, bool multiline);
+
+/** The same as JSON values; NaN is null. Strings borrow from what is given. */
+Value report_experiment_value(Arena *arena, const ExperimentInfo *experiment);
+Value report_runs_value(Arena *arena, const RunInfo *runs, size_t n);
+Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n);
+Value report_attempt_value(Arena *arena, const AttemptInfo *attempt);
+
+// ---- Statistics (pure) ------------------------------------------------------------------------------
+
+/** An estimate with its two-sided interval; members that can not be known are NaN. */
 typedef struct Interval {
     double value;
     double stderr_;
@@ -236,10 +305,22 @@ typedef struct Interval {
 Interval stats_wilson(int64_t k, int64_t n, double confidence);
 /** Mean with t interval: x (n) f64. stderr NaN when n < 2. */
 Interval stats_mean(const double *x, size_t n, double confidence);
-/** Delete-one-cluster jackknife of the mean; cluster[i] in 0..n_clusters-1; df = n^2 / sum n_g^2 - 1. */
+/**
+ * Delete-one-cluster jackknife of the mean; cluster[i] in 0..n_clusters-1, none of them empty;
+ * df = n^2 / sum n_g^2 - 1. */
 Interval stats_mean_clustered(const double *x, const uint32_t *cluster, size_t n, size_t n_clusters,
                               double confidence);
-/** Ratio of sums sum(w x) / sum(w) by the delta method. */
+/** Ratio of sums sum(w x) / sum(w), w > 0, by the delta method. */
 Interval stats_ratio(const double *x, const double *w, size_t n, double confidence);
+/** As stats_ratio, with the delete-one-cluster jackknife. */
+Interval stats_ratio_clustered(const double *x, const double *w, const uint32_t *cluster, size_t n,
+                               size_t n_clusters, double confidence);
+double stats_normal_cdf(double z);
+/** Inverse of the normal distribution; p 0 and 1 give the infinities. Acklam, one Halley step. */
 double stats_normal_quantile(double p);
+/** Inverse of Student's t distribution; df > 0 need not be an integer. */
 double stats_t_quantile(double p, double df);
+/** P(T > t) for Student's t. */
+double stats_t_sf(double t, double df);
+/** Regularised incomplete beta function I_x(a, b). Lentz's continued fraction. */
+double stats_ibeta(double a, double b, double x);

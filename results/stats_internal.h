@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// Statistics as streams: one value at a time, memory that does not grow with the samples (except
+// one cell per cluster). The functions of results.h are these over arrays. Pure: no files, no rows.
+#pragma once
+
+#include "results/results.h"
+
+/**
+ * Moments of (value, weight) pairs by Welford's updates. Values are shifted by the first one, so a
+ * constant value has exactly no variance whatever its weights. Zeroed is valid. */
+typedef struct StatsMoments {
+    int64_t n;
+    int64_t n_ones;  // values equal to 1
+    bool not_binary; // some value was neither 0 nor 1
+    bool weighted;   // some weight was not 1
+    double shift;    // the first value
+    double mean_y;   // y = weight * (value - shift)
+    double mean_w;
+    double m2_y; // sums of squared deviations and of their products
+    double m2_w;
+    double c_yw;
+} StatsMoments;
+
+void stats_moments_add(StatsMoments *moments, double x, double w);
+/** The mean with its t interval, or the ratio of sums by the delta method when weighted. */
+Interval stats_moments_interval(const StatsMoments *moments, double confidence);
+
+/** The sums of one cluster within one part. */
+typedef struct StatsCell {
+    uint32_t cluster;
+    uint32_t part; // 0 when there is only one
+    double y;      // sum of weight * (value - shift), shift the same in all cells
+    double w;
+    int64_t n;
+} StatsCell;
+
+/**
+ * Delete-one-cluster jackknife of the unweighted mean over parts of sum(y)/sum(w); one part gives
+ * the plain ratio. A part that a deletion leaves empty drops out of that replicate. shapes  cells
+ * (n_cells), sorted by cluster; clusters are 0..n_clusters-1, parts 0..n_parts-1. owns    scratch
+ * is used and given back. */
+Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_cells,
+                              size_t n_clusters, size_t n_parts, double shift, double confidence);
+
+/** The unweighted mean of independent estimates; t by Welch and Satterthwaite. n (k) their sizes.
+ */
+Interval stats_average(const Interval *parts, const int64_t *n, size_t k, double confidence);
