@@ -10,32 +10,40 @@
 /** Length of the longest valid UTF-8 prefix (no surrogates, no overlongs, <= U+10FFFF). */
 size_t utf8_valid_prefix(Str s);
 bool utf8_is_valid(Str s);
-/** Decode one code point at s.data[*at] and advance; an invalid byte gives U+FFFD and advances 1. */
+/** Decode one code point at s.data[*at] and advance; an invalid byte gives U+FFFD and advances 1.
+ */
 uint32_t utf8_next(Str s, size_t *at);
 /** Encode into out (at least 4 bytes); returns the number of bytes. */
 size_t utf8_encode(uint32_t code_point, char *out);
 size_t utf8_length(Str s); // code points
 /** A copy in which every invalid byte became U+FFFD; s itself when it is valid. */
 Str utf8_clean(Arena *arena, Str s);
-/** Terminal columns of a string (wide East Asian 2, combining 0), and a copy cut to at most n. */
+/** Terminal columns of a string: wide East Asian 2, combining and control characters 0. */
 size_t utf8_columns(Str s);
-/** Simple case mapping of every code point (Unicode, one to one; from PCRE2's or our own table). */
+/** The longest prefix of at most n columns; borrows from s. */
+Str utf8_cut_columns(Str s, size_t n);
+/** Simple case mapping of every code point (Unicode, one to one); bytes that are not UTF-8 stay. */
 Str utf8_lower(Arena *arena, Str s);
 Str utf8_upper(Arena *arena, Str s);
+
+/** Line and column (from 1, bytes) of an offset; reads the text up to there. */
+void text_place(Str text, size_t offset, uint32_t *out_line, uint32_t *out_col);
 
 // ---- JSON (RFC 8259) ------------------------------------------------------------------------
 
 typedef struct JsonOptions {
-    size_t max_depth;        // 0 means 128
+    size_t max_depth;         // 0 means 128; at most 1024
+    size_t max_bytes;         // 0 means 64 MiB
     bool keep_last_duplicate; // else a duplicate key is an error
-    bool trailing;           // stop after one value; *out_used tells where
+    bool trailing;            // stop after one value; *out_used tells where
 } JsonOptions;
 
 /**
- * Parse one JSON text. Integers that fit i64 are VALUE_INT, other numbers VALUE_REAL (finite, else
- * an error); strings keep NUL; lone surrogates become U+FFFD.
+ * Parse one JSON text. Integers that fit i64 are VALUE_INT (-0 is 0), other numbers VALUE_REAL
+ * (finite, else an error); strings keep NUL; lone surrogates become U+FFFD; nodes carry places. A
+ * byte order mark is dropped. out_used may be NULL.
  * owns   everything in arena; strings without escapes still borrow nothing.
- * fails  ERR_PARSE "line L, column C: what"; ERR_LIMIT for depth. */
+ * fails  ERR_PARSE "line L, column C: what" (columns in bytes); ERR_LIMIT for depth and size. */
 bool json_parse(Arena *arena, Str text, const JsonOptions *options, Value *out, size_t *out_used,
                 Err *err);
 
@@ -46,22 +54,37 @@ typedef enum JsonStyle {
     JSON_PRETTY,  // two-space indent
 } JsonStyle;
 
-/** Write JSON; reals as the shortest text that reads back (always with . or e); no ASCII escaping. */
+/**
+ * Write JSON; reals as the shortest text that reads back (always with . or e); no ASCII escaping.
+ * Always valid JSON: bytes that are not UTF-8 become U+FFFD, NaN and infinities become null. */
 void json_write(Buf *buf, const Value *value, JsonStyle style);
 void json_write_str(Buf *buf, Str s);
-/** Shortest decimal that reads back to d, as JSON and Lua both accept it ("1.0", "1e+300"). */
+/**
+ * Shortest decimal that reads back to d, as JSON and Lua both accept it and as Python prints it
+ * ("1.0", "0.0001", "1e-05", "1e+300"); "nan", "inf", "-inf" for the rest.
+ * returns the length; out ends in NUL. */
 size_t text_format_real(double d, char out[40]);
 
-/**
- * Index the elements of a JSON array without building them: spans of the array found at key (empty:
- * the top level) inside text. For JSON Lines pass jsonl: one span per non-blank line.
- * owns   *out_spans in arena, pairs are byte offsets [from, to) into text.
- * fails  ERR_PARSE with the line; the elements themselves are checked only for balance. */
+/** Bytes [from, to) of a text. */
 typedef struct TextSpan {
     uint64_t from;
     uint64_t to;
 } TextSpan;
-bool json_index_array(Arena *arena, Str text, Str key, TextSpan **out_spans, size_t *out_n, Err *err);
+
+/**
+ * Index the elements of a JSON array without building them: one span an element of the array that
+ * is the whole text (key empty) or the member key of the object that is the whole text.
+ * owns   *out_spans in arena; the text may be larger than json_parse takes.
+ * fails  ERR_PARSE "line L, column C: what"; ERR_NOT_FOUND when the object has no such member;
+ *        ERR_LIMIT for depth. Elements are checked for balanced brackets and strings, no more. */
+bool json_index_array(Arena *arena, Str text, Str key, TextSpan **out_spans, size_t *out_n,
+                      Err *err);
+/**
+ * Index JSON Lines: one span for each line that is not blank, without its line break (LF or CRLF).
+ * The lines are not looked into. A byte order mark is dropped.
+ * owns   *out_spans in arena.
+ * fails  ERR_LIMIT past 100 million lines. */
+bool jsonl_index(Arena *arena, Str text, TextSpan **out_spans, size_t *out_n, Err *err);
 
 // ---- YAML 1.2 core schema (libyaml underneath) ------------------------------------------------
 
@@ -71,8 +94,8 @@ typedef struct Fault {
     uint32_t line; // from 1; 0 when the fault has no place
     uint32_t col;  // from 1, bytes
     bool warning;
-    Str message;   // one sentence; may end in a did-you-mean
-    Str code;      // short stable name, e.g. "unknown-key"
+    Str message; // one sentence; may end in a did-you-mean
+    Str code;    // short stable name, e.g. "unknown-key"
 } Fault;
 
 /** All faults found so far; nothing stops at the first. */
@@ -85,8 +108,8 @@ typedef struct Faults {
 } Faults;
 
 void faults_init(Faults *faults, Arena *arena);
-void faults_add(Faults *faults, Str file, uint32_t line, uint32_t col, bool warning, const char *code,
-                const char *format, ...) __attribute__((format(printf, 7, 8)));
+void faults_add(Faults *faults, Str file, uint32_t line, uint32_t col, bool warning,
+                const char *code, const char *format, ...) __attribute__((format(printf, 7, 8)));
 /** Render "file:line:col: error: message", the source line and a caret, for all faults in order. */
 void faults_render(Buf *buf, const Faults *faults, bool color);
 
@@ -96,8 +119,18 @@ void faults_render(Buf *buf, const Faults *faults, bool color);
  * aliases, tags, merge keys, duplicate keys, several documents, non-text keys, depth over 64, size
  * over 8 MiB. libyaml's own messages are translated to advice where the cause is known (an unquoted
  * template: "quote the template"; `yes`/`no`/`on`/`off` where plain: a warning).
+ * After a fault that leaves no doubt about the structure reading goes on, with what the author
+ * meant in its place (an unquoted template: its text; a duplicate key: the first), so that one pass
+ * finds as much as it can: true does not mean free of faults, look at faults->n_errors.
  * returns false when the text has no usable tree (faults say why). */
 bool yaml_parse(Arena *arena, Str file, Str text, Faults *faults, Value *out);
+
+/**
+ * Where in the file a place inside a scalar's text stands: line and column from 1, bytes. Exact for
+ * block scalars in | style and for plain or quoted text on one line without escapes; the scalar's
+ * first line otherwise. */
+void yaml_text_place(const Value *scalar, uint32_t text_line, uint32_t text_col, uint32_t *out_line,
+                     uint32_t *out_col);
 
 // ---- Regular expressions (PCRE2) --------------------------------------------------------------
 
