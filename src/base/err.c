@@ -22,15 +22,17 @@ static void frame_add(Err *err, const char *file, int line, const char *func)
     }
 }
 
-/** Keep the message valid UTF-8 when it was cut: drop the bytes of an unfinished last character. */
+/** Keep a message of len bytes that was cut valid UTF-8: drop an unfinished last character. */
 static void drop_cut_character(char *message, size_t len)
 {
-    size_t start = len;
-    while (start > 0 && len - start < 4 && ((unsigned char)message[start - 1] & 0xC0) == 0x80) {
-        start--;
-    }
-    if (start > 0 && ((unsigned char)message[start - 1] & 0xC0) == 0xC0) {
-        message[start - 1] = '\0';
+    size_t lead = len;
+    do {
+        lead--;
+    } while (lead > 0 && len - lead < 4 && ((unsigned char)message[lead] & 0xC0) == 0x80);
+    unsigned char byte = (unsigned char)message[lead];
+    size_t want = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    if (len - lead < want) {
+        message[lead] = '\0';
     }
 }
 

@@ -15,6 +15,7 @@ typedef struct Str {
 
 #define STR(literal) ((Str){("" literal), sizeof(literal) - 1})
 #define STR_EMPTY    ((Str){"", 0})
+#define STR_INIT(literal) {("" literal), sizeof(literal) - 1} // initialises members of static tables
 #define STR_FMT      "%.*s"
 #define STR_ARG(s)   (int)(s).len, (s).data
 #define STR_NONE     SIZE_MAX
