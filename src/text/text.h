@@ -141,7 +141,9 @@ typedef enum RegexFlags {
     REGEX_MULTILINE = 2,
     REGEX_DOTALL = 4,
     REGEX_ANCHORED = 8,
-    REGEX_BYTES = 16, // no UTF mode: for bytes that are not text
+    REGEX_BYTES = 16,     // no UTF mode: for bytes that are not text
+    REGEX_UNLIMITED = 32, // steps are not counted: faster; only for patterns of our own
+    REGEX_NO_JIT = 64,    // interpreted: the same answers, slower
 } RegexFlags;
 
 /** Compile; UTF and UCP on, so \w, \d and classes are Unicode. fails ERR_PARSE with the offset. */
@@ -149,17 +151,29 @@ bool regex_create(Str pattern, int flags, Regex **out, Err *err);
 void regex_destroy(Regex *regex);
 /** Number of capture groups, without the whole match. */
 size_t regex_groups(const Regex *regex);
-/**
- * Search text from a byte offset. *out_found tells; spans[0] is the match, spans[i] group i
- * (from == STR_NONE when it took no part).
- * fails  ERR_LIMIT when the step limit is hit; ERR_PARSE when text is not UTF-8.
- * thread one Regex may be used by one thread at a time. */
+
+/** Bytes [from, to) of a text; from is STR_NONE for a group that took no part. */
 typedef struct RegexSpan {
     size_t from;
     size_t to;
 } RegexSpan;
+
+/**
+ * Search text from a byte offset, with what stands before it in view of \b and lookbehind.
+ * *out_found tells; spans[0] is the match, spans[i] group i.
+ * fails  ERR_LIMIT when the step limit is hit (catastrophic patterns, in well under a second);
+ *        ERR_PARSE when text is not UTF-8 or from is inside a character.
+ * thread one Regex may be used by one thread at a time. */
 bool regex_find(Regex *regex, Str text, size_t from, RegexSpan *spans, size_t n_spans,
                 bool *out_found, Err *err);
+/**
+ * All matches from left to right, none overlapping, at most max of them (0: no limit). An empty
+ * match is found where the last match ended, as in Perl and Python. Linear where a loop over
+ * regex_find may not be, and under one step limit.
+ * owns   *out_spans in arena: (groups + 1) spans a match, one match after the other.
+ * fails  as regex_find. */
+bool regex_find_all(Arena *arena, Regex *regex, Str text, size_t max, RegexSpan **out_spans,
+                    size_t *out_n_matches, Err *err);
 
 // ---- CSV and TSV (RFC 4180, quotes doubled, LF or CRLF) ---------------------------------------
 

@@ -41,9 +41,12 @@ static inline size_t utf8_decode(const char *p, size_t n, uint32_t *out)
     return c >= 0x10000 && c <= 0x10FFFF ? 4 : 0;
 }
 
-/** The text without a byte order mark at its start. */
+/** The text without a byte order mark at its start; an empty text has data that is not NULL. */
 static inline Str text_drop_bom(Str s)
 {
+    if (s.len == 0) {
+        return STR_EMPTY; // never a NULL pointer
+    }
     return str_starts_with(s, STR("\xEF\xBB\xBF")) ? str_slice(s, 3, s.len) : s;
 }
 

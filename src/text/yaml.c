@@ -29,6 +29,7 @@ typedef struct Yaml {
     size_t n_lines;
     NodeStack nodes;
     size_t depth;
+    size_t flow_depth;  // of [ and { around the node that is read
     size_t quoted_line; // 1 + start of the line an unquoted template was reported on, 0 for none
 } Yaml;
 
@@ -290,6 +291,9 @@ static Value number_value(Arena *arena, Str s, NumberForm form)
         }
         return fits ? value_int((int64_t)v) : value_real(d);
     }
+    if (form == NUMBER_NOT_FINITE) {
+        return value_real(INFINITY);
+    }
     int64_t i;
     if (form == NUMBER_INT && str_to_i64(s.data[0] == '+' ? str_slice(s, 1, s.len) : s, &i)) {
         return value_int(i);
@@ -317,20 +321,6 @@ static void warn_number(Yaml *y, size_t at, Str s, const Value *value)
           STR_FMT " is read as the number " STR_FMT ": quote it if it is text", STR_ARG(s),
           STR_ARG(buf_view(&buf)));
     buf_finish(&buf);
-}
-
-static Value plain_number(Yaml *y, size_t at, Str s, NumberForm form)
-{
-    Value value = value_null();
-    if (form != NUMBER_NOT_FINITE) {
-        value = number_value(y->arena, s, form);
-    }
-    if (form == NUMBER_NOT_FINITE || (value.kind == VALUE_REAL && !isfinite(value.as.real))) {
-        FAULT(y, at, false, "number", STR_FMT " is not a finite number", STR_ARG(s));
-        return value_str(s);
-    }
-    warn_number(y, at, s, &value);
-    return value;
 }
 
 /** Where a comment starts in the rest of a line after blanks; STR_NONE when it does not. */
@@ -372,16 +362,12 @@ static Value empty_scalar(Yaml *y, size_t at)
     return value_null();
 }
 
-static Value plain_scalar(Yaml *y, size_t at, size_t end, Str s, bool is_key)
+/** What the core schema makes of a plain text; infinities and NaN come from .inf, .nan, 1e999. */
+static Value resolve_plain(Arena *arena, Str s)
 {
-    static const char *const nulls[] = {"~", "null", "Null", "NULL", NULL};
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
     static const char *const trues[] = {"true", "True", "TRUE", NULL};
     static const char *const falses[] = {"false", "False", "FALSE", NULL};
-    static const char *const yes[] = {"yes", "Yes", "YES", "on", "On", "ON", NULL};
-    static const char *const no[] = {"no", "No", "NO", "off", "Off", "OFF", NULL};
-    if (s.len == 0) {
-        return is_key ? value_null() : empty_scalar(y, at);
-    }
     if (is_one_of(s, nulls)) {
         return value_null();
     }
@@ -390,12 +376,14 @@ static Value plain_scalar(Yaml *y, size_t at, size_t end, Str s, bool is_key)
         return value_bool(is_true);
     }
     NumberForm form = number_form(s);
-    if (form != NUMBER_NONE) {
-        return plain_number(y, at, s, form);
-    }
-    if (is_key) {
-        return value_str(s);
-    }
+    return form == NUMBER_NONE ? value_str(s) : number_value(arena, s, form);
+}
+
+/** Plain texts that read otherwise than an author may think. */
+static void check_plain_text(Yaml *y, size_t at, size_t end, Str s)
+{
+    static const char *const yes[] = {"yes", "Yes", "YES", "on", "On", "ON", NULL};
+    static const char *const no[] = {"no", "No", "NO", "off", "Off", "OFF", NULL};
     bool is_yes = is_one_of(s, yes);
     if (is_yes || is_one_of(s, no)) {
         FAULT(y, at, true, "boolean",
@@ -407,7 +395,25 @@ static Value plain_scalar(Yaml *y, size_t at, size_t end, Str s, bool is_key)
         FAULT(y, comment, true, "comment",
               "# starts a comment here: quote the text if it goes on, or put a space after the #");
     }
-    return value_str(s);
+}
+
+static Value plain_scalar(Yaml *y, size_t at, size_t end, Str s)
+{
+    if (s.len == 0) {
+        return empty_scalar(y, at);
+    }
+    Value value = resolve_plain(y->arena, s);
+    if (value.kind == VALUE_REAL && !isfinite(value.as.real)) {
+        FAULT(y, at, false, "number", STR_FMT " is not a finite number",
+              STR_ARG(str_slice(s, 0, 60)));
+        return value_str(s);
+    }
+    if (value.kind == VALUE_INT || value.kind == VALUE_REAL) {
+        warn_number(y, at, s, &value);
+    } else if (value.kind == VALUE_STR) {
+        check_plain_text(y, at, end, s);
+    }
+    return value;
 }
 
 // ---- scalars ------------------------------------------------------------------------------------
@@ -447,7 +453,7 @@ static uint16_t block_indent(const Yaml *y, size_t start, size_t end, Str text)
     return in_file - in_text > UINT16_MAX ? UINT16_MAX : (uint16_t)(in_file - in_text);
 }
 
-static Value read_scalar(Yaml *y, const yaml_event_t *event, bool is_key)
+static Value read_scalar(Yaml *y, const yaml_event_t *event)
 {
     size_t start = event_start(y, event);
     size_t end = offset_of(y, event->end_mark.index);
@@ -460,7 +466,7 @@ static Value read_scalar(Yaml *y, const yaml_event_t *event, bool is_key)
     switch (event->data.scalar.style) {
     case YAML_ANY_SCALAR_STYLE:
     case YAML_PLAIN_SCALAR_STYLE:
-        value = tag != NULL ? value : plain_scalar(y, start, end, s, is_key);
+        value = tag != NULL ? value : plain_scalar(y, start, end, s);
         value.style = VALUE_STYLE_PLAIN;
         break;
     case YAML_SINGLE_QUOTED_SCALAR_STYLE:
@@ -482,39 +488,58 @@ static Value read_scalar(Yaml *y, const yaml_event_t *event, bool is_key)
 
 static bool read_node(Yaml *y, yaml_event_t *event, Value *out);
 
-static bool enter(Yaml *y, size_t at)
+static bool enter(Yaml *y, size_t at, bool flow)
 {
     if (y->depth == YAML_MAX_DEPTH) {
         FAULT(y, at, false, "limit", "nested deeper than %d levels", YAML_MAX_DEPTH);
         return false;
     }
     y->depth++;
+    y->flow_depth += flow;
     return true;
 }
 
-/** The text an unquoted template was meant to be, from its first brace to its last. */
+static void leave(Yaml *y, bool flow)
+{
+    y->depth--;
+    y->flow_depth -= flow;
+}
+
+/**
+ * Report a template that YAML took for a map; its text is the value that was meant. Outside of
+ * brackets that is the rest of the line, without a comment. */
 static Value take_template(Yaml *y, size_t from, size_t to)
 {
     size_t line_start;
     Str line = yaml_line_at(y->text, from, &line_start);
-    bool one_line = to <= line_start + line.len;
-    Str source = str_slice(y->text, from, to);
-    if (one_line && source.len <= 60) {
-        bool double_quotes = memchr(source.data, '"', source.len) == NULL;
-        const char *quote = double_quotes ? "\"" : "'";
+    size_t line_end = line_start + line.len;
+    bool one_line = to <= line_end;
+    if (one_line && y->flow_depth == 0) {
+        Str tail = str_slice(y->text, to, line_end);
+        size_t comment = str_find(tail, STR(" #"), 0);
+        to += str_trim(str_slice(tail, 0, comment)).len > 0
+                  ? (comment == STR_NONE ? tail.len : comment)
+                  : 0;
+    }
+    Str source = str_trim(str_slice(y->text, from, to));
+    bool has_double = memchr(source.data, '"', source.len) != NULL;
+    bool has_single = memchr(source.data, '\'', source.len) != NULL;
+    if (one_line && source.len <= 80 && !(has_double && has_single)) {
+        const char *quote = has_double ? "'" : "\"";
         FAULT(y, from, false, "unquoted-template", "quote the template: %s" STR_FMT "%s", quote,
               STR_ARG(source), quote);
     } else {
-        FAULT(y, from, false, "unquoted-template", "quote the template: {{ starts a YAML map here");
+        FAULT(y, from, false, "unquoted-template",
+              "quote the template: {{ without quotes starts a YAML map");
     }
     y->quoted_line = line_start + 1;
     return value_str(str_copy(y->arena, source));
 }
 
-static bool read_list(Yaml *y, size_t start, Value *out)
+static bool read_list(Yaml *y, size_t start, bool flow, Value *out)
 {
     size_t base = y->nodes.n_values;
-    if (!enter(y, start)) {
+    if (!enter(y, start, flow)) {
         return false;
     }
     for (;;) {
@@ -532,7 +557,7 @@ static bool read_list(Yaml *y, size_t start, Value *out)
         }
         node_stack_push_value(&y->nodes, item);
     }
-    y->depth--;
+    leave(y, flow);
     *out = node_stack_cut_list(&y->nodes, base, y->arena);
     return true;
 }
@@ -570,24 +595,20 @@ static void check_duplicates(Yaml *y, size_t base)
 static Str key_of_scalar(Yaml *y, const yaml_event_t *event)
 {
     size_t at = event_start(y, event);
-    size_t n_faults = y->faults->n;
-    Value value = read_scalar(y, event, true);
     Str source = {(const char *)event->data.scalar.value, event->data.scalar.length};
     Str key = str_copy(y->arena, source);
-    bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     Str shown = str_slice(key, 0, 60);
-    if (value.kind != VALUE_STR && y->faults->n == n_faults) {
-        if (key.len == 0) {
-            FAULT(y, at, false, "key", "this key is empty");
-        } else {
-            FAULT(y, at, false, "key",
-                  "the key " STR_FMT " is %s, not text: quote it, \"" STR_FMT "\"", STR_ARG(shown),
-                  value_kind_word(&value), STR_ARG(shown));
-        }
+    refuse_properties(y, at, event->data.scalar.anchor, event->data.scalar.tag);
+    if (event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE || event->data.scalar.tag != NULL) {
+        return key;
+    }
+    Value value = resolve_plain(y->arena, key);
+    if (key.len == 0) {
+        FAULT(y, at, false, "key", "this key is empty");
     } else if (value.kind != VALUE_STR) {
-        y->faults->items[y->faults->n - 1].warning = false;
-        y->faults->n_errors++;
-    } else if (plain && str_eq(key, STR("<<"))) {
+        FAULT(y, at, false, "key", "the key " STR_FMT " is %s, not text: quote it, \"" STR_FMT "\"",
+              STR_ARG(shown), value_kind_word(&value), STR_ARG(shown));
+    } else if (str_eq(key, STR("<<"))) {
         FAULT(y, at, false, "merge-key", "merge keys are not allowed: write the keys out");
     }
     return key;
@@ -598,10 +619,15 @@ static bool skip_complex_pair(Yaml *y, yaml_event_t *event)
 {
     size_t at = event_start(y, event);
     bool alias = event->type == YAML_ALIAS_EVENT;
+    bool template = yaml_unquoted_template(y->text, at) == at;
     yaml_event_delete(event);
     size_t end = at;
-    FAULT(y, at, false, "key", "a key must be text%s",
-          y->text.data[at] == '{' ? ": quote it if it is a template" : "");
+    if (template) {
+        FAULT(y, at, false, "unquoted-template", "quote the template; a key is text as it stands");
+    } else {
+        FAULT(y, at, false, "key", "a key must be text, not %s",
+              alias ? "an alias" : "a list or a map");
+    }
     if (!alias && !skip_collection(y, &end)) {
         return false;
     }
@@ -610,23 +636,24 @@ static bool skip_complex_pair(Yaml *y, yaml_event_t *event)
     return next_event(y, &value) && read_node(y, &value, &ignored);
 }
 
-/** "{a}" and "{a:1}": a key of a flow map whose value is not there. */
-static void check_flow_value(Yaml *y, const ValuePair *pair, size_t at, bool empty)
+/** "{a}", "{a:1}" and "[a: ]": a key of a flow map whose value is not there. */
+static void check_flow_value(Yaml *y, const ValuePair *pair, size_t at, bool braces)
 {
-    if (!empty || pair->value.kind != VALUE_NULL) {
-        return;
-    }
-    if (memchr(pair->key.data, ':', pair->key.len) != NULL) {
+    Str key = str_slice(pair->key, 0, 60);
+    if (!braces) {
+        FAULT(y, at, false, "quote", "quote text that ends with a colon: \"" STR_FMT ":\"",
+              STR_ARG(key));
+    } else if (memchr(key.data, ':', key.len) != NULL) {
         FAULT(y, at, false, "flow-map", "'" STR_FMT "' has no value: put a space after the colon",
-              STR_ARG(str_slice(pair->key, 0, 60)));
+              STR_ARG(key));
     } else {
         FAULT(y, at, false, "flow-map",
               "'" STR_FMT "' has no value: write null, or quote the text if this is no map",
-              STR_ARG(str_slice(pair->key, 0, 60)));
+              STR_ARG(key));
     }
 }
 
-static bool read_pair(Yaml *y, yaml_event_t *key_event, bool flow)
+static bool read_pair(Yaml *y, yaml_event_t *key_event, size_t map_at, bool flow)
 {
     size_t key_at = event_start(y, key_event);
     Place place = place_of(y, key_at);
@@ -642,17 +669,35 @@ static bool read_pair(Yaml *y, yaml_event_t *key_event, bool flow)
     if (!read_node(y, &event, &pair.value)) {
         return false;
     }
-    if (flow) {
-        check_flow_value(y, &pair, key_at, empty);
+    if (flow && empty && pair.value.kind == VALUE_NULL && pair.key.len > 0) {
+        check_flow_value(y, &pair, key_at, y->text.data[map_at] == '{');
     }
     node_stack_push_pair(&y->nodes, pair);
+    return true;
+}
+
+/** "{{ x }}": a flow map whose first key is a flow map that starts one byte later. */
+static bool is_template(const Yaml *y, size_t start, const yaml_event_t *key)
+{
+    return key->type == YAML_MAPPING_START_EVENT && event_start(y, key) == start + 1 &&
+           str_starts_with(str_slice(y->text, start, y->text.len), STR("{{"));
+}
+
+/** Behind the start of the inner map: past both ends. */
+static bool read_template(Yaml *y, size_t start, Value *out)
+{
+    size_t end = start;
+    if (!skip_collection(y, &end) || !skip_collection(y, &end)) {
+        return false;
+    }
+    *out = take_template(y, start, end);
     return true;
 }
 
 static bool read_map(Yaml *y, size_t start, bool flow, Value *out)
 {
     size_t base = y->nodes.n_pairs;
-    if (!enter(y, start)) {
+    if (!enter(y, start, flow)) {
         return false;
     }
     bool first = true;
@@ -665,30 +710,17 @@ static bool read_map(Yaml *y, size_t start, bool flow, Value *out)
             yaml_event_delete(&event);
             break;
         }
-        if (event.type == YAML_SCALAR_EVENT) {
-            if (!read_pair(y, &event, flow)) {
-                return false;
-            }
-            continue;
-        }
-        size_t key_at = event_start(y, &event);
-        if (first && flow && key_at == start + 1 && y->text.data[key_at] == '{' &&
-            event.type == YAML_MAPPING_START_EVENT) {
+        if (first && is_template(y, start, &event)) {
             yaml_event_delete(&event);
-            size_t end = key_at;
-            size_t before = y->faults->n;
-            if (!skip_collection(y, &end) || !skip_collection(y, &end)) {
-                return false;
-            }
-            y->depth--;
-            *out = y->faults->n == before ? take_template(y, start, end) : value_null();
-            return true;
+            leave(y, flow);
+            return read_template(y, start, out);
         }
-        if (!skip_complex_pair(y, &event)) {
+        bool is_text = event.type == YAML_SCALAR_EVENT;
+        if (!(is_text ? read_pair(y, &event, start, flow) : skip_complex_pair(y, &event))) {
             return false;
         }
     }
-    y->depth--;
+    leave(y, flow);
     check_duplicates(y, base);
     *out = node_stack_cut_map(&y->nodes, base, y->arena);
     return true;
@@ -711,10 +743,11 @@ static bool read_node(Yaml *y, yaml_event_t *event, Value *out)
     bool flow = false;
     yaml_event_type_t type = event->type;
     if (type == YAML_SCALAR_EVENT) {
-        *out = read_scalar(y, event, false);
+        *out = read_scalar(y, event);
     } else if (type == YAML_ALIAS_EVENT) {
         *out = refuse_alias(y, event, at);
     } else if (type == YAML_SEQUENCE_START_EVENT) {
+        flow = event->data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE;
         refuse_properties(y, at, event->data.sequence_start.anchor, event->data.sequence_start.tag);
     } else {
         flow = event->data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
@@ -722,7 +755,7 @@ static bool read_node(Yaml *y, yaml_event_t *event, Value *out)
     }
     yaml_event_delete(event);
     if (type == YAML_SEQUENCE_START_EVENT) {
-        ok = read_list(y, at, out);
+        ok = read_list(y, at, flow, out);
     } else if (type == YAML_MAPPING_START_EVENT) {
         ok = read_map(y, at, flow, out);
     }
