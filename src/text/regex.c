@@ -13,7 +13,7 @@
 #define PATTERN_MAX_BYTES ((size_t)64 * 1024)
 #define STEPS_MAX         ((uint64_t)4 * 1000 * 1000) // about 0.1 s
 #define STEPS_PER_BYTE    64                          // what a long text may take beyond that
-#define BYTES_PER_STEP    16                          // a move over so many bytes is a step too
+#define BYTES_PER_STEP    8                           // a move over so many bytes is a step too
 #define MATCH_LIMIT       (10u * 1000 * 1000)         // from one position; behind the counted steps
 #define HEAP_LIMIT_KIB    (64u * 1024)
 

@@ -112,26 +112,3 @@ TextSpan *span_list_cut(SpanList *list, Arena *arena, size_t *out_n);
 
 /** Words for the byte at offset, to follow "found": "'x'", "byte 0x07", "the end of the text". */
 Str text_describe_byte(Str text, size_t offset, char out[32]);
-
-// ---- YAML: what yaml.c and yaml_advice.c share --------------------------------------------------
-
-/** A place inside a YAML text, as a byte offset after the byte order mark. */
-typedef struct YamlProblem {
-    const char *problem; // libyaml's sentence
-    const char *context; // may be NULL
-    size_t at;           // where it stopped
-    size_t context_at;   // where the construct it was reading begins; STR_NONE when unknown
-} YamlProblem;
-
-/** What to tell a person: where, what, and under which code. */
-typedef struct YamlAdvice {
-    size_t at;
-    const char *code;
-    Str message;
-} YamlAdvice;
-
-YamlAdvice yaml_advise(Arena *arena, Str text, const YamlProblem *problem);
-/** Offset of a template ({{, {% or {#) that opens outside of quotes on the line of at; STR_NONE. */
-size_t yaml_unquoted_template(Str text, size_t at);
-/** The line of text that holds the offset, without its line break. */
-Str yaml_line_at(Str text, size_t at, size_t *out_start);

@@ -4,44 +4,17 @@
 // the text is mapped once before it is read. Its messages are made readable in yaml_advice.c.
 #include "text/text.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
-#include "text/text_internal.h"
+#include "text/yaml_internal.h"
 
-#define YAML_MAX_BYTES  ((size_t)8 * 1024 * 1024)
-#define YAML_MAX_DEPTH  64
-#define YAML_MAX_FAULTS 100
-#define CHARS_PER_MARK  256
-
-typedef struct Yaml {
-    Arena *arena;
-    Str file;
-    Str text; // without its byte order mark
-    Faults *faults;
-    size_t n_faults_before;
-    yaml_parser_t parser;
-    uint32_t *char_offsets; // of every 256th character
-    size_t n_chars;
-    uint32_t *line_starts;
-    size_t n_lines;
-    NodeStack nodes;
-    size_t depth;
-    size_t flow_depth;  // of [ and { around the node that is read
-    size_t quoted_line; // 1 + start of the line an unquoted template was reported on, 0 for none
-} Yaml;
-
-typedef struct Place {
-    uint32_t line;
-    uint32_t col;
-} Place;
+#define YAML_MAX_BYTES ((size_t)8 * 1024 * 1024)
+#define YAML_MAX_DEPTH 64
+#define CHARS_PER_MARK 256
 
 // ---- places -------------------------------------------------------------------------------------
 
-/** Byte offset of the character with this number. */
-static size_t offset_of(const Yaml *y, size_t index)
+size_t yaml_offset_of(const Yaml *y, size_t index)
 {
     if (index >= y->n_chars) {
         return y->text.len;
@@ -53,7 +26,7 @@ static size_t offset_of(const Yaml *y, size_t index)
     return at;
 }
 
-static Place place_of(const Yaml *y, size_t offset)
+Place yaml_place_of(const Yaml *y, size_t offset)
 {
     size_t low = 0;
     size_t high = y->n_lines;
@@ -67,13 +40,6 @@ static Place place_of(const Yaml *y, size_t offset)
     }
     return (Place){(uint32_t)low + 1, (uint32_t)(offset - y->line_starts[low]) + 1};
 }
-
-#define FAULT(y, offset, warning, code, ...)                                                       \
-    do {                                                                                           \
-        Place fault_place = place_of((y), (offset));                                               \
-        faults_add((y)->faults, (y)->file, fault_place.line, fault_place.col, (warning), (code),   \
-                   __VA_ARGS__);                                                                   \
-    } while (0)
 
 /** The characters YAML allows in a text at all (YAML 1.2, production 1). */
 static bool is_yaml_char(uint32_t c)
@@ -119,9 +85,9 @@ static bool map_text(Yaml *y)
 
 // ---- events -------------------------------------------------------------------------------------
 
-static size_t event_start(const Yaml *y, const yaml_event_t *event)
+size_t yaml_event_start(const Yaml *y, const yaml_event_t *event)
 {
-    return offset_of(y, event->start_mark.index);
+    return yaml_offset_of(y, event->start_mark.index);
 }
 
 static void report_parser_error(Yaml *y)
@@ -130,8 +96,8 @@ static void report_parser_error(Yaml *y)
     YamlProblem problem = {
         .problem = p->problem != NULL ? p->problem : "can not be read as YAML",
         .context = p->context,
-        .at = offset_of(y, p->problem_mark.index),
-        .context_at = p->context != NULL ? offset_of(y, p->context_mark.index) : STR_NONE,
+        .at = yaml_offset_of(y, p->problem_mark.index),
+        .context_at = p->context != NULL ? yaml_offset_of(y, p->context_mark.index) : STR_NONE,
     };
     YamlAdvice advice = yaml_advise(y->arena, y->text, &problem);
     size_t line_start;
@@ -146,7 +112,7 @@ static void report_parser_error(Yaml *y)
 static bool next_event(Yaml *y, yaml_event_t *event)
 {
     if (y->faults->n - y->n_faults_before >= YAML_MAX_FAULTS) {
-        FAULT(y, offset_of(y, y->parser.mark.index), false, "too-many",
+        FAULT(y, yaml_offset_of(y, y->parser.mark.index), false, "too-many",
               "more than %d faults, the rest is not read", YAML_MAX_FAULTS);
         return false;
     }
@@ -184,304 +150,10 @@ static bool skip_collection(Yaml *y, size_t *out_end)
         case YAML_SCALAR_EVENT:
             break;
         }
-        *out_end = offset_of(y, event.end_mark.index);
+        *out_end = yaml_offset_of(y, event.end_mark.index);
         yaml_event_delete(&event);
     }
     return true;
-}
-
-static void refuse_properties(Yaml *y, size_t at, const yaml_char_t *anchor, const yaml_char_t *tag)
-{
-    if (anchor != NULL) {
-        FAULT(y, at, false, "anchor",
-              "anchors are not allowed: write the value out, or quote text that starts with &");
-    }
-    if (tag != NULL) {
-        FAULT(y, at, false, "tag",
-              "tags are not allowed: quote text that starts with !, or leave the tag out");
-    }
-}
-
-// ---- plain scalars ------------------------------------------------------------------------------
-
-static bool is_one_of(Str s, const char *const *words)
-{
-    for (; *words != NULL; words++) {
-        if (str_eq_c(s, *words)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static size_t count_digits(Str s, size_t at, char last)
-{
-    size_t n = 0;
-    while (at + n < s.len && s.data[at + n] >= '0' && s.data[at + n] <= last) {
-        n++;
-    }
-    return n;
-}
-
-/** What a plain text looks like under the core schema. */
-typedef enum NumberForm {
-    NUMBER_NONE,
-    NUMBER_INT,
-    NUMBER_OCTAL,
-    NUMBER_HEX,
-    NUMBER_REAL,
-    NUMBER_NOT_FINITE, // .inf, .nan
-} NumberForm;
-
-static bool is_based(Str s, const char *prefix, const char *digits)
-{
-    return s.len > 2 && str_starts_with(s, str_from_c(prefix)) &&
-           str_trim_of(s, str_from_c(digits)).len == 0;
-}
-
-static NumberForm number_form(Str s)
-{
-    static const char *const not_finite[] = {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN", NULL};
-    if (is_based(s, "0o", "01234567o")) {
-        return count_digits(s, 2, '7') == s.len - 2 ? NUMBER_OCTAL : NUMBER_NONE;
-    }
-    if (is_based(s, "0x", "0123456789abcdefABCDEFx")) {
-        return memchr(s.data + 2, 'x', s.len - 2) == NULL ? NUMBER_HEX : NUMBER_NONE;
-    }
-    size_t at = s.len > 0 && (s.data[0] == '-' || s.data[0] == '+');
-    if (is_one_of(str_slice(s, at, s.len), not_finite)) {
-        return NUMBER_NOT_FINITE;
-    }
-    size_t whole = count_digits(s, at, '9');
-    at += whole;
-    if (at == s.len) {
-        return whole > 0 ? NUMBER_INT : NUMBER_NONE;
-    }
-    size_t fraction = 0;
-    if (s.data[at] == '.') {
-        fraction = count_digits(s, at + 1, '9');
-        at += 1 + fraction;
-    }
-    if (whole + fraction == 0) {
-        return NUMBER_NONE;
-    }
-    if (at < s.len && (s.data[at] == 'e' || s.data[at] == 'E')) {
-        at++;
-        at += at < s.len && (s.data[at] == '-' || s.data[at] == '+');
-        size_t exponent = count_digits(s, at, '9');
-        at += exponent > 0 ? exponent : s.len + 1;
-    }
-    return at == s.len ? NUMBER_REAL : NUMBER_NONE;
-}
-
-/** Integers that do not fit become reals, as in JSON. Text is at most what a line holds. */
-static Value number_value(Arena *arena, Str s, NumberForm form)
-{
-    if (form == NUMBER_OCTAL || form == NUMBER_HEX) {
-        uint64_t v = 0;
-        uint64_t base = form == NUMBER_HEX ? 16 : 8;
-        double d = 0;
-        bool fits = true;
-        for (size_t i = 2; i < s.len; i++) {
-            char c = s.data[i];
-            uint64_t digit = (uint64_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-            fits = fits && v <= ((uint64_t)INT64_MAX - digit) / base;
-            v = fits ? v * base + digit : v;
-            d = d * (double)base + (double)digit;
-        }
-        return fits ? value_int((int64_t)v) : value_real(d);
-    }
-    if (form == NUMBER_NOT_FINITE) {
-        return value_real(INFINITY);
-    }
-    int64_t i;
-    if (form == NUMBER_INT && str_to_i64(s.data[0] == '+' ? str_slice(s, 1, s.len) : s, &i)) {
-        return value_int(i);
-    }
-    return value_real(strtod(str_to_c(arena, s), NULL));
-}
-
-/** Numbers that print otherwise than they were written: an id or a version that should be text. */
-static void warn_number(Yaml *y, size_t at, Str s, const Value *value)
-{
-    size_t sign = s.data[0] == '-' || s.data[0] == '+';
-    bool zero_first = s.len > sign + 1 && s.data[sign] == '0' && s.data[sign + 1] >= '0' &&
-                      s.data[sign + 1] <= '9';
-    bool has_point = memchr(s.data, '.', s.len) != NULL;
-    bool plain_digits = memchr(s.data, 'e', s.len) == NULL && memchr(s.data, 'E', s.len) == NULL;
-    bool zero_last = has_point && plain_digits && s.data[s.len - 1] == '0' && s.len > 2 &&
-                     s.data[s.len - 2] != '.';
-    bool too_long = value->kind == VALUE_REAL && !has_point && plain_digits;
-    if (!zero_first && !zero_last && !too_long) {
-        return;
-    }
-    Buf buf = {0};
-    json_write(&buf, value, JSON_COMPACT);
-    FAULT(y, at, true, "number",
-          STR_FMT " is read as the number " STR_FMT ": quote it if it is text", STR_ARG(s),
-          STR_ARG(buf_view(&buf)));
-    buf_finish(&buf);
-}
-
-/** Where a comment starts in the rest of a line after blanks; STR_NONE when it does not. */
-static size_t comment_behind(const Yaml *y, size_t at)
-{
-    while (at < y->text.len && (y->text.data[at] == ' ' || y->text.data[at] == '\t')) {
-        at++;
-    }
-    return at < y->text.len && y->text.data[at] == '#' ? at : STR_NONE;
-}
-
-/** Whether the # of a comment is followed by something else than a blank: "####", "#1". */
-static bool comment_is_tight(const Yaml *y, size_t at)
-{
-    char next = at + 1 < y->text.len ? y->text.data[at + 1] : '\n';
-    return next != ' ' && next != '\t' && next != '\n' && next != '\r';
-}
-
-/** Nothing where a value is expected: null, unless a comment hides what was meant. */
-static Value empty_scalar(Yaml *y, size_t at)
-{
-    size_t comment = comment_behind(y, at);
-    if (comment == STR_NONE) {
-        return value_null();
-    }
-    size_t start;
-    Str line = yaml_line_at(y->text, comment, &start);
-    Str hidden = str_trim(str_slice(line, comment - start, line.len));
-    Str shown = str_slice(hidden, 0, 60);
-    if (comment_is_tight(y, comment)) {
-        FAULT(y, comment, false, "comment",
-              "# starts a comment here, so the value is empty: quote it, \"" STR_FMT
-              "\", or write null",
-              STR_ARG(shown));
-        return value_str(hidden);
-    }
-    FAULT(y, comment, true, "comment",
-          "the value is empty: # starts a comment; quote it if it is text, or write null");
-    return value_null();
-}
-
-/** What the core schema makes of a plain text; infinities and NaN come from .inf, .nan, 1e999. */
-static Value resolve_plain(Arena *arena, Str s)
-{
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const trues[] = {"true", "True", "TRUE", NULL};
-    static const char *const falses[] = {"false", "False", "FALSE", NULL};
-    if (is_one_of(s, nulls)) {
-        return value_null();
-    }
-    bool is_true = is_one_of(s, trues);
-    if (is_true || is_one_of(s, falses)) {
-        return value_bool(is_true);
-    }
-    NumberForm form = number_form(s);
-    return form == NUMBER_NONE ? value_str(s) : number_value(arena, s, form);
-}
-
-/** Plain texts that read otherwise than an author may think. */
-static void check_plain_text(Yaml *y, size_t at, size_t end, Str s)
-{
-    static const char *const yes[] = {"yes", "Yes", "YES", "on", "On", "ON", NULL};
-    static const char *const no[] = {"no", "No", "NO", "off", "Off", "OFF", NULL};
-    bool is_yes = is_one_of(s, yes);
-    if (is_yes || is_one_of(s, no)) {
-        FAULT(y, at, true, "boolean",
-              STR_FMT " is text here: write %s for the boolean, or quote it", STR_ARG(s),
-              is_yes ? "true" : "false");
-    }
-    size_t comment = comment_behind(y, end);
-    if (comment != STR_NONE && comment_is_tight(y, comment)) {
-        FAULT(y, comment, true, "comment",
-              "# starts a comment here: quote the text if it goes on, or put a space after the #");
-    }
-}
-
-static Value plain_scalar(Yaml *y, size_t at, size_t end, Str s)
-{
-    if (s.len == 0) {
-        return empty_scalar(y, at);
-    }
-    Value value = resolve_plain(y->arena, s);
-    if (value.kind == VALUE_REAL && !isfinite(value.as.real)) {
-        FAULT(y, at, false, "number", STR_FMT " is not a finite number",
-              STR_ARG(str_slice(s, 0, 60)));
-        return value_str(s);
-    }
-    if (value.kind == VALUE_INT || value.kind == VALUE_REAL) {
-        warn_number(y, at, s, &value);
-    } else if (value.kind == VALUE_STR) {
-        check_plain_text(y, at, end, s);
-    }
-    return value;
-}
-
-// ---- scalars ------------------------------------------------------------------------------------
-
-/** Blanks at the start of the first line that has more than blanks; false when none has. */
-static bool first_indent(Str s, size_t *out)
-{
-    for (size_t at = 0; at < s.len; at++) {
-        size_t start = at;
-        while (at < s.len && s.data[at] == ' ') {
-            at++;
-        }
-        if (at < s.len && s.data[at] != '\n' && s.data[at] != '\r') {
-            *out = at - start;
-            return true;
-        }
-        while (at < s.len && s.data[at] != '\n') {
-            at++;
-        }
-    }
-    return false;
-}
-
-/** How far a block scalar's text is indented in the file: blanks there less blanks in the text. */
-static uint16_t block_indent(const Yaml *y, size_t start, size_t end, Str text)
-{
-    const char *header = memchr(y->text.data + start, '\n', end - start);
-    size_t in_file;
-    size_t in_text;
-    if (header == NULL || !first_indent(text, &in_text)) {
-        return 0;
-    }
-    size_t body = (size_t)(header - y->text.data) + 1;
-    if (!first_indent(str_slice(y->text, body, end), &in_file) || in_file < in_text) {
-        return 0;
-    }
-    return in_file - in_text > UINT16_MAX ? UINT16_MAX : (uint16_t)(in_file - in_text);
-}
-
-static Value read_scalar(Yaml *y, const yaml_event_t *event)
-{
-    size_t start = event_start(y, event);
-    size_t end = offset_of(y, event->end_mark.index);
-    const char *bytes = (const char *)event->data.scalar.value;
-    Str s = str_copy(y->arena, (Str){bytes, event->data.scalar.length});
-    const yaml_char_t *tag = event->data.scalar.tag;
-    refuse_properties(y, start, event->data.scalar.anchor, tag);
-    Value value = value_str(s);
-    value.style = VALUE_STYLE_QUOTED;
-    switch (event->data.scalar.style) {
-    case YAML_ANY_SCALAR_STYLE:
-    case YAML_PLAIN_SCALAR_STYLE:
-        value = tag != NULL ? value : plain_scalar(y, start, end, s);
-        value.style = VALUE_STYLE_PLAIN;
-        break;
-    case YAML_SINGLE_QUOTED_SCALAR_STYLE:
-    case YAML_DOUBLE_QUOTED_SCALAR_STYLE:
-        break;
-    case YAML_LITERAL_SCALAR_STYLE:
-        value.style = VALUE_STYLE_LITERAL;
-        value.indent = block_indent(y, start, end, s);
-        break;
-    case YAML_FOLDED_SCALAR_STYLE:
-        value.style = VALUE_STYLE_FOLDED;
-        value.indent = block_indent(y, start, end, s);
-        break;
-    }
-    return value;
 }
 
 // ---- collections --------------------------------------------------------------------------------
@@ -591,33 +263,10 @@ static void check_duplicates(Yaml *y, size_t base)
     mem_free(first);
 }
 
-/** Keys are text: a plain one that the schema reads as something else has to be quoted. */
-static Str key_of_scalar(Yaml *y, const yaml_event_t *event)
-{
-    size_t at = event_start(y, event);
-    Str source = {(const char *)event->data.scalar.value, event->data.scalar.length};
-    Str key = str_copy(y->arena, source);
-    Str shown = str_slice(key, 0, 60);
-    refuse_properties(y, at, event->data.scalar.anchor, event->data.scalar.tag);
-    if (event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE || event->data.scalar.tag != NULL) {
-        return key;
-    }
-    Value value = resolve_plain(y->arena, key);
-    if (key.len == 0) {
-        FAULT(y, at, false, "key", "this key is empty");
-    } else if (value.kind != VALUE_STR) {
-        FAULT(y, at, false, "key", "the key " STR_FMT " is %s, not text: quote it, \"" STR_FMT "\"",
-              STR_ARG(shown), value_kind_word(&value), STR_ARG(shown));
-    } else if (str_eq(key, STR("<<"))) {
-        FAULT(y, at, false, "merge-key", "merge keys are not allowed: write the keys out");
-    }
-    return key;
-}
-
 /** A key that is not a scalar, with its value, is reported and left out. */
 static bool skip_complex_pair(Yaml *y, yaml_event_t *event)
 {
-    size_t at = event_start(y, event);
+    size_t at = yaml_event_start(y, event);
     bool alias = event->type == YAML_ALIAS_EVENT;
     bool template = yaml_unquoted_template(y->text, at) == at;
     yaml_event_delete(event);
@@ -655,10 +304,10 @@ static void check_flow_value(Yaml *y, const ValuePair *pair, size_t at, bool bra
 
 static bool read_pair(Yaml *y, yaml_event_t *key_event, size_t map_at, bool flow)
 {
-    size_t key_at = event_start(y, key_event);
-    Place place = place_of(y, key_at);
+    size_t key_at = yaml_event_start(y, key_event);
+    Place place = yaml_place_of(y, key_at);
     ValuePair pair = {.line = place.line, .col = place.col};
-    pair.key = key_of_scalar(y, key_event);
+    pair.key = yaml_read_key(y, key_event);
     yaml_event_delete(key_event);
     yaml_event_t event;
     if (!next_event(y, &event)) {
@@ -679,7 +328,7 @@ static bool read_pair(Yaml *y, yaml_event_t *key_event, size_t map_at, bool flow
 /** "{{ x }}": a flow map whose first key is a flow map that starts one byte later. */
 static bool is_template(const Yaml *y, size_t start, const yaml_event_t *key)
 {
-    return key->type == YAML_MAPPING_START_EVENT && event_start(y, key) == start + 1 &&
+    return key->type == YAML_MAPPING_START_EVENT && yaml_event_start(y, key) == start + 1 &&
            str_starts_with(str_slice(y->text, start, y->text.len), STR("{{"));
 }
 
@@ -737,21 +386,23 @@ static Value refuse_alias(Yaml *y, const yaml_event_t *event, size_t at)
 /** Takes the event; the node ends with it or with its last child. */
 static bool read_node(Yaml *y, yaml_event_t *event, Value *out)
 {
-    size_t at = event_start(y, event);
-    Place place = place_of(y, at);
+    size_t at = yaml_event_start(y, event);
+    Place place = yaml_place_of(y, at);
     bool ok = true;
     bool flow = false;
     yaml_event_type_t type = event->type;
     if (type == YAML_SCALAR_EVENT) {
-        *out = read_scalar(y, event);
+        *out = yaml_read_scalar(y, event);
     } else if (type == YAML_ALIAS_EVENT) {
         *out = refuse_alias(y, event, at);
     } else if (type == YAML_SEQUENCE_START_EVENT) {
         flow = event->data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE;
-        refuse_properties(y, at, event->data.sequence_start.anchor, event->data.sequence_start.tag);
+        yaml_refuse_properties(y, at, event->data.sequence_start.anchor,
+                               event->data.sequence_start.tag);
     } else {
         flow = event->data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
-        refuse_properties(y, at, event->data.mapping_start.anchor, event->data.mapping_start.tag);
+        yaml_refuse_properties(y, at, event->data.mapping_start.anchor,
+                               event->data.mapping_start.tag);
     }
     yaml_event_delete(event);
     if (type == YAML_SEQUENCE_START_EVENT) {
@@ -795,7 +446,7 @@ static bool read_document(Yaml *y, Value *out)
         return false;
     }
     if (event.type == YAML_DOCUMENT_START_EVENT) {
-        FAULT(y, event_start(y, &event), false, "documents",
+        FAULT(y, yaml_event_start(y, &event), false, "documents",
               "a second document starts here: one file holds one");
     }
     yaml_event_delete(&event);
@@ -833,17 +484,4 @@ bool yaml_parse(Arena *arena, Str file, Str text, Faults *faults, Value *out)
         *out = value;
     }
     return ok;
-}
-
-void yaml_text_place(const Value *scalar, uint32_t text_line, uint32_t text_col, uint32_t *out_line,
-                     uint32_t *out_col)
-{
-    *out_line = scalar->line;
-    *out_col = scalar->col;
-    if (scalar->style == VALUE_STYLE_LITERAL) {
-        *out_line = scalar->line + text_line;
-        *out_col = scalar->indent + text_col;
-    } else if (text_line <= 1 && text_col > 0 && scalar->style != VALUE_STYLE_FOLDED) {
-        *out_col += text_col - 1 + (scalar->style == VALUE_STYLE_QUOTED);
-    }
 }

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "text/text_internal.h"
+#include "text/yaml_internal.h"
 
 Str yaml_line_at(Str text, size_t at, size_t *out_start)
 {
