@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// The CPU backend's own types. Operations (one file each) cut their work over rows, outputs or
+// (head, query) and hand the pieces to the pool; what a piece computes is a function of CpuPath, of
+// which there is one table per instruction set, all with the same bits (path/). Never cut along K.
+#pragma once
+
+#include "base/base.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/kernels.h"
+
+#include <assert.h>
+
+#define CPU_TILE     16 // outputs of a weight tile, keys of a KV group: the lanes of every path
+#define CPU_BLOCK    32 // elements of K that share an activation scale
+#define CPU_ROWS_MAX 8  // most rows that a product's inner tile takes
+#define CPU_HEAD_MAX 256
+#define CPU_ALIGN    64
+
+/** round x up to a multiple of CPU_TILE. */
+static inline size_t cpu_round_tile(size_t x)
+{
+    return (x + CPU_TILE - 1) / CPU_TILE * CPU_TILE;
+}
+
+/** How activations of 16-bit fixed point lie in memory: the paths differ in this alone. */
+typedef enum CpuActsLayout {
+    CPU_ACTS_WORDS, // per block: int16 q in the order 0 2 1 3, 4 6 5 7, ...
+    CPU_ACTS_BYTES, // per block: 32 high bytes, then 32 low bytes; q = 256*high + low, both signed
+} CpuActsLayout;
+
+struct KBuffer {
+    float *data;
+    size_t n;
+};
+
+/**
+ * Weights in tiles of 16 outputs (the last is filled with zeros); a tile is contiguous:
+ *   F32, F16, BF16  [n_in][16] elements
+ *   Q4_0            [n_blocks] of nibbles [4][16 outputs][4], then [n_blocks] of f16 d[16]
+ *   Q4_1            the same, then [n_blocks] of f16 m[16] interleaved: d[16], m[16]
+ *   Q8_0            [n_blocks] of bytes q+128 [8][16 outputs][4], then [n_blocks] of f16 d[16]
+ * Low nibbles of [j] are elements 4j .. 4j+3 of the block, high ones 16+4j .. 16+4j+3.
+ */
+struct KMatrix {
+    KType type;
+    size_t n_out;
+    size_t n_in;
+    size_t n_tiles;
+    size_t tile_bytes;   // a multiple of CPU_ALIGN
+    size_t scale_offset; // of the scales inside a tile
+    uint8_t *tiles;
+};
+
+/** Rows of activations; f32 or fixed is NULL when no consumer wants that form. */
+struct KActs {
+    size_t max_rows;
+    size_t width;
+    size_t stride; // elements of a row of f32
+    size_t n_blocks;
+    float *f32;       // (max_rows, stride)
+    uint8_t *fixed;   // (max_rows, n_blocks, 64): see CpuActsLayout
+    float *scale;     // (max_rows, n_blocks): x = q * scale
+    int32_t *sum;     // (max_rows, n_blocks): sum of q over the block
+    float *scale_sum; // (max_rows, n_blocks): scale * (float)sum
+};
+
+/**
+ * KV of all layers, in groups of 16 slots; a layer is contiguous:
+ *   keys    [group][kv_head][head_dim][16 slots]
+ *   values  [slot][kv_head][value_stride]
+ * int16 with one scale per (slot, kv_head), or f32 without scales.
+ */
+struct KKv {
+    KHeads heads;
+    bool f32;
+    size_t n_layers;
+    size_t n_slots;      // a multiple of 16
+    size_t value_stride; // head_dim rounded up to 16, the rest zero
+    size_t element_bytes;
+    uint8_t *keys;
+    uint8_t *values;
+    float *key_scale;   // [layer][group][kv_head][16]
+    float *value_scale; // [layer][slot][kv_head]
+};
+
+/** One row against one chunk for one KV head's group of query heads. */
+typedef struct CpuAttend {
+    const KKv *kv;
+    size_t layer;
+    size_t kv_head;
+    const KExtent *extents;
+    uint32_t n_extents;
+    uint32_t n_keys; // the most that any query sees
+    // Queries: head h of the group in row i of the piece.
+    const float *const *query; // n_queries pointers to head_dim elements
+    const uint32_t *query_keys;
+    float *const *out; // n_queries pointers to {max, sum, 14 unused, value_stride sums}
+    size_t n_queries;
+    float *scratch; // cpu_attend_scratch(n_queries) elements
+} CpuAttend;
+
+#define CPU_ATTEND_HEADER  16 // floats before the sums in an attention partial
+#define CPU_ATTEND_QUERIES 48 // most queries in a piece
+/** Scores, value scales, one group of keys as f32. */
+#define CPU_ATTEND_SCRATCH                                                                         \
+    (CPU_TILE + CPU_ATTEND_QUERIES * K_CHUNK + 2 * K_CHUNK + CPU_HEAD_MAX * CPU_TILE)
+
+/** A product's piece: some tiles of one matrix against some rows. */
+typedef struct CpuProduct {
+    const KMatrix *matrix;
+    const KActs *x;
+    float *out; // (n_rows, n_out) of the whole product
+    bool add;
+    bool f32; // take the f32 form of x whatever the type
+    int n_segments;
+    size_t tile0, tile1;
+    size_t row0, row1;
+} CpuProduct;
+
+/** Result over one part of a row of logits. */
+typedef struct CpuLogSum {
+    float max;
+    float sum; // of exp(x - max)
+    int32_t argmax;
+    bool finite;
+} CpuLogSum;
+
+/** What an instruction set provides. Every function gives the same bits on every path. */
+typedef struct CpuPath {
+    const char *name;
+    CpuActsLayout acts_layout;
+    void (*product)(const CpuProduct *piece);
+    /** One row of a matrix as f32: out (n_in). */
+    void (*embed)(const KMatrix *table, size_t row, float *out);
+    /** out (dim) = x * weight / sqrt(mean(x^2) + eps). */
+    void (*rms_norm)(const float *x, const float *weight, float eps, size_t dim, float *out);
+    /** Fill the fixed form of one row from its f32 values. */
+    void (*quantise)(const float *x, size_t width, uint8_t *fixed, float *scale, int32_t *sum,
+                     float *scale_sum);
+    /** out = gate * sigmoid(gate) * up. */
+    void (*swiglu)(const float *gate, const float *up, size_t width, float *out);
+    /** out[i] = x[i] rotated by (cos, sin) pairs, then times scale; only the first 2*n_pairs
+     * rotate. */
+    void (*rope)(const float *x, const float *angles, size_t n_pairs, size_t head_dim, float scale,
+                 float *out);
+    /** int16 with one scale: out (n), returns the scale. */
+    float (*pack_kv)(const float *x, size_t n, int16_t *out);
+    void (*attend)(const CpuAttend *piece);
+    /** a = merge(a, b), both attention partials with n sums. */
+    void (*attend_merge)(float *a, const float *b, size_t n);
+    /** out (n) = sums / sum. */
+    void (*attend_finish)(const float *partial, size_t n, float *out);
+    CpuLogSum (*log_sum)(const float *logits, size_t n, int32_t first_id);
+    /** b lies after a. */
+    CpuLogSum (*log_sum_merge)(CpuLogSum a, CpuLogSum b);
+} CpuPath;
+
+extern const CpuPath cpu_path_portable;
+extern const CpuPath cpu_path_avx2;
+extern const CpuPath cpu_path_avx512;
+
+struct KDevice {
+    const CpuPath *path;
+    bool f32;
+    Pool *pool;
+    int n_threads;
+    char description[64];
+    uint8_t *scratch; // grows; used by one operation at a time
+    size_t scratch_bytes;
+};
+
+struct KStream {
+    KDevice *device;
+};
+
+/** Aligned memory that aborts when there is none (sizes are checked by the caller). */
+void *cpu_alloc(size_t bytes);
+void cpu_free(void *p);
+/** At least bytes of scratch, kept until the next call. */
+void *cpu_scratch(KDevice *device, size_t bytes);
+/** Make the forms of row r that acts holds, from width f32 values (which may be acts' own row). */
+void cpu_acts_row(const KDevice *device, KActs *acts, size_t r, const float *x);
+/** Where an operation may write row r as f32: the acts' own row, else tmp. */
+float *cpu_acts_target(KActs *acts, size_t r, float *tmp);
+
+// One file each.
+bool cpu_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
+                       KMatrix **out, Err *err);
+void cpu_matrix_destroy(KMatrix *matrix);
+bool cpu_acts_create(KDevice *device, size_t max_rows, size_t width,
+                     const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err);
+void cpu_acts_destroy(KActs *acts);
+size_t cpu_kv_slot_bytes(const KDevice *device, const KHeads *heads, size_t n_layers);
+bool cpu_kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots, KKv **out,
+                   Err *err);
+void cpu_kv_destroy(KKv *kv);
+bool cpu_embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+               KBuffer *out, Err *err);
+bool cpu_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, float eps, size_t dim,
+                  const uint32_t *rows, size_t n_rows, KActs *out, Err *err);
+bool cpu_products(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
+                  size_t n_rows, Err *err);
+bool cpu_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const KBuffer *k,
+                    const KBuffer *v, const float *angles, const uint32_t *slots, size_t n_rows,
+                    Err *err);
+bool cpu_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
+                   const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
+                   Err *err);
+bool cpu_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
+                size_t n_rows, KActs *out, Err *err);
+bool cpu_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows, size_t n_rows,
+                KBuffer *out, Err *err);
+bool cpu_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
+                  size_t n_rows, Err *err);

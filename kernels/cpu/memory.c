@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// What the backend's objects are made of: buffers, activations, and the KV slots.
+#include "kernels/cpu/cpu_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void *cpu_alloc(size_t bytes)
+{
+    size_t rounded = (bytes + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+    void *p = aligned_alloc(CPU_ALIGN, rounded > 0 ? rounded : CPU_ALIGN);
+    if (p == NULL) {
+        abort();
+    }
+    return p;
+}
+
+void cpu_free(void *p)
+{
+    free(p);
+}
+
+static void *alloc_zeroed(size_t count, size_t size)
+{
+    void *p = cpu_alloc(count * size);
+    memset(p, 0, count * size);
+    return p;
+}
+
+void *cpu_scratch(KDevice *device, size_t bytes)
+{
+    if (bytes > device->scratch_bytes) {
+        cpu_free(device->scratch);
+        device->scratch = cpu_alloc(bytes);
+        device->scratch_bytes = bytes;
+    }
+    return device->scratch;
+}
+
+bool cpu_acts_create(KDevice *device, size_t max_rows, size_t width,
+                     const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err)
+{
+    (void)err;
+    bool f32 = device->f32, fixed = false;
+    for (size_t i = 0; i < n_consumers; i++) {
+        KType type = consumers[i]->type;
+        bool block = type == K_Q8_0 || type == K_Q4_0 || type == K_Q4_1;
+        fixed |= block && !device->f32;
+        f32 |= !block;
+    }
+    KActs *acts = mem_zalloc(1, sizeof(*acts));
+    acts->max_rows = max_rows;
+    acts->width = width;
+    acts->stride = cpu_round_tile(width);
+    acts->n_blocks = width / CPU_BLOCK;
+    if (f32) {
+        acts->f32 = alloc_zeroed(max_rows * acts->stride, sizeof(float));
+    }
+    if (fixed) {
+        size_t n = max_rows * acts->n_blocks;
+        acts->fixed = alloc_zeroed(n, 2 * CPU_BLOCK);
+        acts->scale = alloc_zeroed(n, sizeof(float));
+        acts->sum = alloc_zeroed(n, sizeof(int32_t));
+        acts->scale_sum = alloc_zeroed(n, sizeof(float));
+    }
+    *out = acts;
+    return true;
+}
+
+void cpu_acts_destroy(KActs *acts)
+{
+    if (acts == NULL) {
+        return;
+    }
+    cpu_free(acts->f32);
+    cpu_free(acts->fixed);
+    cpu_free(acts->scale);
+    cpu_free(acts->sum);
+    cpu_free(acts->scale_sum);
+    mem_free(acts);
+}
+
+float *cpu_acts_target(KActs *acts, size_t r, float *tmp)
+{
+    return acts->f32 != NULL ? acts->f32 + r * acts->stride : tmp;
+}
+
+void cpu_acts_row(const KDevice *device, KActs *acts, size_t r, const float *x)
+{
+    if (acts->f32 != NULL && acts->f32 + r * acts->stride != x) {
+        memcpy(acts->f32 + r * acts->stride, x, acts->width * sizeof(float));
+    }
+    if (acts->fixed != NULL) {
+        size_t at = r * acts->n_blocks;
+        device->path->quantise(x, acts->width, acts->fixed + at * 2 * CPU_BLOCK, acts->scale + at,
+                               acts->sum + at, acts->scale_sum + at);
+    }
+}
+
+size_t cpu_kv_slot_bytes(const KDevice *device, const KHeads *heads, size_t n_layers)
+{
+    size_t elements = heads->head_dim + cpu_round_tile(heads->head_dim);
+    size_t head_bytes =
+        device->f32 ? elements * sizeof(float) : elements * sizeof(int16_t) + 2 * sizeof(float);
+    return n_layers * heads->n_kv_heads * head_bytes;
+}
+
+bool cpu_kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots, KKv **out,
+                   Err *err)
+{
+    size_t slots = cpu_round_tile(n_slots);
+    size_t slot_bytes = cpu_kv_slot_bytes(device, heads, n_layers), bytes;
+    if (__builtin_mul_overflow(slots, slot_bytes, &bytes) || bytes > SIZE_MAX / 2) {
+        return ERR_SET(err, ERR_LIMIT, "KV memory of %zu slots of %zu bytes does not fit", n_slots,
+                       slot_bytes);
+    }
+    KKv *kv = mem_zalloc(1, sizeof(*kv));
+    kv->heads = *heads;
+    kv->f32 = device->f32;
+    kv->n_layers = n_layers;
+    kv->n_slots = slots;
+    kv->value_stride = cpu_round_tile(heads->head_dim);
+    kv->element_bytes = device->f32 ? sizeof(float) : sizeof(int16_t);
+    // Pages of slots that are never used are never touched, and so never taken: calloc, not memset.
+    // (The loads of every path accept any alignment; groups are 32 or 64 bytes apart.)
+    size_t heads_slots = n_layers * slots * heads->n_kv_heads;
+    kv->keys = calloc(heads_slots * heads->head_dim + 1, kv->element_bytes);
+    kv->values = calloc(heads_slots * kv->value_stride + 1, kv->element_bytes);
+    if (!kv->f32) {
+        kv->key_scale = calloc(heads_slots + 1, sizeof(float));
+        kv->value_scale = calloc(heads_slots + 1, sizeof(float));
+    }
+    if (kv->keys == NULL || kv->values == NULL ||
+        (!kv->f32 && (kv->key_scale == NULL || kv->value_scale == NULL))) {
+        cpu_kv_destroy(kv);
+        return ERR_SET(err, ERR_LIMIT, "no memory for %zu KV slots (%zu MiB)", n_slots,
+                       bytes >> 20);
+    }
+    *out = kv;
+    return true;
+}
+
+void cpu_kv_destroy(KKv *kv)
+{
+    if (kv == NULL) {
+        return;
+    }
+    free(kv->keys);
+    free(kv->values);
+    free(kv->key_scale);
+    free(kv->value_scale);
+    mem_free(kv);
+}

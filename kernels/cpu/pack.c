@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+// Repacking of a file's weights into tiles of 16 outputs (KMatrix in cpu_internal.h says how they
+// lie).
+#include "kernels/cpu/cpu_internal.h"
+
+#include <string.h>
+
+/** How a type lies in a file and in a tile. */
+typedef struct PackType {
+    uint8_t block;       // elements of K in a block
+    uint8_t block_bytes; // in the file
+    uint8_t head_bytes;  // of the block: f16 d, or d and m
+    uint8_t word_groups; // 32-bit words of quants in a block (0: plain elements)
+} PackType;
+
+static const PackType pack_types[] = {
+    [K_F32] = {1, 4, 0, 0},    [K_F16] = {1, 2, 0, 0},    [K_BF16] = {1, 2, 0, 0},
+    [K_Q8_0] = {32, 34, 2, 8}, [K_Q4_0] = {32, 18, 2, 4}, [K_Q4_1] = {32, 20, 4, 4},
+};
+
+typedef struct PackJob {
+    const PackType *type;
+    const uint8_t *data;
+    size_t row_bytes;
+    KMatrix *matrix;
+} PackJob;
+
+/** Elements [k] of 16 rows side by side. */
+static void pack_plain(const PackJob *job, uint8_t *tile, size_t first, size_t n_rows)
+{
+    size_t bytes = job->type->block_bytes;
+    for (size_t r = 0; r < n_rows; r++) {
+        const uint8_t *row = job->data + (first + r) * job->row_bytes;
+        for (size_t k = 0; k < job->matrix->n_in; k++) {
+            memcpy(tile + (k * CPU_TILE + r) * bytes, row + k * bytes, bytes);
+        }
+    }
+}
+
+/** Words of quants of 16 rows side by side, block after block; then the scales. */
+static void pack_blocks(const PackJob *job, uint8_t *tile, size_t first, size_t n_rows)
+{
+    const PackType *type = job->type;
+    size_t n_blocks = job->matrix->n_in / CPU_BLOCK;
+    uint8_t *scales = tile + job->matrix->scale_offset;
+    for (size_t r = 0; r < n_rows; r++) {
+        const uint8_t *block = job->data + (first + r) * job->row_bytes;
+        for (size_t b = 0; b < n_blocks; b++, block += type->block_bytes) {
+            for (size_t i = 0; i < type->head_bytes / 2u; i++) {
+                size_t at = (b * type->head_bytes / 2 + i) * CPU_TILE + r;
+                memcpy(scales + at * 2, block + i * 2, 2);
+            }
+            for (size_t g = 0; g < type->word_groups; g++) {
+                uint32_t word;
+                memcpy(&word, block + type->head_bytes + g * 4, sizeof(word));
+                if (job->matrix->type == K_Q8_0) {
+                    word ^= 0x80808080u; // q + 128
+                }
+                size_t at = ((b * type->word_groups + g) * CPU_TILE + r) * 4;
+                memcpy(tile + at, &word, sizeof(word));
+            }
+        }
+    }
+}
+
+static void pack_tile(void *ctx, uint32_t item, int worker)
+{
+    (void)worker;
+    const PackJob *job = ctx;
+    KMatrix *m = job->matrix;
+    size_t per_item = (m->n_tiles + POOL_ITEMS_MAX - 1) / POOL_ITEMS_MAX;
+    for (size_t t = item * per_item; t < m->n_tiles && t < (item + 1) * per_item; t++) {
+        uint8_t *tile = m->tiles + t * m->tile_bytes;
+        size_t first = t * CPU_TILE;
+        size_t n_rows = m->n_out - first < CPU_TILE ? m->n_out - first : CPU_TILE;
+        memset(tile, 0, m->tile_bytes);
+        if (job->type->word_groups == 0) {
+            pack_plain(job, tile, first, n_rows);
+        } else {
+            pack_blocks(job, tile, first, n_rows);
+        }
+    }
+}
+
+bool cpu_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
+                       KMatrix **out, Err *err)
+{
+    const PackType *pack = &pack_types[type];
+    if (n_out == 0 || n_in == 0 || n_in % pack->block != 0) {
+        return ERR_SET(err, ERR_MODEL, "a matrix of %zu x %zu does not divide into blocks of %d",
+                       n_out, n_in, pack->block);
+    }
+    size_t n_blocks = n_in / pack->block;
+    size_t quants = pack->word_groups == 0 ? n_in * CPU_TILE * pack->block_bytes
+                                           : n_blocks * CPU_TILE * pack->word_groups * 4;
+    size_t scales = n_blocks * CPU_TILE * pack->head_bytes;
+    size_t tile_bytes = (quants + scales + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+    size_t n_tiles = (n_out + CPU_TILE - 1) / CPU_TILE, bytes;
+    if (__builtin_mul_overflow(n_tiles, tile_bytes, &bytes)) {
+        return ERR_SET(err, ERR_LIMIT, "a matrix of %zu x %zu does not fit in memory", n_out, n_in);
+    }
+    KMatrix *m = mem_zalloc(1, sizeof(*m));
+    *m = (KMatrix){.type = type,
+                   .n_out = n_out,
+                   .n_in = n_in,
+                   .n_tiles = n_tiles,
+                   .tile_bytes = tile_bytes,
+                   .scale_offset = quants,
+                   .tiles = cpu_alloc(bytes)};
+    PackJob job = {
+        .type = pack, .data = data, .row_bytes = n_blocks * pack->block_bytes, .matrix = m};
+    size_t items = n_tiles < POOL_ITEMS_MAX ? n_tiles : POOL_ITEMS_MAX;
+    pool_run(device->pool, pack_tile, &job, (uint32_t)items);
+    *out = m;
+    return true;
+}
+
+void cpu_matrix_destroy(KMatrix *matrix)
+{
+    if (matrix != NULL) {
+        cpu_free(matrix->tiles);
+        mem_free(matrix);
+    }
+}

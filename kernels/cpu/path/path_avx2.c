@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// AVX2, FMA and F16C (x86-64 of 2013 and later). Built on x86-64 only; the pragma, not the build's
+// flags, lets the compiler use these instructions, and device_open checks the processor.
+#include "kernels/cpu/cpu_internal.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#define CPU_ISA   CPU_ISA_AVX2
+#define PATH      cpu_path_avx2
+#define PATH_NAME "avx2"
+
+#include "kernels/cpu/path/path.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Operations on one row: RMSNorm, 16-bit fixed point, SwiGLU, rotary embedding, int16 keys and
+// values, and the log-sum-exp of a row of logits. Each reduces its row in 16 lanes, then down one
+// tree.
+#pragma once
+
+#include "kernels/cpu/path/vec.h"
+
+static void path_rms_norm(const float *x, const float *weight, float eps, size_t dim, float *out)
+{
+    V16 squares = v_zero();
+    for (size_t i = 0; i < dim; i += LANES) {
+        V16 v = v_load_n(x + i, dim - i);
+        squares = v_fma(v, v, squares);
+    }
+    float scale = 1.0f / sqrtf(v_sum(squares) / (float)dim + eps);
+    for (size_t i = 0; i < dim; i += LANES) {
+        size_t n = dim - i;
+        V16 y = v_mul(v_mul(v_load_n(x + i, n), v_set1(scale)), v_load_n(weight + i, n));
+        v_store_n(out + i, y, n);
+    }
+}
+
+#define FIXED_MAX  32512.0f // 127 * 256: the high byte of any q is a signed byte
+#define FIXED_TINY 1e-30f   // below, 32512 / max could overflow: the block is zero
+
+/** Integers of x * scale, rounded to even, |x * scale| < 2^22. */
+INLINE void round_lanes(V16 x, V16 scale, int32_t out[LANES])
+{
+    V16 magic = v_set1(EXP_MAGIC);
+    V16 t = v_add(v_mul(x, scale), magic);
+    v_store((float *)(void *)out, v_sub(t, magic));
+    for (int i = 0; i < LANES; i++) {
+        float f;
+        memcpy(&f, &out[i], sizeof(f));
+        out[i] = (int32_t)f;
+    }
+}
+
+static void path_quantise(const float *x, size_t width, uint8_t *fixed, float *scale, int32_t *sum,
+                          float *scale_sum)
+{
+    for (size_t b = 0; b < width / CPU_BLOCK; b++, fixed += 64) {
+        V16 low = v_load(x + b * CPU_BLOCK), high = v_load(x + b * CPU_BLOCK + LANES);
+        float max = v_max_abs_lane(v_max_abs(v_max_abs(v_zero(), low), high));
+        if (!(max >= FIXED_TINY && max <= 3e38f)) {
+            // Not a number or infinite: the scale says so, and every output becomes NaN.
+            memset(fixed, 0, 64);
+            sum[b] = 0;
+            scale[b] = scale_sum[b] = max < FIXED_TINY ? 0.0f : NAN;
+            continue;
+        }
+        int32_t q[CPU_BLOCK];
+        V16 inverse = v_set1(FIXED_MAX / max);
+        round_lanes(low, inverse, q);
+        round_lanes(high, inverse, q + LANES);
+        int32_t total = 0;
+#if CPU_ISA == CPU_ISA_AVX512
+        int8_t *bytes = (int8_t *)fixed;
+        for (int k = 0; k < CPU_BLOCK; k++) {
+            total += q[k];
+            bytes[k] = (int8_t)((q[k] + 128) >> 8);
+            bytes[CPU_BLOCK + k] = (int8_t)(q[k] & 255);
+        }
+#else
+        int16_t *words = (int16_t *)(void *)fixed;
+        for (int k = 0; k < CPU_BLOCK; k += 4) {
+            total += q[k] + q[k + 1] + q[k + 2] + q[k + 3];
+            words[k] = (int16_t)q[k];
+            words[k + 1] = (int16_t)q[k + 2];
+            words[k + 2] = (int16_t)q[k + 1];
+            words[k + 3] = (int16_t)q[k + 3];
+        }
+#endif
+        sum[b] = total;
+        scale[b] = max / FIXED_MAX;
+        scale_sum[b] = scale[b] * (float)total;
+    }
+}
+
+static void path_swiglu(const float *gate, const float *up, size_t width, float *out)
+{
+    for (size_t i = 0; i < width; i += LANES) {
+        size_t n = width - i;
+        V16 g = v_load_n(gate + i, n), one = v_set1(1.0f);
+        V16 e = v_exp(v_sub(v_zero(), g));
+        v_store_n(out + i, v_mul(v_div(g, v_add(one, e)), v_load_n(up + i, n)), n);
+    }
+}
+
+static void path_rope(const float *x, const float *angles, size_t n_pairs, size_t head_dim,
+                      float scale, float *out)
+{
+    for (size_t i = 0; i < n_pairs; i++) {
+        float c = angles[2 * i], s = angles[2 * i + 1];
+        float x0 = x[2 * i], x1 = x[2 * i + 1];
+        out[2 * i] = (x0 * c - x1 * s) * scale;
+        out[2 * i + 1] = (x0 * s + x1 * c) * scale;
+    }
+    for (size_t i = 2 * n_pairs; i < head_dim; i++) {
+        out[i] = x[i] * scale;
+    }
+}
+
+static float path_pack_kv(const float *x, size_t n, int16_t *out)
+{
+    V16 abs = v_zero();
+    for (size_t i = 0; i < n; i += LANES) {
+        abs = v_max_abs(abs, v_load_n(x + i, n - i));
+    }
+    float max = v_max_abs_lane(abs);
+    if (!(max >= FIXED_TINY && max <= 3e38f)) {
+        memset(out, 0, n * sizeof(*out));
+        return max < FIXED_TINY ? 0.0f : NAN;
+    }
+    V16 inverse = v_set1(32767.0f / max);
+    for (size_t i = 0; i < n; i += LANES) {
+        int32_t q[LANES];
+        round_lanes(v_load_n(x + i, n - i), inverse, q);
+        for (size_t k = i; k < n && k < i + LANES; k++) {
+            out[k] = (int16_t)q[k - i];
+        }
+    }
+    return max / 32767.0f;
+}
+
+/** The largest value's lowest index, and sum(exp(x - max)). */
+static CpuLogSum path_log_sum(const float *logits, size_t n, int32_t first_id)
+{
+    CpuLogSum out = {.max = -INFINITY, .argmax = first_id, .finite = true};
+    V16 abs = v_zero();
+    for (size_t i = 0; i < n; i += LANES) {
+        abs = v_max_abs(abs, v_load_n(logits + i, n - i));
+    }
+    out.max = max_of(logits, n);
+    out.finite = v_max_abs_lane(abs) <= 3.4028235e38f;
+    for (size_t i = 0; i < n; i++) {
+        if (logits[i] == out.max) {
+            out.argmax = first_id + (int32_t)i;
+            break;
+        }
+    }
+    V16 sum = v_zero();
+    for (size_t i = 0; i < n; i += LANES) {
+        V16 e = v_exp(v_sub(v_load_n(logits + i, n - i), v_set1(out.max)));
+        sum = v_add(sum, v_first(e, n - i));
+    }
+    out.sum = v_sum(sum);
+    return out;
+}
+
+static CpuLogSum path_log_sum_merge(CpuLogSum a, CpuLogSum b)
+{
+    CpuLogSum out = b.max > a.max ? b : a;
+    float sum_a = a.sum * exp_one(a.max - out.max), sum_b = b.sum * exp_one(b.max - out.max);
+    out.sum = sum_a + sum_b;
+    out.finite = a.finite && b.finite;
+    return out;
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+// Sixteen float lanes with the same bits on every instruction set: what the path_*.c files include
+// after choosing CPU_ISA. Every operation is one IEEE operation per lane, or a fixed sequence of
+// them; sums over lanes go down one tree. Lane functions are forced inline, so nothing of this
+// header is called across instruction sets.
+#pragma once
+
+#include "kernels/cpu/cpu_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CPU_ISA_PORTABLE 0
+#define CPU_ISA_AVX2     1
+#define CPU_ISA_AVX512   2
+
+#define LANES  16
+#define INLINE static inline __attribute__((always_inline, unused))
+#define UNROLL _Pragma("GCC unroll 16")
+
+// ---- The lanes: load, store, and what IEEE 754 defines
+// ------------------------------------------------
+
+#if CPU_ISA == CPU_ISA_AVX512
+
+#include <immintrin.h>
+
+typedef __m512 V16;
+
+INLINE V16 v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+/** The first n lanes, the others zero. */
+INLINE V16 v_load_n(const float *p, size_t n)
+{
+    return n >= LANES ? v_load(p) : _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+INLINE void v_store(float *p, V16 a)
+{
+    _mm512_storeu_ps(p, a);
+}
+/** Lanes from .. to-1, to where p[lane] is. */
+INLINE void v_store_lanes(float *p, V16 a, size_t from, size_t to)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << to) - (1u << from)), a);
+}
+/** The first n lanes, the others zero. */
+INLINE V16 v_first(V16 a, size_t n)
+{
+    return n >= LANES ? a : _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), a);
+}
+INLINE V16 v_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+INLINE V16 v_add(V16 a, V16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+INLINE V16 v_sub(V16 a, V16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+INLINE V16 v_mul(V16 a, V16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+INLINE V16 v_div(V16 a, V16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+/** a*b + c, rounded once. */
+INLINE V16 v_fma(V16 a, V16 b, V16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+/** a > b ? a : b */
+INLINE V16 v_max(V16 a, V16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+INLINE V16 v_min(V16 a, V16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+INLINE V16 v_load_i16(const int16_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)p)));
+}
+INLINE V16 v_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
+INLINE V16 v_load_bf16(const uint16_t *p)
+{
+    __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(u, 16));
+}
+/** Lanes of 32 bits, each shifted right and masked, as floats. */
+INLINE V16 v_load_bits(const uint8_t *p, int shift, int mask)
+{
+    __m512i u = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(shift));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(u, _mm512_set1_epi32(mask)));
+}
+/** p * 2^n where t = 1.5*2^23 + n holds the integer n in its low bits. */
+INLINE V16 v_scale2(V16 p, V16 t)
+{
+    __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n));
+}
+/** Larger of m and |a| as bit patterns: NaN is above infinity is above numbers. */
+INLINE V16 v_max_abs(V16 m, V16 a)
+{
+    __m512i abs = _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff));
+    return _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(m), abs));
+}
+
+#elif CPU_ISA == CPU_ISA_AVX2
+
+#include <immintrin.h>
+
+typedef struct V16 {
+    __m256 lo, hi;
+} V16;
+
+INLINE V16 v_load(const float *p)
+{
+    return (V16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+INLINE V16 v_load_n(const float *p, size_t n)
+{
+    if (n >= LANES) {
+        return v_load(p);
+    }
+    float lanes[LANES] = {0};
+    memcpy(lanes, p, n * sizeof(float));
+    return v_load(lanes);
+}
+INLINE void v_store(float *p, V16 a)
+{
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+INLINE void v_store_lanes(float *p, V16 a, size_t from, size_t to)
+{
+    float lanes[LANES];
+    v_store(lanes, a);
+    memcpy(p + from, lanes + from, (to - from) * sizeof(float));
+}
+INLINE V16 v_first(V16 a, size_t n)
+{
+    float lanes[LANES];
+    v_store(lanes, a);
+    return n >= LANES ? a : v_load_n(lanes, n);
+}
+INLINE V16 v_set1(float x)
+{
+    return (V16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+INLINE V16 v_add(V16 a, V16 b)
+{
+    return (V16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+INLINE V16 v_sub(V16 a, V16 b)
+{
+    return (V16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+INLINE V16 v_mul(V16 a, V16 b)
+{
+    return (V16){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+INLINE V16 v_div(V16 a, V16 b)
+{
+    return (V16){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+INLINE V16 v_fma(V16 a, V16 b, V16 c)
+{
+    return (V16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+INLINE V16 v_max(V16 a, V16 b)
+{
+    return (V16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+INLINE V16 v_min(V16 a, V16 b)
+{
+    return (V16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+INLINE V16 v_load_i16(const int16_t *p)
+{
+    __m256i lo = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)p));
+    __m256i hi = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p + 8)));
+    return (V16){_mm256_cvtepi32_ps(lo), _mm256_cvtepi32_ps(hi)};
+}
+INLINE V16 v_load_f16(const uint16_t *p)
+{
+    return (V16){_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
+                 _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8)))};
+}
+INLINE V16 v_load_bf16(const uint16_t *p)
+{
+    __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+    __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(p + 8)));
+    return (V16){_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16))};
+}
+INLINE __m256 v_load_bits_half(const uint8_t *p, int shift, int mask)
+{
+    __m256i u = _mm256_srl_epi32(_mm256_loadu_si256((const void *)p), _mm_cvtsi32_si128(shift));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(u, _mm256_set1_epi32(mask)));
+}
+INLINE V16 v_load_bits(const uint8_t *p, int shift, int mask)
+{
+    return (V16){v_load_bits_half(p, shift, mask), v_load_bits_half(p + 32, shift, mask)};
+}
+INLINE __m256 v_scale2_half(__m256 p, __m256 t)
+{
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+}
+INLINE V16 v_scale2(V16 p, V16 t)
+{
+    return (V16){v_scale2_half(p.lo, t.lo), v_scale2_half(p.hi, t.hi)};
+}
+INLINE __m256 v_max_abs_half(__m256 m, __m256 a)
+{
+    __m256i abs = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
+    return _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(m), abs));
+}
+INLINE V16 v_max_abs(V16 m, V16 a)
+{
+    return (V16){v_max_abs_half(m.lo, a.lo), v_max_abs_half(m.hi, a.hi)};
+}
+
+#else // portable
+
+typedef struct V16 {
+    float x[LANES];
+} V16;
+
+INLINE uint32_t float_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
+}
+INLINE float float_of_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+INLINE V16 v_load(const float *p)
+{
+    V16 a;
+    memcpy(a.x, p, sizeof(a.x));
+    return a;
+}
+INLINE V16 v_load_n(const float *p, size_t n)
+{
+    V16 a = {{0}};
+    memcpy(a.x, p, (n < LANES ? n : LANES) * sizeof(float));
+    return a;
+}
+INLINE void v_store(float *p, V16 a)
+{
+    memcpy(p, a.x, sizeof(a.x));
+}
+INLINE void v_store_lanes(float *p, V16 a, size_t from, size_t to)
+{
+    memcpy(p + from, a.x + from, (to - from) * sizeof(float));
+}
+
+/** One expression for each lane i. */
+#define V16_EACH(expression)                                                                       \
+    V16 out;                                                                                       \
+    for (int i = 0; i < LANES; i++) {                                                              \
+        out.x[i] = (expression);                                                                   \
+    }                                                                                              \
+    return out
+
+INLINE V16 v_first(V16 a, size_t n)
+{
+    V16_EACH((size_t)i < n ? a.x[i] : 0.0f);
+}
+INLINE V16 v_set1(float x)
+{
+    V16_EACH(x);
+}
+INLINE V16 v_add(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] + b.x[i]);
+}
+INLINE V16 v_sub(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] - b.x[i]);
+}
+INLINE V16 v_mul(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] * b.x[i]);
+}
+INLINE V16 v_div(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] / b.x[i]);
+}
+INLINE V16 v_fma(V16 a, V16 b, V16 c)
+{
+    V16_EACH(fmaf(a.x[i], b.x[i], c.x[i]));
+}
+INLINE V16 v_max(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]);
+}
+INLINE V16 v_min(V16 a, V16 b)
+{
+    V16_EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]);
+}
+INLINE V16 v_load_i16(const int16_t *p)
+{
+    V16_EACH((float)p[i]);
+}
+/** IEEE half to float, exact. */
+INLINE float half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+    uint32_t exponent = h >> 10 & 31u, mantissa = h & 1023u;
+    if (exponent == 31) { // infinity and NaN; hardware makes NaN quiet
+        uint32_t quiet = mantissa != 0 ? 0x400000u : 0;
+        return float_of_bits(sign | 0x7f800000u | quiet | mantissa << 13);
+    }
+    if (exponent == 0) { // zero and denormals
+        float f = (float)mantissa * 0x1p-24f;
+        return float_of_bits(sign | float_bits(f));
+    }
+    return float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+INLINE V16 v_load_f16(const uint16_t *p)
+{
+    V16_EACH(half_to_float(p[i]));
+}
+INLINE V16 v_load_bf16(const uint16_t *p)
+{
+    V16_EACH(float_of_bits((uint32_t)p[i] << 16));
+}
+INLINE V16 v_load_bits(const uint8_t *p, int shift, int mask)
+{
+    uint32_t u[LANES];
+    memcpy(u, p, sizeof(u));
+    V16_EACH((float)(int32_t)(u[i] >> shift & (uint32_t)mask));
+}
+INLINE V16 v_scale2(V16 p, V16 t)
+{
+    V16_EACH(float_of_bits(float_bits(p.x[i]) + (float_bits(t.x[i]) << 23)));
+}
+INLINE V16 v_max_abs(V16 m, V16 a)
+{
+    V16_EACH((float_bits(a.x[i]) & 0x7fffffffu) > float_bits(m.x[i])
+                 ? float_of_bits(float_bits(a.x[i]) & 0x7fffffffu)
+                 : m.x[i]);
+}
+
+#endif
+
+// ---- Built from them
+// -----------------------------------------------------------------------------------
+
+INLINE V16 v_zero(void)
+{
+    return v_set1(0.0f);
+}
+
+INLINE void v_store_n(float *p, V16 a, size_t n)
+{
+    if (n >= LANES) {
+        v_store(p, a);
+    } else {
+        v_store_lanes(p, a, 0, n);
+    }
+}
+
+/** Sum of the lanes: halves are added, four times. */
+INLINE float v_sum(V16 a)
+{
+    float x[LANES];
+    v_store(x, a);
+    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
+    {
+        for (int i = 0; i < half; i++) {
+            x[i] = x[i] + x[i + half];
+        }
+    }
+    return x[0];
+}
+
+INLINE float v_max_lane(V16 a)
+{
+    float x[LANES];
+    v_store(x, a);
+    float m = x[0];
+    for (int i = 1; i < LANES; i++) {
+        m = x[i] > m ? x[i] : m;
+    }
+    return m;
+}
+
+/** The largest of n >= 1 floats. */
+INLINE float max_of(const float *x, size_t n)
+{
+    V16 max = v_set1(-INFINITY);
+    size_t whole = n / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES) {
+        max = v_max(max, v_load(x + i));
+    }
+    float most = v_max_lane(max);
+    for (size_t i = whole; i < n; i++) {
+        most = x[i] > most ? x[i] : most;
+    }
+    return most;
+}
+
+/** The largest bit pattern among lanes that hold absolute values. */
+INLINE float v_max_abs_lane(V16 a)
+{
+    uint32_t bits[LANES], m = 0;
+    v_store((float *)(void *)bits, a);
+    for (int i = 0; i < LANES; i++) {
+        m = bits[i] > m ? bits[i] : m;
+    }
+    float f;
+    memcpy(&f, &m, sizeof(f));
+    return f;
+}
+
+#define EXP_MAGIC 12582912.0f // 1.5 * 2^23: adding it rounds to an integer, to even
+
+/** e^x to 1.2 ulp, x held within -87 .. 88: x = n*ln 2 + r, Taylor to r^7. */
+INLINE V16 v_exp(V16 x)
+{
+    x = v_min(v_max(x, v_set1(-87.0f)), v_set1(88.0f));
+    V16 t = v_fma(x, v_set1(0x1.715476p+0f), v_set1(EXP_MAGIC));
+    V16 n = v_sub(t, v_set1(EXP_MAGIC));
+    V16 r = v_fma(n, v_set1(-0x1.62e4p-1f), x);
+    r = v_fma(n, v_set1(-0x1.7f7d1cp-20f), r);
+    V16 p = v_set1(1.0f / 5040);
+    p = v_fma(p, r, v_set1(1.0f / 720));
+    p = v_fma(p, r, v_set1(1.0f / 120));
+    p = v_fma(p, r, v_set1(1.0f / 24));
+    p = v_fma(p, r, v_set1(1.0f / 6));
+    p = v_fma(p, r, v_set1(0.5f));
+    p = v_fma(p, r, v_set1(1.0f));
+    p = v_fma(p, r, v_set1(1.0f));
+    return v_scale2(p, t);
+}
+
+INLINE float exp_one(float x)
+{
+    float lanes[LANES];
+    v_store(lanes, v_exp(v_set1(x)));
+    return lanes[0];
+}

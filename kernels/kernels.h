@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// The seam to all tensor math: one const table of operations per backend. Rows in, rows out:
+// nothing here knows models, tokens' meaning or evals. Plain C17 and C++; no vendor type. Every
+// operation is deterministic: the bits of an output row depend on that row's inputs, the weights
+// and the device's precision, never on the other rows, the number of threads, or the code path that
+// ran.
+//
+// Order of accumulation. A product accumulates K in one run in blocks of 32, or, with segments = 8,
+// in 8 runs summed as ((0+1)+(2+3))+((4+5)+(6+7)); with n = ceil(K/32) blocks, segment i holds
+// blocks floor(i*n/8) to floor((i+1)*n/8). The log-sum-exp over the vocabulary is cut and merged
+// likewise. Attention is cut at absolute positions that are multiples of K_CHUNK and merged left to
+// right.
+//
+// Threads: one stream is used by one thread at a time; an operation may return before it has run
+// (CUDA), arrays given as plain pointers may be reused once it returned. stream_sync waits.
+#pragma once
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define K_CHUNK    256 // positions of one attention chunk
+#define K_SEGMENTS 8
+
+typedef struct KDevice KDevice; // one device (CPU: the worker threads)
+typedef struct KStream KStream; // work in order
+typedef struct KBuffer KBuffer; // f32 elements
+typedef struct KMatrix KMatrix; // weights (n_out, n_in), in the backend's own layout
+typedef struct KActs KActs;     // rows of activations, in the forms that products want
+typedef struct KKv KKv;         // keys and values of all layers, in slots of one token
+
+/** Element types of weights as files hold them (little endian, ggml's blocks of 32). */
+typedef enum KType {
+    K_F32,
+    K_F16,
+    K_BF16,
+    K_Q8_0, // f16 d, int8 q[32]: d*q
+    K_Q4_0, // f16 d, nibbles[16]: d*(q-8)
+    K_Q4_1, // f16 d, f16 m, nibbles[16]: d*q + m
+} KType;
+
+typedef struct KDeviceOptions {
+    int index;     // which device; CPU: 0
+    int n_threads; // CPU: 0 means threads_usable_cpus()
+    bool f32;      // float32 activations and KV, weights dequantised per tile: the reference
+    const char
+        *path; // CPU: "portable", "avx2", "avx512"; NULL: $MUSTER_CPU, else the best there is
+} KDeviceOptions;
+
+/** One product of a group that reads the same activations. */
+typedef struct KProduct {
+    const KMatrix *matrix;
+    KBuffer *out;   // (n_rows, n_out) f32
+    bool add;       // out += product
+    int n_segments; // 1 or K_SEGMENTS
+} KProduct;
+
+typedef struct KHeads {
+    uint32_t n_heads; // query heads, a multiple of n_kv_heads
+    uint32_t n_kv_heads;
+    uint32_t head_dim;
+    uint32_t rope_dim; // leading elements of a head that are rotated, in pairs (2i, 2i+1)
+} KHeads;
+
+/** A run of KV slots that holds consecutive positions. */
+typedef struct KExtent {
+    uint32_t slot;
+    uint32_t n;
+} KExtent;
+
+/** A query row and how many of the chunk's positions it sees (1 .. K_CHUNK). */
+typedef struct KAttentionRow {
+    uint32_t row;
+    uint32_t n_keys;
+} KAttentionRow;
+
+/** Query rows that share the same slots for one chunk: positions K_CHUNK*chunk onwards. */
+typedef struct KAttentionWork {
+    uint32_t chunk;
+    const KExtent *extents; // in order of position; cover the largest n_keys
+    uint32_t n_extents;
+    const KAttentionRow *rows;
+    uint32_t n_rows;
+} KAttentionWork;
+
+/** Log-probabilities wanted of one row of logits. */
+typedef struct KLogprobRow {
+    uint32_t row;
+    uint32_t n_targets;
+    const int32_t *targets; // each in 0 .. vocab-1
+    float *out_logprobs;    // n_targets, natural log of the softmax
+    int32_t *out_argmax;    // lowest id among equals
+} KLogprobRow;
+
+/** The operations of a backend. All are mandatory. Those that take a KStream run on its device. */
+typedef struct KOps {
+    const char *name; // "cpu", "cuda"
+
+    bool (*device_open)(const KDeviceOptions *options, KDevice **out, Err *err);
+    void (*device_close)(KDevice *device); // after all that was created on it
+    /** For people and for provenance, e.g. "cpu avx512, 2 threads"; borrows from the device. */
+    const char *(*device_describe)(const KDevice *device);
+
+    bool (*stream_create)(KDevice *device, KStream **out, Err *err);
+    void (*stream_destroy)(KStream *stream);
+    bool (*stream_sync)(KStream *stream, Err *err);
+
+    /** n f32 elements, zeroed. */
+    bool (*buffer_create)(KDevice *device, size_t n, KBuffer **out, Err *err);
+    void (*buffer_destroy)(KBuffer *buffer);
+    bool (*buffer_write)(KStream *stream, KBuffer *buffer, size_t offset, const float *from,
+                         size_t n, Err *err);
+    /** Waits until *to is filled. */
+    bool (*buffer_read)(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
+                        Err *err);
+
+    /**
+     * Repack a matrix of a file.
+     * shapes  data (n_out, n_in) of type, rows contiguous; n_in a multiple of 32 for block types.
+     * owns    nothing of data is kept. */
+    bool (*matrix_create)(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
+                          KMatrix **out, Err *err);
+    void (*matrix_destroy)(KMatrix *matrix);
+
+    /** Room for max_rows rows of width elements, in the forms that products with these matrices
+     *  (and others of their types) take. */
+    bool (*acts_create)(KDevice *device, size_t max_rows, size_t width,
+                        const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err);
+    void (*acts_destroy)(KActs *acts);
+
+    size_t (*kv_slot_bytes)(const KDevice *device, const KHeads *heads, size_t n_layers);
+    bool (*kv_create)(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots,
+                      KKv **out, Err *err);
+    void (*kv_destroy)(KKv *kv);
+
+    /** out[r] = row ids[r] of table.  shapes  table (vocab, dim); ids (n_rows); out (n_rows, dim).
+     */
+    bool (*embed)(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+                  KBuffer *out, Err *err);
+    /** out[i] = x[rows[i]] * weight / sqrt(mean(x^2) + eps); rows NULL: 0 .. n_rows-1.
+     *  shapes  x (*, dim); weight (dim); out (n_rows, dim). */
+    bool (*rms_norm)(KStream *stream, const KBuffer *x, const KBuffer *weight, float eps,
+                     size_t dim, const uint32_t *rows, size_t n_rows, KActs *out, Err *err);
+    /** Products with the same activations.  shapes  x (n_rows, n_in); matrices (n_out, n_in). */
+    bool (*products)(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
+                     size_t n_rows, Err *err);
+    /** Rotate q and k by their row's angles, scale q by 1/sqrt(head_dim), and store k and v.
+     *  shapes  q (n_rows, n_heads, head_dim), rotated in place; k, v (n_rows, n_kv_heads,
+     * head_dim); angles (n_rows, rope_dim/2, 2) of cos, sin; slots (n_rows). */
+    bool (*rope_store)(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const KBuffer *k,
+                       const KBuffer *v, const float *angles, const uint32_t *slots, size_t n_rows,
+                       Err *err);
+    /** Softmax(q k) v for rows 0 .. n_rows-1 (q as rope_store left it). works are sorted by chunk;
+     * a row is in one work for each of its chunks, from chunk 0 on without a gap. shapes  q, out
+     * (n_rows, n_heads, head_dim). */
+    bool (*attention)(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
+                      const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
+                      Err *err);
+    /** out = gate * sigmoid(gate) * up.  shapes  all (n_rows, width). */
+    bool (*swiglu)(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
+                   size_t n_rows, KActs *out, Err *err);
+    /** out[i] = x[rows[i]]; out and x differ.  shapes  x (*, dim); out (n_rows, dim). */
+    bool (*gather)(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows,
+                   size_t n_rows, KBuffer *out, Err *err);
+    /** Log softmax at the targets of each row; results are there on return.
+     *  shapes  logits (*, vocab).
+     *  fails   ERR_MODEL when a logit is not finite. */
+    bool (*logprobs)(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
+                     size_t n_rows, Err *err);
+} KOps;
+
+extern const KOps k_cpu_ops;
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: MIT
+// The forward pass of a Llama-architecture model (Touvron et al. 2023) over the kernels table, for
+// batches of rows from many sequences. run_layer is one transformer block, as the paper has it.
+#include "engine/forward.h"
+
+#include "engine/forward_plan.h"
+#include "engine/weights.h"
+#include "engine/weights_hash.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define MAX_ROWS   512
+#define LOGIT_ROWS 64 // rows of logits that exist at once
+
+struct Forward {
+    const KOps *ops;
+    KDevice *device;
+    KStream *stream;
+    Weights *weights;
+    KKv *kv;
+    WeightsHash *hash; // of the file, computed beside everything else
+    EngineModelInfo *info;
+    // Rows on the device: (MAX_ROWS, ...) unless said otherwise.
+    KBuffer *x;         // (dim) the residual stream
+    KBuffer *x_wanted;  // (dim) its rows that are wanted, in the last layer
+    KBuffer *q;         // (n_heads, head_dim)
+    KBuffer *q_wanted;  // the same for wanted rows
+    KBuffer *k;         // (n_kv_heads, head_dim)
+    KBuffer *v;         // (n_kv_heads, head_dim)
+    KBuffer *gate;      // (ffn_dim)
+    KBuffer *up;        // (ffn_dim)
+    KBuffer *logits;    // (LOGIT_ROWS, vocab)
+    KActs *normed;      // (dim) what q, k, v, gate and up read
+    KActs *attended;    // (n_heads, head_dim)
+    KActs *hidden;      // (ffn_dim)
+    KActs *last_normed; // (LOGIT_ROWS, dim)
+    Arena scratch;      // of one run
+};
+
+// ---- Opening
+// --------------------------------------------------------------------------------------------
+
+static bool create_acts(Forward *f, Err *err)
+{
+    const ModelShape *shape = &f->weights->shape;
+    const KMatrix **reads_dim = ARENA_ARRAY(&f->scratch, const KMatrix *, shape->n_layers * 5);
+    const KMatrix **reads_heads = ARENA_ARRAY(&f->scratch, const KMatrix *, shape->n_layers);
+    const KMatrix **reads_ffn = ARENA_ARRAY(&f->scratch, const KMatrix *, shape->n_layers);
+    for (size_t l = 0; l < shape->n_layers; l++) {
+        const ModelLayer *layer = &f->weights->layers[l];
+        const KMatrix *of_dim[] = {layer->q, layer->k, layer->v, layer->gate, layer->up};
+        memcpy(reads_dim + l * 5, of_dim, sizeof(of_dim));
+        reads_heads[l] = layer->attention_out;
+        reads_ffn[l] = layer->down;
+    }
+    const KMatrix *head = f->weights->head;
+    size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
+    return f->ops->acts_create(f->device, MAX_ROWS, shape->dim, reads_dim, shape->n_layers * 5,
+                               &f->normed, err) &&
+           f->ops->acts_create(f->device, MAX_ROWS, q_dim, reads_heads, shape->n_layers,
+                               &f->attended, err) &&
+           f->ops->acts_create(f->device, MAX_ROWS, shape->ffn_dim, reads_ffn, shape->n_layers,
+                               &f->hidden, err) &&
+           f->ops->acts_create(f->device, LOGIT_ROWS, shape->dim, &head, 1, &f->last_normed, err);
+}
+
+static bool create_buffers(Forward *f, Err *err)
+{
+    const ModelShape *shape = &f->weights->shape;
+    size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
+    size_t kv_dim = (size_t)shape->heads.n_kv_heads * shape->heads.head_dim;
+    const struct {
+        KBuffer **buffer;
+        size_t rows, width;
+    } all[] = {
+        {&f->x, MAX_ROWS, shape->dim},
+        {&f->x_wanted, MAX_ROWS, shape->dim},
+        {&f->q, MAX_ROWS, q_dim},
+        {&f->q_wanted, MAX_ROWS, q_dim},
+        {&f->k, MAX_ROWS, kv_dim},
+        {&f->v, MAX_ROWS, kv_dim},
+        {&f->gate, MAX_ROWS, shape->ffn_dim},
+        {&f->up, MAX_ROWS, shape->ffn_dim},
+        {&f->logits, LOGIT_ROWS, shape->vocab},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (!f->ops->buffer_create(f->device, all[i].rows * all[i].width, all[i].buffer, err)) {
+            return false;
+        }
+    }
+    return create_acts(f, err);
+}
+
+static void fill_info(Forward *f, const EngineOptions *options)
+{
+    const Weights *w = f->weights;
+    int64_t context = (int64_t)w->shape.context;
+    if (options->context_tokens > 0 && options->context_tokens < context) {
+        context = options->context_tokens;
+    }
+    *f->info = (EngineModelInfo){.architecture = w->architecture,
+                                 .name = w->name,
+                                 .weights_type = w->type,
+                                 .context_tokens = context,
+                                 .n_layers = (int64_t)w->shape.n_layers,
+                                 .dim = (int64_t)w->shape.dim,
+                                 .n_heads = w->shape.heads.n_heads,
+                                 .n_kv_heads = w->shape.heads.n_kv_heads,
+                                 .vocab = (int64_t)w->shape.vocab,
+                                 .weight_bytes = w->bytes};
+}
+
+static bool open_device(Forward *f, const EngineOptions *options, Err *err)
+{
+    if (options->device.len > 0 && !str_eq_c(options->device, "auto") &&
+        !str_eq_c(options->device, "cpu")) {
+        return ERR_SET(err, ERR_ENVIRONMENT, "no device '" STR_FMT "' in this build (auto or cpu)",
+                       STR_ARG(options->device));
+    }
+    f->ops = &k_cpu_ops;
+    KDeviceOptions device = {.n_threads = options->threads,
+                             .f32 = options->precision == PRECISION_F32};
+    return f->ops->device_open(&device, &f->device, err) &&
+           f->ops->stream_create(f->device, &f->stream, err);
+}
+
+bool forward_open(const EngineOptions *options, Forward **out, Err *err)
+{
+    Forward *f = mem_zalloc(1, sizeof(*f));
+    f->info = mem_zalloc(1, sizeof(*f->info));
+    if (!open_device(f, options, err) || !weights_hash_start(options->model_path, &f->hash, err) ||
+        !weights_open(options->model_path, f->ops, f->device, f->stream, &f->weights, err) ||
+        !create_buffers(f, err)) {
+        forward_close(f);
+        return false;
+    }
+    fill_info(f, options);
+    *out = f;
+    return true;
+}
+
+void forward_close(Forward *f)
+{
+    if (f == NULL) {
+        return;
+    }
+    weights_hash_finish(f->hash);
+    if (f->device != NULL) {
+        KBuffer *buffers[] = {f->x, f->x_wanted, f->q,  f->q_wanted, f->k,
+                              f->v, f->gate,     f->up, f->logits};
+        for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
+            f->ops->buffer_destroy(buffers[i]);
+        }
+        f->ops->acts_destroy(f->normed);
+        f->ops->acts_destroy(f->attended);
+        f->ops->acts_destroy(f->hidden);
+        f->ops->acts_destroy(f->last_normed);
+        f->ops->kv_destroy(f->kv);
+        weights_close(f->weights);
+        f->ops->stream_destroy(f->stream);
+        f->ops->device_close(f->device);
+    }
+    arena_finish(&f->scratch);
+    mem_free(f->info);
+    mem_free(f);
+}
+
+const EngineModelInfo *forward_info(const Forward *forward)
+{
+    Err err = ERR_INIT; // the file was read a moment ago; if it is gone by now its hash stays zero
+    (void)weights_hash_wait(forward->hash, &forward->info->file_hash, &err);
+    return forward->info;
+}
+
+size_t forward_slot_bytes(const Forward *f)
+{
+    return f->ops->kv_slot_bytes(f->device, &f->weights->shape.heads, f->weights->shape.n_layers);
+}
+
+bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
+{
+    if (n_slots == 0 || n_slots > (uint32_t)1 << 31) {
+        return ERR_SET(err, ERR_LIMIT, "%u KV slots, not in 1 .. 2^31", n_slots);
+    }
+    f->ops->kv_destroy(f->kv);
+    f->kv = NULL;
+    return f->ops->kv_create(f->device, &f->weights->shape.heads, f->weights->shape.n_layers,
+                             n_slots, &f->kv, err);
+}
+
+uint32_t forward_max_rows(const Forward *f)
+{
+    (void)f;
+    return MAX_ROWS;
+}
+
+// ---- One batch
+// ------------------------------------------------------------------------------------------
+
+/** Residual stream and attention works as a layer sees them: all rows, or the wanted ones. */
+typedef struct Rows {
+    KBuffer *x;
+    KBuffer *q;
+    size_t n;
+    const KAttentionWork *works;
+    size_t n_works;
+} Rows;
+
+/** In the last layer only wanted rows go past the keys and values. */
+static bool keep_wanted(Forward *f, const ForwardPlan *plan, Rows *rows, Err *err)
+{
+    const ModelShape *shape = &f->weights->shape;
+    size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
+    rows->n = plan->n_wanted;
+    if (plan->n_wanted == plan->n_rows || plan->n_wanted == 0) {
+        return true;
+    }
+    rows->works = plan->last_works;
+    rows->n_works = plan->n_last_works;
+    rows->x = f->x_wanted;
+    rows->q = f->q_wanted;
+    return f->ops->gather(f->stream, f->x, shape->dim, plan->wanted, rows->n, f->x_wanted, err) &&
+           f->ops->gather(f->stream, f->q, q_dim, plan->wanted, rows->n, f->q_wanted, err);
+}
+
+/** x += attention(norm(x)); x += ffn(norm(x)).  Keys and values of all rows are stored on the way.
+ */
+static bool run_layer(Forward *f, size_t l, const ForwardPlan *plan, Rows *rows, Err *err)
+{
+    const KOps *ops = f->ops;
+    KStream *s = f->stream;
+    const ModelShape *shape = &f->weights->shape;
+    const ModelLayer *layer = &f->weights->layers[l];
+    const KProduct qkv[] = {
+        {layer->q, f->q, false, 1}, {layer->k, f->k, false, 1}, {layer->v, f->v, false, 1}};
+    if (!ops->rms_norm(s, rows->x, layer->attention_norm, shape->norm_eps, shape->dim, NULL,
+                       rows->n, f->normed, err) ||
+        !ops->products(s, qkv, 3, f->normed, rows->n, err) ||
+        !ops->rope_store(s, f->kv, l, f->q, f->k, f->v, plan->angles, plan->slots, rows->n, err)) {
+        return false;
+    }
+    if (l + 1 == shape->n_layers && !keep_wanted(f, plan, rows, err)) {
+        return false;
+    }
+    if (rows->n == 0) {
+        return true;
+    }
+    // The two products that tensor parallelism splits along K accumulate in segments.
+    const KProduct out[] = {{layer->attention_out, rows->x, true, K_SEGMENTS}};
+    const KProduct gate_up[] = {{layer->gate, f->gate, false, 1}, {layer->up, f->up, false, 1}};
+    const KProduct down[] = {{layer->down, rows->x, true, K_SEGMENTS}};
+    return ops->attention(s, f->kv, l, rows->q, rows->works, rows->n_works, rows->n, f->attended,
+                          err) &&
+           ops->products(s, out, 1, f->attended, rows->n, err) &&
+           ops->rms_norm(s, rows->x, layer->ffn_norm, shape->norm_eps, shape->dim, NULL, rows->n,
+                         f->normed, err) &&
+           ops->products(s, gate_up, 2, f->normed, rows->n, err) &&
+           ops->swiglu(s, f->gate, f->up, shape->ffn_dim, rows->n, f->hidden, err) &&
+           ops->products(s, down, 1, f->hidden, rows->n, err);
+}
+
+/** Copy a row of logits out; every one of them has to be a number. */
+static bool take_logits(Forward *f, size_t i, float *out, Err *err)
+{
+    size_t vocab = f->weights->shape.vocab;
+    if (!f->ops->buffer_read(f->stream, f->logits, i * vocab, out, vocab, err)) {
+        return false;
+    }
+    uint32_t largest = 0;
+    for (size_t t = 0; t < vocab; t++) {
+        uint32_t bits;
+        memcpy(&bits, &out[t], sizeof(bits));
+        bits &= 0x7fffffffu;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < 0x7f800000u ||
+           ERR_SET(err, ERR_MODEL, "the model produced a logit that is not a finite number");
+}
+
+/** What is wanted of `n` rows of logits: copies for the picker, log-probabilities for the others.
+ */
+static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted, size_t n,
+                         float *out_logits, TargetLogprob *out_logprobs, Err *err)
+{
+    size_t vocab = f->weights->shape.vocab, n_ask = 0;
+    KLogprobRow ask[LOGIT_ROWS];
+    int32_t argmax[LOGIT_ROWS];
+    for (size_t i = 0; i < n; i++) {
+        const BatchRow *row = &batch->rows[wanted[i]];
+        if (row->kind == ROW_LOGITS) {
+            if (!take_logits(f, i, out_logits + row->out * vocab, err)) {
+                return false;
+            }
+        } else if (row->n_targets > 0) {
+            ask[n_ask] =
+                (KLogprobRow){.row = (uint32_t)i,
+                              .n_targets = row->n_targets,
+                              .targets = row->targets,
+                              .out_logprobs = ARENA_ARRAY(&f->scratch, float, row->n_targets),
+                              .out_argmax = &argmax[n_ask]};
+            n_ask++;
+        }
+    }
+    if (n_ask > 0 && !f->ops->logprobs(f->stream, f->logits, vocab, ask, n_ask, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < n_ask; i++) {
+        TargetLogprob *out = out_logprobs + batch->rows[wanted[ask[i].row]].out;
+        for (uint32_t t = 0; t < ask[i].n_targets; t++) {
+            out[t] = (TargetLogprob){.logprob = ask[i].out_logprobs[t], .argmax = argmax[i]};
+        }
+    }
+    return true;
+}
+
+bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogprob *out_logprobs,
+                 Err *err)
+{
+    const KOps *ops = f->ops;
+    const ModelShape *shape = &f->weights->shape;
+    assert(f->kv != NULL && batch->n_rows >= 1 && batch->n_rows <= MAX_ROWS);
+    arena_reset(&f->scratch);
+    ForwardPlan plan;
+    forward_plan(batch, f->weights, &f->scratch, &plan);
+
+    Rows rows = {f->x, f->q, plan.n_rows, plan.works, plan.n_works};
+    if (!ops->embed(f->stream, f->weights->embedding, plan.ids, rows.n, f->x, err)) {
+        return false;
+    }
+    for (size_t l = 0; l < shape->n_layers; l++) {
+        if (!run_layer(f, l, &plan, &rows, err)) {
+            return false;
+        }
+    }
+    const KProduct head[] = {{f->weights->head, f->logits, false, 1}};
+    for (size_t from = 0, n; from < plan.n_wanted; from += n) {
+        n = plan.n_wanted - from < LOGIT_ROWS ? plan.n_wanted - from : LOGIT_ROWS;
+        uint32_t these[LOGIT_ROWS];
+        for (size_t i = 0; i < n; i++) {
+            these[i] = (uint32_t)(from + i); // rows.x holds the wanted rows alone by now
+        }
+        if (!ops->rms_norm(f->stream, rows.x, f->weights->final_norm, shape->norm_eps, shape->dim,
+                           these, n, f->last_normed, err) ||
+            !ops->products(f->stream, head, 1, f->last_normed, n, err) ||
+            !take_results(f, batch, plan.wanted + from, n, out_logits, out_logprobs, err)) {
+            return false;
+        }
+    }
+    return ops->stream_sync(f->stream, err);
+}
