@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+// The command line: one file per verb, flags as rows of tables that are parser, help, completion
+// and docs/cli.md at once. The only room that prints or exits. stdout is data, stderr is for
+// people.
+#pragma once
+
+#include "registry/registry.h"
+#include "results/results.h"
+#include "sampler/sampler.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+/** Exit codes (DESIGN.md 4.5). */
+enum {
+    EXIT_OK = 0,
+    EXIT_GATE = 1,
+    EXIT_USAGE = 2,
+    EXIT_ATTEMPTS = 3,
+    EXIT_MODEL = 4,
+    EXIT_STORE = 5,
+    EXIT_ENVIRONMENT = 6,
+    EXIT_INTERNAL = 70,
+    EXIT_INTERRUPTED = 130,
+    EXIT_TERMINATED = 143,
+};
+
+/** The exit code an error leads to. */
+int cli_exit_code(const Err *err);
+
+// ---- Options
+// ----------------------------------------------------------------------------------------
+
+typedef enum OptionType {
+    OPTION_FLAG, // bool
+    OPTION_INT,  // int64_t
+    OPTION_REAL, // double
+    OPTION_STR,  // Str
+    OPTION_LIST, // StrList: may be given several times, values add up
+    OPTION_SIZE, // uint64_t bytes: 512M, 4G
+} OptionType;
+
+typedef struct StrList {
+    Str *items;
+    size_t n;
+    size_t cap;
+} StrList;
+
+/** One flag. `at` rows are made with the OPT_*_AT macros, which check the field's type. */
+typedef struct Option {
+    const char *name; // long, without dashes
+    char letter;      // short, 0 none
+    OptionType type;
+    size_t offset;
+    const char *arg; // metavariable in help; NULL for flags
+    const char *help;
+    int64_t min, max;   // OPTION_INT: bounds when min < max
+    const char *one_of; // "a|b|c", NULL anything
+} Option;
+
+#define OPTION_AT(T, field, C) (offsetof(T, field) + 0 * sizeof(&((T *)0)->field == (C *)0))
+#define OPT_FLAG_AT(T, field)  .type = OPTION_FLAG, .offset = OPTION_AT(T, field, bool)
+#define OPT_INT_AT(T, field)   .type = OPTION_INT, .offset = OPTION_AT(T, field, int64_t)
+#define OPT_REAL_AT(T, field)  .type = OPTION_REAL, .offset = OPTION_AT(T, field, double)
+#define OPT_STR_AT(T, field)   .type = OPTION_STR, .offset = OPTION_AT(T, field, Str)
+#define OPT_LIST_AT(T, field)  .type = OPTION_LIST, .offset = OPTION_AT(T, field, StrList)
+#define OPT_SIZE_AT(T, field)  .type = OPTION_SIZE, .offset = OPTION_AT(T, field, uint64_t)
+
+typedef struct Cli Cli;
+
+/** One verb. */
+typedef struct Command {
+    const char *name;
+    const char *args;    // positional arguments in the usage line
+    const char *summary; // one line
+    const char *details; // further lines of its help, NULL none
+    const Option *options;
+    size_t n_options;
+    size_t options_size; // bytes of its options struct, zeroed before parsing
+    size_t min_args;
+    size_t max_args;
+    int (*run)(Cli *cli, void *options, const Str *args, size_t n_args);
+} Command;
+
+extern const Command *const command_table[]; // NULL-terminated, in the order of help
+extern const Option cli_global_options[];
+extern const size_t cli_n_global_options;
+
+/** Options every command has. */
+typedef struct GlobalOptions {
+    Str db;
+    StrList registry;
+    Str color; // auto | always | never
+    bool quiet;
+    bool verbose;
+    bool json;
+    bool help;
+} GlobalOptions;
+
+/** What a command works with. */
+struct Cli {
+    GlobalOptions global;
+    Arena arena;
+    const Command *command;
+    bool color_out; // colours on stdout, stderr
+    bool color_err;
+    bool tty_err; // stderr is a terminal
+    size_t width; // columns
+    int argc;
+    char **argv;
+    Script *script;     // made by cli_registry
+    Registry *registry; // made by cli_registry
+};
+
+/** Parse argv after the verb: flags, then MUSTER_* variables, then muster.yaml, then defaults. */
+bool options_parse(Cli *cli, const Command *command, int argc, char **argv, void *options,
+                   Str **out_args, size_t *out_n_args, Err *err);
+/** "MUSTER_MAX_CONNECTIONS" of "max-connections". */
+void option_env_name(const Option *option, char *out, size_t size);
+void help_print(FILE *to, const Command *command); // NULL: the program's
+void help_markdown(FILE *to);
+void completion_print(FILE *to, Str shell);
+
+// ---- Shared by commands
+// ----------------------------------------------------------------------------------
+
+/** The path of the store: --db, MUSTER_DB, muster.yaml, else .muster/muster.db. */
+Str cli_store_path(const Cli *cli);
+/** The registry over the paths in force; created once. */
+bool cli_registry(Cli *cli, Err *err);
+/** Print an error to stderr, once: "error: message [code]"; with --verbose the frames. Returns its
+ * exit code. */
+int cli_fail(const Cli *cli, const Err *err);
+/** Print faults to stderr; true when there were errors. */
+bool cli_faults(const Cli *cli, const Faults *faults);
+void cli_print_json(const Value *value); // one line of JSON on stdout
+void cli_print(const Buf *buf);          // stdout
+/** Number of SIGINT and SIGTERM received; handlers are installed by cli_catch_signals. */
+extern volatile sig_atomic_t cli_signals;
+extern volatile sig_atomic_t cli_last_signal;
+void cli_catch_signals(void);
+Str cli_version(void);
+Value cli_provenance(Cli *cli);
+
+// ---- Progress line
+// ----------------------------------------------------------------------------------------
+
+struct RunProgress;
+/** A live line on a terminal, a plain line now and then elsewhere. */
+typedef struct ProgressLine {
+    const Cli *cli;
+    int64_t last_plain_ns;
+    bool shown;
+} ProgressLine;
+void progress_line_show(ProgressLine *line, const struct RunProgress *progress);
+void progress_line_bytes(ProgressLine *line, Str what, uint64_t done, uint64_t total);
+void progress_line_clear(ProgressLine *line);

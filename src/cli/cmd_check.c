@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// muster check: every fault of registry files and evals, with its place, before it costs a run.
+#include "cli/cli.h"
+
+#include "text/text.h"
+
+typedef struct CheckOptions {
+    bool no_data;
+} CheckOptions;
+
+static const Option options[] = {
+    {"no-data", 0, OPT_FLAG_AT(CheckOptions, no_data),
+     .help = "do not render the rows of the dataset"},
+};
+
+/** Check one eval by name or file, and its rows where the data is here. */
+static bool check_eval(Cli *cli, Str name, bool rows, Faults *faults, Err *err)
+{
+    const Eval *eval = NULL;
+    if (!registry_eval(cli->registry, name, faults, &eval, err)) {
+        return err->code == ERR_CONFIG; // its faults are listed
+    }
+    if (!rows || registry_check_rows(cli->registry, eval, 0, faults, err)) {
+        return true;
+    }
+    if (err->code == ERR_NOT_FOUND) {
+        faults_add(faults, eval->file, 0, 0, true, "no-data", "rows not checked: %s", err->message);
+        *err = (Err)ERR_INIT;
+        return true;
+    }
+    return false;
+}
+
+static bool is_eval_text(Arena *arena, Str path)
+{
+    Str text;
+    Err err = ERR_INIT;
+    return file_read(arena, path, 8 << 20, &text, &err) &&
+           (str_starts_with(text, STR("eval:")) || str_find(text, STR("\neval:"), 0) != STR_NONE);
+}
+
+static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_files, Err *err)
+{
+    if (file_is_dir(path)) {
+        Str *found = NULL;
+        size_t n = 0;
+        if (!file_glob(&cli->arena, path, STR("**/*.yaml"), &found, &n, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < n; i++) {
+            if (!check_path(cli, path_join(&cli->arena, path, found[i]), rows, faults, n_files,
+                            err)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    (*n_files)++;
+    bool is_file = str_ends_with(path, STR(".yaml")) || str_ends_with(path, STR(".yml"));
+    if (!is_file || is_eval_text(&cli->arena, path)) {
+        return check_eval(cli, path, rows, faults, err);
+    }
+    return registry_check_file(cli->registry, path, faults, err) || err->code == ERR_CONFIG;
+}
+
+static Value faults_value(Arena *arena, const Faults *faults)
+{
+    Value *items = ARENA_ARRAY(arena, Value, faults->n + 1);
+    for (size_t i = 0; i < faults->n; i++) {
+        const Fault *fault = &faults->items[i];
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        map_builder_put(&map, STR("file"), value_str(fault->file));
+        map_builder_put(&map, STR("line"), value_int(fault->line));
+        map_builder_put(&map, STR("column"), value_int(fault->col));
+        map_builder_put(&map, STR("severity"),
+                        value_str(fault->warning ? STR("warning") : STR("error")));
+        map_builder_put(&map, STR("code"), value_str(fault->code));
+        map_builder_put(&map, STR("message"), value_str(fault->message));
+        items[i] = map_builder_done(&map);
+    }
+    return value_list(items, faults->n);
+}
+
+static int cmd_check_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
+{
+    const CheckOptions *opts = options_struct;
+    Err err = ERR_INIT;
+    Faults faults;
+    faults_init(&faults, &cli->arena);
+    size_t n_files = 0;
+    static const Str own[] = {{"registry", 8}};
+    if (n_args == 0) {
+        args = own;
+        n_args = 1;
+    }
+    if (!cli_registry(cli, &err)) {
+        return cli_fail(cli, &err);
+    }
+    for (size_t i = 0; i < n_args; i++) {
+        if (!check_path(cli, args[i], !opts->no_data, &faults, &n_files, &err)) {
+            return cli_fail(cli, &err);
+        }
+        err = (Err)ERR_INIT;
+    }
+    if (cli->global.json) {
+        Value value = faults_value(&cli->arena, &faults);
+        cli_print_json(&value);
+    } else {
+        cli_faults(cli, &faults);
+        if (!cli->global.quiet) {
+            fprintf(stderr, "%zu files: %zu errors, %zu warnings\n", n_files, faults.n_errors,
+                    faults.n - faults.n_errors);
+        }
+    }
+    return faults.n_errors > 0 ? EXIT_USAGE : EXIT_OK;
+}
+
+const Command cmd_check = {
+    .name = "check",
+    .args = "[PATH...]",
+    .summary = "check evals, datasets, models and gates without running anything",
+    .details =
+        "PATH is a YAML file, a folder, or the name of an eval; default: ./registry. Exits 2 when "
+        "there are errors;\nwarnings exit 0.",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(options[0]),
+    .options_size = sizeof(CheckOptions),
+    .max_args = 1000,
+    .run = cmd_check_run,
+};

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT
+// muster explain: exactly what a sample sends to a model, as text and as token ids, and what each
+// grader would make of a given reply. Calls no model.
+#include "cli/cli.h"
+
+#include <math.h>
+
+#include "run/run.h"
+
+typedef struct ExplainOptions {
+    Str model;
+    Str sample;
+    Str variant;
+    bool tokens;
+    Str reply;
+    bool chat;
+    int64_t seed;
+} ExplainOptions;
+
+#define O ExplainOptions
+static const Option options[] = {
+    {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "provider/name (default: echo)"},
+    {"sample", 's', OPT_STR_AT(O, sample), .arg = "N",
+     .help = "number of the sample in its part, from 1 (default 1); all: one line a request"},
+    {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant"},
+    {"tokens", 0, OPT_FLAG_AT(O, tokens), .help = "show token ids (local models)"},
+    {"reply", 0, OPT_STR_AT(O, reply), .arg = "TEXT",
+     .help = "what the graders make of this reply"},
+    {"chat", 0, OPT_FLAG_AT(O, chat), .help = "as run --chat"},
+    {"seed", 0, OPT_INT_AT(O, seed), .arg = "S", .help = "as run --seed"},
+};
+#undef O
+
+typedef struct Explain {
+    Cli *cli;
+    const ExplainOptions *opts;
+    Sampler *sampler;
+    SamplerHost host;
+    SamplerSettings settings;
+    Queue queue;
+} Explain;
+
+static void heading(const Cli *cli, const char *what)
+{
+    printf("%s%s%s\n", cli->color_out ? "\033[1m" : "", what, cli->color_out ? "\033[0m" : "");
+}
+
+static void print_text(Str text)
+{
+    Buf buf = {0};
+    report_text(&buf, text, true);
+    cli_print(&buf);
+    printf("\n");
+    buf_finish(&buf);
+}
+
+static void print_ids(const PreparedSequence *sequence)
+{
+    printf("tokens (%zu", sequence->n_ids);
+    if (sequence->n_context > 0) {
+        printf(", scored from %zu", sequence->n_context);
+    }
+    printf("):");
+    for (size_t k = 0; k < sequence->n_ids; k++) {
+        printf(" %d", (int)sequence->ids[k]);
+    }
+    printf("\n");
+}
+
+static void print_prepared(const Explain *ex, const Prepared *prepared)
+{
+    for (size_t i = 0; i < prepared->n_sequences; i++) {
+        const PreparedSequence *sequence = &prepared->sequences[i];
+        char title[64];
+        snprintf(title, sizeof(title), prepared->n_sequences > 1 ? "--- sequence %zu" : "--- sent",
+                 i + 1);
+        heading(ex->cli, title);
+        print_text(sequence->text);
+        if (ex->opts->tokens && sequence->ids != NULL) {
+            print_ids(sequence);
+        }
+    }
+    if (prepared->body.kind != VALUE_NULL) {
+        heading(ex->cli, "--- request body");
+        cli_print_json(&prepared->body);
+    }
+}
+
+static Value ids_value(Arena *arena, const PreparedSequence *sequence)
+{
+    Value *ids = ARENA_ARRAY(arena, Value, sequence->n_ids + 1);
+    for (size_t k = 0; k < sequence->n_ids; k++) {
+        ids[k] = value_int(sequence->ids[k]);
+    }
+    return value_list(ids, sequence->n_ids);
+}
+
+static Value prepared_value(Arena *arena, const Prepared *prepared)
+{
+    Value *items = ARENA_ARRAY(arena, Value, prepared->n_sequences + 1);
+    for (size_t i = 0; i < prepared->n_sequences; i++) {
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        map_builder_put(&map, STR("text"), value_str(prepared->sequences[i].text));
+        map_builder_put(&map, STR("ids"), ids_value(arena, &prepared->sequences[i]));
+        map_builder_put(&map, STR("n_context"),
+                        value_int((int64_t)prepared->sequences[i].n_context));
+        items[i] = map_builder_done(&map);
+    }
+    return value_list(items, prepared->n_sequences);
+}
+
+static Value score_value(Arena *arena, const Score *score)
+{
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("grader"), value_str(score->grader));
+    if (score->state == SCORE_VALUE) {
+        map_builder_put(&map, STR("value"), value_real(score->value));
+    } else {
+        map_builder_put(
+            &map, STR("unscored"),
+            value_str(score->state == SCORE_ABSENT ? STR("does not apply") : score->reason));
+    }
+    if (score->has_answer) {
+        map_builder_put(&map, STR("answer"), value_str(score->answer));
+    }
+    if (score->why.len > 0) {
+        map_builder_put(&map, STR("why"), value_str(score->why));
+    }
+    return map_builder_done(&map);
+}
+
+static void print_scores(const Explain *ex, const StepOutput *graded)
+{
+    heading(ex->cli, "--- scores of the given reply");
+    for (size_t i = 0; i < graded->n_scores; i++) {
+        const Score *score = &graded->scores[i];
+        if (score->state == SCORE_VALUE) {
+            printf(STR_FMT ": %g", STR_ARG(score->grader), score->value);
+        } else {
+            printf(STR_FMT ": %s", STR_ARG(score->grader),
+                   score->state == SCORE_ABSENT ? "does not apply" : "unscored");
+        }
+        if (score->has_answer) {
+            printf("  answer: " STR_FMT, STR_ARG(score->answer));
+        }
+        Str why = score->state == SCORE_UNSCORED ? score->reason : score->why;
+        printf("%s" STR_FMT "\n", why.len > 0 ? "  " : "", STR_ARG(why));
+    }
+}
+
+static bool grade_reply(Explain *ex, Task *task, const Sample *sample, StepOutput *out, Err *err)
+{
+    if (!run_grade_text(ex->cli->script, task, sample, ex->sampler, ex->opts->reply,
+                        &ex->cli->arena, out, err)) {
+        return false;
+    }
+    return out->done || ERR_SET(err, ERR_UNSUPPORTED, "a grader asks a model; explain calls none");
+}
+
+static void print_sample(const Explain *ex, const Task *task, const Sample *sample)
+{
+    printf(STR_FMT "%s" STR_FMT "%s" STR_FMT "  sample " STR_FMT "\n", STR_ARG(task->eval->name),
+           task->part.len > 0 ? "/" : "", STR_ARG(task->part),
+           task->variant->name.len > 0 ? "  variant " : "", STR_ARG(task->variant->name),
+           STR_ARG(sample->id));
+    printf("model " STR_FMT "\n", STR_ARG(ex->sampler->description));
+    if (task->chat_reason.len > 0) {
+        printf("%s: " STR_FMT "\n", task->uses_chat ? "chat" : "text", STR_ARG(task->chat_reason));
+    }
+    for (size_t i = 0; i < sample->n_choices; i++) {
+        printf("choice %zu: " STR_FMT "\n", i, STR_ARG(sample->choices[i].text));
+    }
+    for (size_t i = 0; i < sample->n_targets; i++) {
+        printf("target: " STR_FMT "\n", STR_ARG(sample->targets[i]));
+    }
+}
+
+static Value request_json(Explain *ex, Task *task, const Sample *sample, const Request *request,
+                          const Prepared *prepared)
+{
+    Arena *arena = &ex->cli->arena;
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("eval"), value_str(task->eval->name));
+    map_builder_put(&map, STR("part"), value_str(task->part));
+    map_builder_put(&map, STR("variant"), value_str(task->variant->name));
+    map_builder_put(&map, STR("sample"), value_str(sample->id));
+    map_builder_put(&map, STR("request"), request_to_value(arena, request));
+    map_builder_put(&map, STR("sequences"), prepared_value(arena, prepared));
+    return map_builder_done(&map);
+}
+
+static void print_line(const Task *task, const Sample *sample, const Request *request,
+                       const Prepared *prepared)
+{
+    size_t n_ids = 0;
+    for (size_t i = 0; i < prepared->n_sequences; i++) {
+        n_ids += prepared->sequences[i].n_ids;
+    }
+    printf(STR_FMT "%s" STR_FMT "\t" STR_FMT "\t%s\t%zu sequences\t%zu tokens\n",
+           STR_ARG(task->eval->name), task->part.len > 0 ? "/" : "", STR_ARG(task->part),
+           STR_ARG(sample->id), request->kind == REQUEST_LOGLIK ? "loglik" : "generate",
+           prepared->n_sequences, n_ids);
+}
+
+static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line, Err *err)
+{
+    Sample sample;
+    Request *requests = NULL;
+    size_t n = 0;
+    Cli *cli = ex->cli;
+    if (!run_first_requests(cli->script, cli->registry, task, index, 1, (uint64_t)ex->opts->seed,
+                            ex->sampler, ex->opts->chat, &cli->arena, &sample, &requests, &n,
+                            err)) {
+        return false;
+    }
+    if (!one_line && !cli->global.json) {
+        print_sample(ex, task, &sample);
+    }
+    for (size_t i = 0; i < n; i++) {
+        Prepared prepared;
+        if (!ex->sampler->ops->prepare(ex->sampler, &requests[i], &cli->arena, &prepared, err)) {
+            return false;
+        }
+        if (cli->global.json) {
+            Value value = request_json(ex, task, &sample, &requests[i], &prepared);
+            cli_print_json(&value);
+        } else if (one_line) {
+            print_line(task, &sample, &requests[i], &prepared);
+        } else {
+            print_prepared(ex, &prepared);
+        }
+    }
+    if (ex->opts->reply.len == 0) {
+        return true;
+    }
+    StepOutput graded;
+    if (!grade_reply(ex, task, &sample, &graded, err)) {
+        return false;
+    }
+    if (cli->global.json) {
+        Value *scores = ARENA_ARRAY(&cli->arena, Value, graded.n_scores + 1);
+        for (size_t i = 0; i < graded.n_scores; i++) {
+            scores[i] = score_value(&cli->arena, &graded.scores[i]);
+        }
+        Value value = value_list(scores, graded.n_scores);
+        cli_print_json(&value);
+    } else {
+        print_scores(ex, &graded);
+    }
+    return true;
+}
+
+static bool explain_task(Explain *ex, Task *task, Err *err)
+{
+    if (str_eq(ex->opts->sample, STR("all"))) {
+        for (size_t i = 0; i < task->n_samples; i++) {
+            if (!explain_sample(ex, task, i, true, err)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    int64_t number = 1;
+    if (ex->opts->sample.len > 0 && !str_to_i64(ex->opts->sample, &number)) {
+        return ERR_SET(err, ERR_USAGE, "--sample: '" STR_FMT "' is neither a number nor all",
+                       STR_ARG(ex->opts->sample));
+    }
+    if (number < 1 || (size_t)number > task->n_samples) {
+        return ERR_SET(err, ERR_USAGE, "--sample: %lld is outside 1 to %zu", (long long)number,
+                       task->n_samples);
+    }
+    return explain_sample(ex, task, (size_t)number - 1, false, err);
+}
+
+/** The wanted part (or the first; all with --sample all) in each wanted variant. */
+static bool explain_eval(Explain *ex, const Eval *eval, Str part, Err *err)
+{
+    Str *parts = NULL;
+    size_t n_parts = 0;
+    size_t n_shown = 0;
+    bool all = str_eq(ex->opts->sample, STR("all"));
+    if (!registry_parts(ex->cli->registry, eval, &parts, &n_parts, err)) {
+        return false;
+    }
+    for (size_t v = 0; v < eval->n_variants; v++) {
+        if (ex->opts->variant.len > 0 && !str_eq(ex->opts->variant, eval->variants[v].name)) {
+            continue;
+        }
+        for (size_t p = 0; p < n_parts; p++) {
+            if (part.len > 0 ? !glob_match(part, parts[p]) : (!all && p > 0)) {
+                continue;
+            }
+            Task *task = NULL;
+            if (!registry_task_open(ex->cli->registry, eval, parts[p], &eval->variants[v],
+                                    (uint64_t)ex->opts->seed, &task, err)) {
+                return false;
+            }
+            bool ok = explain_task(ex, task, err);
+            registry_task_close(ex->cli->registry, task);
+            if (!ok) {
+                return false;
+            }
+            n_shown++;
+        }
+    }
+    return n_shown > 0 || ERR_SET(err, ERR_USAGE, "eval '" STR_FMT "' has no such part or variant",
+                                  STR_ARG(eval->name));
+}
+
+static Net *no_net(SamplerHost *host, Err *err)
+{
+    (void)host;
+    ERR_SET(err, ERR_INTERNAL, "explain opens no connection");
+    return NULL;
+}
+
+static bool explain_open(Explain *ex, Err *err)
+{
+    const Model *model = NULL;
+    Str spec = ex->opts->model.len > 0 ? ex->opts->model : STR("echo");
+    ex->settings = (SamplerSettings){.force_chat = ex->opts->chat, .threads = 1};
+    ex->host = (SamplerHost){.completions = &ex->queue,
+                             .script = ex->cli->script,
+                             .net = no_net,
+                             .settings = &ex->settings};
+    return registry_model(ex->cli->registry, spec, &model, err) &&
+           sampler_open(model, &ex->host, &ex->sampler, err);
+}
+
+static int cmd_explain_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
+{
+    (void)n_args;
+    Err err = ERR_INIT;
+    Explain ex = {.cli = cli, .opts = options_struct};
+    Faults faults;
+    faults_init(&faults, &cli->arena);
+    const Eval *eval = NULL;
+    Str name = args[0];
+    Str part = STR_EMPTY;
+    if (!str_ends_with(name, STR(".yaml"))) {
+        str_cut(args[0], STR("/"), &name, &part);
+    }
+    if (!queue_init(&ex.queue)) {
+        ERR_SET(&err, ERR_IO, "no event descriptor");
+        return cli_fail(cli, &err);
+    }
+    bool ok = cli_registry(cli, &err) && registry_eval(cli->registry, name, &faults, &eval, &err);
+    cli_faults(cli, &faults);
+    ok = ok && explain_open(&ex, &err) && explain_eval(&ex, eval, part, &err);
+    if (ex.sampler != NULL) {
+        ex.sampler->ops->close(ex.sampler);
+    }
+    queue_finish(&ex.queue);
+    return ok ? EXIT_OK : cli_fail(cli, &err);
+}
+
+const Command cmd_explain = {
+    .name = "explain",
+    .args = "EVAL[/PART]",
+    .summary = "show exactly what a sample sends to a model, and what a given reply would score",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(options[0]),
+    .options_size = sizeof(ExplainOptions),
+    .min_args = 1,
+    .max_args = 1,
+    .run = cmd_explain_run,
+};

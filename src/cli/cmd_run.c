@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: MIT
+// muster run: evals x models to an experiment in the store, then the table of scores.
+#include "cli/cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run/run.h"
+
+typedef struct RunCommandOptions {
+    StrList models;
+    Str limit;
+    int64_t limit_total;
+    int64_t epochs;
+    int64_t seed;
+    Str variant;
+    Str name;
+    StrList tags;
+    Str shard;
+    bool resume;
+    double fail_on_error;
+    bool pull;
+    bool chat;
+    int64_t events;
+    int64_t max_connections;
+    int64_t max_retries;
+    int64_t timeout;
+    Str base_url;
+    Str device;
+    Str precision;
+    int64_t threads;
+    uint64_t kv_memory;
+} RunCommandOptions;
+
+#define O RunCommandOptions
+static const Option options[] = {
+    {"model", 'm', OPT_LIST_AT(O, models), .arg = "MODEL",
+     .help = "provider/name: local/NAME, local/FILE.gguf, openai/NAME, replay/FILE, echo; may be "
+             "repeated"},
+    {"limit", 'n', OPT_STR_AT(O, limit), .arg = "N|A-B",
+     .help = "samples of each part: the first N, or A to B"},
+    {"limit-total", 0, OPT_INT_AT(O, limit_total), .arg = "N",
+     .help = "samples over all parts of an eval", .min = 1, .max = INT64_MAX},
+    {"epochs", 0, OPT_INT_AT(O, epochs), .arg = "N",
+     .help = "times each sample is run (default: the eval's)", .min = 1, .max = 100000},
+    {"seed", 0, OPT_INT_AT(O, seed), .arg = "S",
+     .help = "what all randomness is derived from (default 0)"},
+    {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant of the eval"},
+    {"name", 0, OPT_STR_AT(O, name), .arg = "NAME",
+     .help = "name of the experiment (default: made up)"},
+    {"tag", 0, OPT_LIST_AT(O, tags), .arg = "K=V",
+     .help = "a tag on the experiment; may be repeated"},
+    {"shard", 0, OPT_STR_AT(O, shard), .arg = "K/N",
+     .help = "run the K-th of N parts of the samples"},
+    {"resume", 0, OPT_FLAG_AT(O, resume),
+     .help =
+         "go on with the experiment --name, or the newest unfinished one with the same settings"},
+    {"fail-on-error", 0, OPT_REAL_AT(O, fail_on_error), .arg = "RATE",
+     .help = "share of attempts that may fail before the exit code is 3 (default 0)"},
+    {"pull", 0, OPT_FLAG_AT(O, pull), .help = "fetch datasets and models that are not here"},
+    {"chat", 0, OPT_FLAG_AT(O, chat),
+     .help = "send prompts as one user message, through the chat template"},
+    {"events", 0, OPT_INT_AT(O, events), .arg = "FD",
+     .help = "write a JSON line to this descriptor for each attempt once it is committed", .min = 1,
+     .max = 1023},
+    {"max-connections", 0, OPT_INT_AT(O, max_connections), .arg = "N",
+     .help = "requests in flight at an endpoint (default 16)", .min = 1, .max = 1024},
+    {"max-retries", 0, OPT_INT_AT(O, max_retries), .arg = "N",
+     .help = "tries of a request (default 5)", .min = 1, .max = 100},
+    {"timeout", 0, OPT_INT_AT(O, timeout), .arg = "SECONDS",
+     .help = "of one try of a request (default 600)", .min = 1, .max = 86400},
+    {"base-url", 0, OPT_STR_AT(O, base_url), .arg = "URL",
+     .help = "of an OpenAI-compatible endpoint"},
+    {"device", 0, OPT_STR_AT(O, device), .arg = "DEVICE", .help = "where local models run",
+     .one_of = "auto|cpu"},
+    {"precision", 0, OPT_STR_AT(O, precision), .arg = "P",
+     .help = "f32: float32 throughout, slower, for reference", .one_of = "default|f32"},
+    {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
+     .help = "threads of the local engine (default: all usable)", .min = 1, .max = 1024},
+    {"kv-memory", 0, OPT_SIZE_AT(O, kv_memory), .arg = "SIZE",
+     .help = "memory for keys and values, e.g. 2G"},
+};
+#undef O
+
+// ---- From options to a RunConfig
+// -------------------------------------------------------------------------
+
+static bool parse_range(Str text, int64_t *from, int64_t *to, Err *err)
+{
+    Str left;
+    Str right;
+    bool is_range = str_cut(text, STR("-"), &left, &right);
+    int64_t a = 1;
+    int64_t b = 0;
+    bool ok = is_range ? str_to_i64(left, &a) && str_to_i64(right, &b) : str_to_i64(text, &b);
+    if (!ok || a < 1 || b < a) {
+        return ERR_SET(err, ERR_USAGE,
+                       "--limit: '" STR_FMT "' is neither N nor A-B with 1 <= A <= B",
+                       STR_ARG(text));
+    }
+    *from = is_range ? a : 0;
+    *to = b;
+    return true;
+}
+
+static bool parse_shard(Str text, int64_t *shard, int64_t *n_shards, Err *err)
+{
+    Str left;
+    Str right;
+    if (!str_cut(text, STR("/"), &left, &right) || !str_to_i64(left, shard) ||
+        !str_to_i64(right, n_shards) || *shard < 1 || *n_shards < *shard) {
+        return ERR_SET(err, ERR_USAGE, "--shard: '" STR_FMT "' is not K/N with 1 <= K <= N",
+                       STR_ARG(text));
+    }
+    return true;
+}
+
+static bool parse_tags(Arena *arena, const StrList *list, Value *out, Err *err)
+{
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    for (size_t i = 0; i < list->n; i++) {
+        Str key;
+        Str value;
+        if (!str_cut(list->items[i], STR("="), &key, &value) || key.len == 0) {
+            return ERR_SET(err, ERR_USAGE, "--tag: '" STR_FMT "' is not K=V",
+                           STR_ARG(list->items[i]));
+        }
+        map_builder_put(&map, key, value_str(value));
+    }
+    *out = map_builder_done(&map);
+    return true;
+}
+
+typedef struct TargetList {
+    RunTarget items[256];
+    size_t n;
+} TargetList;
+
+static bool target_add(Cli *cli, TargetList *list, Str name, Str part, Err *err)
+{
+    if (list->n == 256) {
+        return ERR_SET(err, ERR_USAGE, "more than 256 evals in one run");
+    }
+    Faults faults;
+    faults_init(&faults, &cli->arena);
+    const Eval *eval = NULL;
+    bool ok = registry_eval(cli->registry, name, &faults, &eval, err);
+    cli_faults(cli, &faults);
+    if (ok) {
+        list->items[list->n++] = (RunTarget){.eval = eval, .part = part};
+    }
+    return ok;
+}
+
+/** NAME, NAME/PART, a glob on names, or a file. */
+static bool target_parse(Cli *cli, TargetList *list, Str word, Err *err)
+{
+    if (str_ends_with(word, STR(".yaml")) || str_ends_with(word, STR(".yml"))) {
+        return target_add(cli, list, word, STR_EMPTY, err);
+    }
+    Str name = word;
+    Str part = STR_EMPTY;
+    str_cut(word, STR("/"), &name, &part);
+    if (str_find(name, STR("*"), 0) == STR_NONE && str_find(name, STR("?"), 0) == STR_NONE) {
+        return target_add(cli, list, name, part, err);
+    }
+    RegistryEntry *entries = NULL;
+    size_t n = 0;
+    if (!registry_list(cli->registry, REGISTRY_EVALS, &entries, &n, err)) {
+        return false;
+    }
+    size_t before = list->n;
+    for (size_t i = 0; i < n; i++) {
+        if (glob_match(name, entries[i].name) &&
+            !target_add(cli, list, entries[i].name, part, err)) {
+            return false;
+        }
+    }
+    return list->n > before ||
+           ERR_SET(err, ERR_NOT_FOUND, "no eval matches '" STR_FMT "' (see: muster list evals)",
+                   STR_ARG(name));
+}
+
+static void pull_note(void *ctx, Str line)
+{
+    ProgressLine *progress = ctx;
+    progress_line_clear(progress);
+    if (!progress->cli->global.quiet) {
+        fprintf(stderr, STR_FMT "\n", STR_ARG(line));
+    }
+}
+
+static void pull_progress(void *ctx, Str file, uint64_t done, uint64_t total)
+{
+    progress_line_bytes(ctx, file, done, total);
+}
+
+/** --pull: what the targets and local models need and is not here. */
+static bool pull_needed(Cli *cli, const RunCommandOptions *opts, const TargetList *targets,
+                        Err *err)
+{
+    ProgressLine line = {.cli = cli};
+    PullProgress progress = {.on_progress = pull_progress, .on_note = pull_note, .ctx = &line};
+    bool ok = true;
+    for (size_t i = 0; i < targets->n && ok; i++) {
+        Str dataset = targets->items[i].eval->dataset_use;
+        ok = dataset.len == 0 || registry_pull(cli->registry, dataset, &progress, err);
+    }
+    for (size_t i = 0; i < opts->models.n && ok; i++) {
+        Str provider;
+        Str name;
+        if (str_cut(opts->models.items[i], STR("/"), &provider, &name) &&
+            str_eq(provider, STR("local")) && !str_ends_with(name, STR(".gguf"))) {
+            ok = registry_pull(cli->registry, name, &progress, err);
+        }
+    }
+    progress_line_clear(&line);
+    return ok;
+}
+
+/** The checks that need the data, before the first call: the first rows of each part. */
+static bool check_rows(Cli *cli, const TargetList *targets, Err *err)
+{
+    Faults faults;
+    faults_init(&faults, &cli->arena);
+    for (size_t i = 0; i < targets->n; i++) {
+        if (!registry_check_rows(cli->registry, targets->items[i].eval, 100, &faults, err)) {
+            return false;
+        }
+    }
+    return !cli_faults(cli, &faults) || ERR_SET(err, ERR_CONFIG, "the evals above can not run");
+}
+
+// ---- Progress
+// ---------------------------------------------------------------------------------------------
+
+static void on_progress(void *ctx, const RunProgress *progress)
+{
+    progress_line_show(ctx, progress);
+}
+
+static void on_note(void *ctx, bool warning, Str line)
+{
+    ProgressLine *progress = ctx;
+    progress_line_clear(progress);
+    if (!progress->cli->global.quiet || warning) {
+        fprintf(stderr, "%s" STR_FMT "\n", warning ? "warning: " : "", STR_ARG(line));
+    }
+}
+
+// ---- What came out
+// ------------------------------------------------------------------------------------------
+
+static void stats_put(MapBuilder *map, const SamplerStats *s)
+{
+    map_builder_put(map, STR("prefill_tokens_total"), value_int((int64_t)s->prefill_tokens_total));
+    map_builder_put(map, STR("prefill_tokens_needed"),
+                    value_int((int64_t)s->prefill_tokens_needed));
+    map_builder_put(map, STR("prefill_tokens_computed"),
+                    value_int((int64_t)s->prefill_tokens_computed));
+    map_builder_put(map, STR("decode_tokens"), value_int((int64_t)s->decode_tokens));
+    map_builder_put(map, STR("prefill_seconds"), value_real(s->prefill_seconds));
+    map_builder_put(map, STR("decode_seconds"), value_real(s->decode_seconds));
+    double prefill_rate =
+        s->prefill_seconds > 0 ? (double)s->prefill_tokens_computed / s->prefill_seconds : 0;
+    double decode_rate = s->decode_seconds > 0 ? (double)s->decode_tokens / s->decode_seconds : 0;
+    map_builder_put(map, STR("prefill_tokens_per_s"), value_real(prefill_rate));
+    map_builder_put(map, STR("decode_tokens_per_s"), value_real(decode_rate));
+    map_builder_put(map, STR("kv_peak_bytes"), value_int((int64_t)s->kv_peak_bytes));
+}
+
+static void stats_sum(SamplerStats *total, const SamplerStats *s)
+{
+    total->prefill_tokens_total += s->prefill_tokens_total;
+    total->prefill_tokens_needed += s->prefill_tokens_needed;
+    total->prefill_tokens_computed += s->prefill_tokens_computed;
+    total->decode_tokens += s->decode_tokens;
+    total->prefill_seconds += s->prefill_seconds;
+    total->decode_seconds += s->decode_seconds;
+    total->kv_peak_bytes =
+        s->kv_peak_bytes > total->kv_peak_bytes ? s->kv_peak_bytes : total->kv_peak_bytes;
+}
+
+static void engine_line(const RunOutcome *outcome)
+{
+    for (size_t m = 0; m < outcome->n_models; m++) {
+        const SamplerStats *s = &outcome->models[m].stats;
+        if (s->prefill_tokens_total == 0) {
+            continue;
+        }
+        double sharing = s->prefill_tokens_computed > 0
+                             ? (double)s->prefill_tokens_total / (double)s->prefill_tokens_computed
+                             : 1;
+        fprintf(stderr, STR_FMT ": %llu prompt tokens, %llu computed (shared %.1fx)",
+                STR_ARG(outcome->models[m].model), (unsigned long long)s->prefill_tokens_total,
+                (unsigned long long)s->prefill_tokens_computed, sharing);
+        if (s->prefill_seconds > 0) {
+            fprintf(stderr, ", %.0f tok/s",
+                    (double)s->prefill_tokens_computed / s->prefill_seconds);
+        }
+        if (s->decode_tokens > 0 && s->decode_seconds > 0) {
+            fprintf(stderr, "; %llu generated, %.0f tok/s", (unsigned long long)s->decode_tokens,
+                    (double)s->decode_tokens / s->decode_seconds);
+        }
+        fprintf(stderr, "; KV peak %.0f MB\n", (double)s->kv_peak_bytes / 1e6);
+    }
+}
+
+static void print_json(Cli *cli, const RunOutcome *outcome, const ExperimentInfo *experiment,
+                       const RunInfo *runs, size_t n_runs, const CrossMetric *cross, size_t n_cross)
+{
+    Arena *arena = &cli->arena;
+    SamplerStats total = {0};
+    MapBuilder map;
+    MapBuilder engine;
+    map_builder_init(&map, arena);
+    map_builder_init(&engine, arena);
+    for (size_t m = 0; m < outcome->n_models; m++) {
+        stats_sum(&total, &outcome->models[m].stats);
+    }
+    stats_put(&engine, &total);
+    map_builder_put(&engine, STR("seconds"), value_real(outcome->seconds));
+    map_builder_put(&map, STR("experiment"), report_experiment_value(arena, experiment));
+    map_builder_put(&map, STR("engine"), map_builder_done(&engine));
+    map_builder_put(&map, STR("runs"), report_runs_value(arena, runs, n_runs));
+    map_builder_put(&map, STR("metrics"), report_cross_value(arena, cross, n_cross));
+    Value value = map_builder_done(&map);
+    cli_print_json(&value);
+}
+
+static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
+{
+    Results *results = NULL;
+    ExperimentInfo experiment;
+    RunInfo *runs = NULL;
+    CrossMetric *cross = NULL;
+    size_t n_runs = 0;
+    size_t n_cross = 0;
+    bool ok =
+        results_open(cli_store_path(cli), &results, err) &&
+        results_experiment(results, &cli->arena, outcome->short_id, &experiment, err) &&
+        results_runs(results, &cli->arena, outcome->experiment_id, &runs, &n_runs, err) &&
+        results_cross_metrics(results, &cli->arena, outcome->experiment_id, &cross, &n_cross, err);
+    if (ok && cli->global.json) {
+        print_json(cli, outcome, &experiment, runs, n_runs, cross, n_cross);
+    } else if (ok) {
+        Buf buf = {0};
+        ReportOptions look = {.color = cli->color_out, .width = (int)cli->width};
+        report_runs(&buf, runs, n_runs, cross, n_cross, &look);
+        cli_print(&buf);
+        buf_finish(&buf);
+    }
+    results_close(results);
+    return ok;
+}
+
+/** The words after the table: what it is called, what to type next. */
+static void print_epilogue(const Cli *cli, const RunOutcome *outcome)
+{
+    if (cli->global.quiet) {
+        return;
+    }
+    fflush(stdout);
+    engine_line(outcome);
+    fprintf(stderr, "experiment " STR_FMT " (" STR_FMT "): %lld of %lld attempts",
+            STR_ARG(outcome->name), STR_ARG(outcome->short_id), (long long)outcome->done,
+            (long long)outcome->planned);
+    if (outcome->errors > 0) {
+        fprintf(stderr, ", %lld errors", (long long)outcome->errors);
+    }
+    if (outcome->skipped > 0) {
+        fprintf(stderr, ", %lld done before", (long long)outcome->skipped);
+    }
+    fprintf(stderr, ", %.1f s\n", outcome->seconds);
+    if (outcome->first_error.len > 0) {
+        fprintf(stderr, "first error: sample " STR_FMT "\n", STR_ARG(outcome->first_error));
+    }
+    if (outcome->done + outcome->errors < outcome->planned) {
+        fprintf(stderr, "to go on: run the same command with --resume --name " STR_FMT "\n",
+                STR_ARG(outcome->name));
+    } else {
+        fprintf(stderr, "look closer: muster show " STR_FMT "%s\n", STR_ARG(outcome->name),
+                outcome->errors > 0 ? " --failed" : "");
+    }
+}
+
+static int outcome_code(const RunOutcome *outcome, const RunCommandOptions *opts)
+{
+    if (outcome->interrupted) {
+        return cli_last_signal == SIGTERM ? EXIT_TERMINATED : EXIT_INTERRUPTED;
+    }
+    double rate = outcome->planned > 0 ? (double)outcome->errors / (double)outcome->planned : 0;
+    return rate > opts->fail_on_error ? EXIT_ATTEMPTS : EXIT_OK;
+}
+
+static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
+{
+    config->limit_total = opts->limit_total;
+    config->epochs = opts->epochs;
+    config->seed = (uint64_t)opts->seed;
+    config->variant = opts->variant;
+    config->name = opts->name;
+    config->resume = opts->resume;
+    config->store_path = cli_store_path(cli);
+    config->events_fd = opts->events > 0 ? (int)opts->events : -1;
+    config->stop = &cli_signals;
+    config->sampler = (SamplerSettings){
+        .max_connections = (int)opts->max_connections,
+        .device = opts->device,
+        .threads = (int)opts->threads,
+        .precision_f32 = str_eq(opts->precision, STR("f32")),
+        .kv_bytes = opts->kv_memory,
+        .force_chat = opts->chat,
+        .base_url = opts->base_url,
+        .timeout_ms = (int)opts->timeout * 1000,
+        .max_tries = (int)opts->max_retries,
+    };
+    return (opts->limit.len == 0 ||
+            parse_range(opts->limit, &config->limit_from, &config->limit_to, err)) &&
+           (opts->shard.len == 0 ||
+            parse_shard(opts->shard, &config->shard, &config->n_shards, err)) &&
+           parse_tags(&cli->arena, &opts->tags, &config->tags, err);
+}
+
+static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
+{
+    if (opts->models.n == 0) {
+        return ERR_SET(err, ERR_USAGE,
+                       "no model: give -m provider/name, e.g. -m local/smollm2-135m-instruct");
+    }
+    const Model **models = ARENA_ARRAY(&cli->arena, const Model *, opts->models.n);
+    for (size_t i = 0; i < opts->models.n; i++) {
+        if (!registry_model(cli->registry, opts->models.items[i], &models[i], err)) {
+            return false;
+        }
+    }
+    config->models = models;
+    config->n_models = opts->models.n;
+    return true;
+}
+
+static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args, size_t n_args,
+                        TargetList *targets, RunConfig *config, Err *err)
+{
+    if (!config_make(cli, opts, config, err) || !cli_registry(cli, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < n_args; i++) {
+        if (!target_parse(cli, targets, args[i], err)) {
+            return false;
+        }
+    }
+    if (opts->pull && !pull_needed(cli, opts, targets, err)) {
+        return false;
+    }
+    if (!models_find(cli, opts, config, err) || !check_rows(cli, targets, err)) {
+        return false;
+    }
+    config->registry = cli->registry;
+    config->script = cli->script;
+    config->targets = targets->items;
+    config->n_targets = targets->n;
+    config->provenance = cli_provenance(cli);
+    return true;
+}
+
+static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
+{
+    const RunCommandOptions *opts = options_struct;
+    Err err = ERR_INIT;
+    RunConfig config = {0};
+    TargetList *targets = ARENA_NEW(&cli->arena, TargetList);
+    if (!run_prepare(cli, opts, args, n_args, targets, &config, &err)) {
+        return cli_fail(cli, &err);
+    }
+    ProgressLine line = {.cli = cli, .last_plain_ns = clock_ns()};
+    config.on_progress = on_progress;
+    config.on_note = on_note;
+    config.ctx = &line;
+    cli_catch_signals();
+    RunOutcome outcome;
+    bool ok = run_experiment(&config, &cli->arena, &outcome, &err);
+    progress_line_clear(&line);
+    int code = ok ? outcome_code(&outcome, opts) : EXIT_OK;
+    if (outcome.name.len > 0) {
+        Err show_err = ERR_INIT;
+        if (!print_outcome(cli, &outcome, &show_err) && ok) {
+            return cli_fail(cli, &show_err);
+        }
+        print_epilogue(cli, &outcome);
+    }
+    return ok ? code : cli_fail(cli, &err);
+}
+
+const Command cmd_run = {
+    .name = "run",
+    .args = "EVAL... -m MODEL...",
+    .summary = "run evals on models and store what happened as an experiment",
+    .details =
+        "EVAL is a name (see: muster list evals), NAME/PART, a glob on names, or a YAML file.\n"
+        "Everything is committed as it happens: a run that is stopped or killed goes on with "
+        "--resume.",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(options[0]),
+    .options_size = sizeof(RunCommandOptions),
+    .min_args = 1,
+    .max_args = 1000,
+    .run = cmd_run_run,
+};

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+// muster show: an experiment's table, or its attempts with prompt, reply, scores and why.
+#include "cli/cli.h"
+
+typedef struct ShowOptions {
+    bool failed;
+    Str sample;
+    Str eval;
+    Str part;
+    Str variant;
+    Str model;
+    int64_t limit;
+    bool samples;
+    bool digest;
+} ShowOptions;
+
+#define O ShowOptions
+static const Option options[] = {
+    {"failed", 0, OPT_FLAG_AT(O, failed),
+     .help = "attempts that failed, were wrong or could not be scored"},
+    {"sample", 's', OPT_STR_AT(O, sample), .arg = "ID", .help = "the attempts of one sample"},
+    {"samples", 0, OPT_FLAG_AT(O, samples), .help = "all attempts"},
+    {"eval", 0, OPT_STR_AT(O, eval), .arg = "EVAL", .help = "only this eval"},
+    {"part", 0, OPT_STR_AT(O, part), .arg = "PART", .help = "only this part"},
+    {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant"},
+    {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "only this model"},
+    {"limit", 'n', OPT_INT_AT(O, limit), .arg = "N", .help = "at most N attempts (default 20)",
+     .min = 1, .max = INT64_MAX},
+    {"digest", 0, OPT_FLAG_AT(O, digest),
+     .help = "only the SHA-256 of all results: equal runs have equal digests"},
+};
+#undef O
+
+static Value experiment_value(Cli *cli, const ExperimentInfo *info, const RunInfo *runs,
+                              size_t n_runs, const CrossMetric *cross, size_t n_cross)
+{
+    MapBuilder map;
+    map_builder_init(&map, &cli->arena);
+    map_builder_put(&map, STR("experiment"), report_experiment_value(&cli->arena, info));
+    map_builder_put(&map, STR("runs"), report_runs_value(&cli->arena, runs, n_runs));
+    map_builder_put(&map, STR("metrics"), report_cross_value(&cli->arena, cross, n_cross));
+    return map_builder_done(&map);
+}
+
+static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info, Err *err)
+{
+    RunInfo *runs = NULL;
+    CrossMetric *cross = NULL;
+    size_t n_runs = 0;
+    size_t n_cross = 0;
+    if (!results_runs(results, &cli->arena, info->id, &runs, &n_runs, err) ||
+        !results_cross_metrics(results, &cli->arena, info->id, &cross, &n_cross, err)) {
+        return false;
+    }
+    if (cli->global.json) {
+        Value value = experiment_value(cli, info, runs, n_runs, cross, n_cross);
+        cli_print_json(&value);
+        return true;
+    }
+    Buf buf = {0};
+    ReportOptions look = {.color = cli->color_out, .width = (int)cli->width};
+    report_experiments(&buf, info, 1, &look);
+    buf_char(&buf, '\n');
+    report_runs(&buf, runs, n_runs, cross, n_cross, &look);
+    cli_print(&buf);
+    buf_finish(&buf);
+    return true;
+}
+
+typedef struct Visit {
+    Cli *cli;
+    size_t n;
+} Visit;
+
+static bool visit(void *ctx, const AttemptInfo *attempt)
+{
+    Visit *v = ctx;
+    v->n++;
+    if (v->cli->global.json) { // one object a line
+        Arena arena = {0};
+        Value value = report_attempt_value(&arena, attempt);
+        cli_print_json(&value);
+        arena_finish(&arena);
+        return true;
+    }
+    Buf buf = {0};
+    ReportOptions look = {.color = v->cli->color_out, .width = (int)v->cli->width};
+    report_attempt(&buf, attempt, &look);
+    buf_char(&buf, '\n');
+    cli_print(&buf);
+    buf_finish(&buf);
+    return true;
+}
+
+static bool show_attempts(Cli *cli, Results *results, const ExperimentInfo *info,
+                          const ShowOptions *opts, Err *err)
+{
+    AttemptFilter filter = {
+        .sample_id = opts->sample,
+        .eval = opts->eval,
+        .part = opts->part,
+        .variant = opts->variant,
+        .model = opts->model,
+        .failed_only = opts->failed,
+        .limit = opts->limit > 0 ? opts->limit : 20,
+        .with_calls = opts->sample.len > 0,
+    };
+    Visit v = {.cli = cli};
+    if (!results_attempts(results, info->id, &filter, visit, &v, err)) {
+        return false;
+    }
+    if (v.n == 0 && opts->sample.len > 0) {
+        return ERR_SET(err, ERR_NOT_FOUND,
+                       "experiment '" STR_FMT "' has no attempt of sample '" STR_FMT "'",
+                       STR_ARG(info->name), STR_ARG(opts->sample));
+    }
+    if (!cli->global.json && !cli->global.quiet) {
+        fflush(stdout);
+        fprintf(stderr, "%zu attempts%s\n", v.n,
+                v.n == (size_t)filter.limit ? " (more with --limit N)" : "");
+    }
+    return true;
+}
+
+static bool show_digest(Results *results, const ExperimentInfo *info, Err *err)
+{
+    Hash digest;
+    char hex[HASH_HEX_LEN + 1];
+    if (!results_digest(results, info->id, &digest, err)) {
+        return false;
+    }
+    hash_hex(&digest, hex);
+    printf("%s\n", hex);
+    return true;
+}
+
+static int cmd_show_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
+{
+    const ShowOptions *opts = options_struct;
+    Err err = ERR_INIT;
+    Results *results = NULL;
+    ExperimentInfo info;
+    bool attempts = opts->failed || opts->samples || opts->sample.len > 0;
+    bool ok =
+        results_open(cli_store_path(cli), &results, &err) &&
+        results_experiment(results, &cli->arena, n_args > 0 ? args[0] : STR("latest"), &info, &err);
+    if (ok && opts->digest) {
+        ok = show_digest(results, &info, &err);
+    } else if (ok) {
+        ok = attempts ? show_attempts(cli, results, &info, opts, &err)
+                      : show_table(cli, results, &info, &err);
+    }
+    results_close(results);
+    return ok ? EXIT_OK : cli_fail(cli, &err);
+}
+
+const Command cmd_show = {
+    .name = "show",
+    .args = "[EXPERIMENT]",
+    .summary = "show an experiment: its scores, or single attempts with prompt, reply and why",
+    .details = "EXPERIMENT is a name, a short id, latest (the default) or latest~1.",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(options[0]),
+    .options_size = sizeof(ShowOptions),
+    .max_args = 1,
+    .run = cmd_show_run,
+};

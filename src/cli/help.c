@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// Help, shell completion and docs/cli.md, all printed from the tables of commands and options.
+#include "cli/cli.h"
+
+#include <string.h>
+
+static void option_left(const Option *row, char *out, size_t size)
+{
+    char letter[8] = "    ";
+    if (row->letter != 0) {
+        snprintf(letter, sizeof(letter), "-%c, ", row->letter);
+    }
+    snprintf(out, size, "%s--%s%s%s", letter, row->name, row->arg == NULL ? "" : " ",
+             row->arg == NULL ? "" : row->arg);
+}
+
+static void options_print(FILE *to, const Option *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char left[80];
+        option_left(&rows[i], left, sizeof(left));
+        fprintf(to, "  %-30s %s%s%s%s\n", left, rows[i].help, rows[i].one_of == NULL ? "" : " (",
+                rows[i].one_of == NULL ? "" : rows[i].one_of, rows[i].one_of == NULL ? "" : ")");
+    }
+}
+
+static void program_help(FILE *to)
+{
+    fprintf(to,
+            "muster: run LLM evals and say, with honest error bars, whether a model or a prompt "
+            "got better.\n\nusage: muster COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        fprintf(to, "  %-12s %s\n", command_table[c]->name, command_table[c]->summary);
+    }
+    fprintf(to, "\noptions of every command:\n");
+    options_print(to, cli_global_options, cli_n_global_options);
+    fprintf(to,
+            "\nfirst steps:\n"
+            "  muster list evals                                  what there is to run\n"
+            "  muster pull smollm2-135m-instruct                  a small model (98 MB)\n"
+            "  muster run arithmetic -m local/smollm2-135m-instruct\n"
+            "  muster show latest                                 what came out\n"
+            "\nmuster COMMAND --help says more. Each option can be set by a variable, --limit by "
+            "MUSTER_LIMIT,\nor in muster.yaml (limit: 10).\n");
+}
+
+void help_print(FILE *to, const Command *command)
+{
+    if (command == NULL) {
+        program_help(to);
+        return;
+    }
+    fprintf(to, "muster %s: %s\n\nusage: muster %s %s [OPTIONS]\n", command->name, command->summary,
+            command->name, command->args);
+    if (command->details != NULL) {
+        fprintf(to, "\n%s\n", command->details);
+    }
+    if (command->n_options > 0) {
+        fprintf(to, "\noptions:\n");
+        options_print(to, command->options, command->n_options);
+    }
+    fprintf(to, "\noptions of every command:\n");
+    options_print(to, cli_global_options, cli_n_global_options);
+}
+
+static void markdown_cell(FILE *to, const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        fputs(*at == '|' ? "\\|" : (char[]){*at, '\0'}, to);
+    }
+}
+
+static void markdown_options(FILE *to, const Option *rows, size_t n)
+{
+    fprintf(to, "| option | variable | meaning |\n|---|---|---|\n");
+    for (size_t i = 0; i < n; i++) {
+        char variable[80];
+        option_env_name(&rows[i], variable, sizeof(variable));
+        char left[80];
+        option_left(&rows[i], left, sizeof(left));
+        const char *shown = left + strspn(left, " ");
+        fprintf(to, "| `");
+        markdown_cell(to, shown);
+        fprintf(to, "` | `%s` | ", variable);
+        markdown_cell(to, rows[i].help);
+        if (rows[i].one_of != NULL) {
+            fprintf(to, " (");
+            markdown_cell(to, rows[i].one_of);
+            fprintf(to, ")");
+        }
+        fprintf(to, " |\n");
+    }
+}
+
+void help_markdown(FILE *to)
+{
+    fprintf(to,
+            "# The command line\n\nPrinted by `muster help --markdown`; a test compares this file "
+            "with the program.\n\nSettings are looked up as flags, then `MUSTER_*` variables, then "
+            "`muster.yaml` in the working folder, then defaults.\n\nExit codes: 0 pass, 1 gate "
+            "failed, 2 usage or configuration, 3 attempts failed beyond the allowed rate, 4 model "
+            "or provider unusable, 5 store, 6 environment, 70 internal, 130 and 143 interrupted "
+            "(drained, resumable).\n\n## Options of every command\n\n");
+    markdown_options(to, cli_global_options, cli_n_global_options);
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        const Command *command = command_table[c];
+        fprintf(to, "\n## muster %s\n\n`muster %s %s`\n\n%s.\n", command->name, command->name,
+                command->args, command->summary);
+        if (command->details != NULL) {
+            fprintf(to, "\n%s\n", command->details);
+        }
+        if (command->n_options > 0) {
+            fprintf(to, "\n");
+            markdown_options(to, command->options, command->n_options);
+        }
+    }
+}
+
+// ---- Completion
+// ------------------------------------------------------------------------------------------
+
+static void words_of(FILE *to, const Command *command)
+{
+    for (size_t i = 0; command != NULL && i < command->n_options; i++) {
+        fprintf(to, " --%s", command->options[i].name);
+    }
+    for (size_t i = 0; i < cli_n_global_options; i++) {
+        fprintf(to, " --%s", cli_global_options[i].name);
+    }
+}
+
+static void completion_bash(FILE *to)
+{
+    fprintf(to, "# bash completion of muster: source <(muster completion bash)\n_muster() {\n"
+                "  local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
+                "  if [ \"$COMP_CWORD\" = 1 ]; then\n    COMPREPLY=($(compgen -W \"");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        fprintf(to, "%s%s", c == 0 ? "" : " ", command_table[c]->name);
+    }
+    fprintf(to, "\" -- \"$cur\"))\n    return\n  fi\n  case $verb in\n");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        fprintf(to, "    %s) words=\"", command_table[c]->name);
+        words_of(to, command_table[c]);
+        fprintf(to, "\" ;;\n");
+    }
+    fprintf(to, "    *) words=\"\" ;;\n  esac\n  case $cur in\n"
+                "    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
+                "    *) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n  esac\n}\n"
+                "complete -o filenames -F _muster muster\n");
+}
+
+static void completion_zsh(FILE *to)
+{
+    fprintf(to, "#compdef muster\n# zsh completion of muster: source <(muster completion zsh)\n"
+                "_muster() {\n  if (( CURRENT == 2 )); then\n    compadd");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        fprintf(to, " %s", command_table[c]->name);
+    }
+    fprintf(to, "\n    return\n  fi\n  if [[ $PREFIX != -* ]]; then _files; return; fi\n"
+                "  case $words[2] in\n");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        fprintf(to, "    %s) compadd --", command_table[c]->name);
+        words_of(to, command_table[c]);
+        fprintf(to, " ;;\n");
+    }
+    fprintf(to, "  esac\n}\ncompdef _muster muster\n");
+}
+
+static void completion_fish(FILE *to)
+{
+    fprintf(to, "# fish completion of muster: muster completion fish | source\n");
+    for (size_t c = 0; command_table[c] != NULL; c++) {
+        const Command *command = command_table[c];
+        fprintf(to, "complete -c muster -n __fish_use_subcommand -f -a %s -d '%s'\n", command->name,
+                command->summary);
+        for (size_t i = 0; i < command->n_options; i++) {
+            const Option *row = &command->options[i];
+            fprintf(to, "complete -c muster -n '__fish_seen_subcommand_from %s' -l %s%s\n",
+                    command->name, row->name, row->arg == NULL ? "" : " -r");
+        }
+    }
+    for (size_t i = 0; i < cli_n_global_options; i++) {
+        fprintf(to, "complete -c muster -l %s%s\n", cli_global_options[i].name,
+                cli_global_options[i].arg == NULL ? "" : " -r");
+    }
+}
+
+void completion_print(FILE *to, Str shell)
+{
+    if (str_eq(shell, STR("zsh"))) {
+        completion_zsh(to);
+    } else if (str_eq(shell, STR("fish"))) {
+        completion_fish(to);
+    } else {
+        completion_bash(to);
+    }
+}

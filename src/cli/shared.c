@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+// What several verbs need: where the store and the registry are, printing errors and faults,
+// signals, provenance.
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cli/build_config.h"
+#include "text/text.h"
+
+int cli_exit_code(const Err *err)
+{
+    switch (err->code) {
+    case ERR_NONE:
+        return EXIT_OK;
+    case ERR_MODEL:
+    case ERR_NET:
+    case ERR_HTTP:
+    case ERR_TIMEOUT:
+    case ERR_REPLY:
+        return EXIT_MODEL;
+    case ERR_STORE:
+        return EXIT_STORE;
+    case ERR_DEVICE:
+    case ERR_ENVIRONMENT:
+        return EXIT_ENVIRONMENT;
+    case ERR_CANCELLED:
+        return EXIT_INTERRUPTED;
+    case ERR_INTERNAL:
+        return EXIT_INTERNAL;
+    case ERR_USAGE:
+    case ERR_CONFIG:
+    case ERR_PARSE:
+    case ERR_TYPE:
+    case ERR_LIMIT:
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_IO:
+    case ERR_SCRIPT:
+    case ERR_BUDGET:
+    case ERR_UNSUPPORTED:
+    case ERR_CODE_COUNT:
+        return EXIT_USAGE;
+    }
+    return EXIT_INTERNAL;
+}
+
+int cli_fail(const Cli *cli, const Err *err)
+{
+    const char *red = cli->color_err ? "\033[1;31m" : "";
+    const char *off = cli->color_err ? "\033[0m" : "";
+    fprintf(stderr, "%serror:%s %s [%s]\n", red, off, err->message, err_code_word(err->code));
+    for (int i = 0; (cli->global.verbose || err->code == ERR_INTERNAL) && i < err->n_frames; i++) {
+        fprintf(stderr, "  %s %s:%d %s\n", i == 0 ? "at" : "via", err->frames[i].file,
+                err->frames[i].line, err->frames[i].func);
+    }
+    return cli_exit_code(err);
+}
+
+bool cli_faults(const Cli *cli, const Faults *faults)
+{
+    if (faults->n == 0) {
+        return false;
+    }
+    Buf buf = {0};
+    faults_render(&buf, faults, cli->color_err);
+    fwrite(buf.data, 1, buf.len, stderr);
+    buf_finish(&buf);
+    return faults->n_errors > 0;
+}
+
+void cli_print(const Buf *buf)
+{
+    fwrite(buf->data, 1, buf->len, stdout);
+}
+
+void cli_print_json(const Value *value)
+{
+    Buf buf;
+    buf_init(&buf, (size_t)1 << 30);
+    json_write(&buf, value, JSON_COMPACT);
+    buf_char(&buf, '\n');
+    cli_print(&buf);
+    buf_finish(&buf);
+}
+
+Str cli_store_path(const Cli *cli)
+{
+    return cli->global.db.len > 0 ? cli->global.db : STR(".muster/muster.db");
+}
+
+/** The folders in force: --registry, MUSTER_REGISTRY (a list with colons), ./registry, the
+ * installed one. */
+static size_t registry_paths(Cli *cli, Str *paths, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < cli->global.registry.n && n < cap; i++) {
+        Str rest = cli->global.registry.items[i];
+        Str one;
+        bool more = true;
+        while (more && n < cap) {
+            more = str_cut(rest, STR(":"), &one, &rest);
+            if (one.len > 0) {
+                paths[n++] = one;
+            }
+        }
+    }
+    if (n < cap && file_is_dir(STR("registry"))) {
+        paths[n++] = STR("registry");
+    }
+    if (n < cap && file_is_dir(STR(BUILD_REGISTRY_DIR))) {
+        paths[n++] = STR(BUILD_REGISTRY_DIR);
+    }
+    if (n < cap && file_is_dir(STR(BUILD_SOURCE_REGISTRY_DIR)) &&
+        !file_is_dir(STR(BUILD_REGISTRY_DIR))) {
+        paths[n++] = STR(BUILD_SOURCE_REGISTRY_DIR); // run from the build folder, not installed
+    }
+    return n;
+}
+
+static Str cache_dir(Cli *cli)
+{
+    Str own = env_get("MUSTER_CACHE", STR_EMPTY);
+    if (own.len > 0) {
+        return own;
+    }
+    Str xdg = env_get("XDG_CACHE_HOME", STR_EMPTY);
+    if (xdg.len > 0) {
+        return path_join(&cli->arena, xdg, STR("muster"));
+    }
+    return path_join(&cli->arena, env_get("HOME", STR("/tmp")), STR(".cache/muster"));
+}
+
+bool cli_registry(Cli *cli, Err *err)
+{
+    if (cli->registry != NULL) {
+        return true;
+    }
+    if (cli->script == NULL && !script_create(NULL, &cli->script, err)) {
+        return false;
+    }
+    Str *paths = ARENA_ARRAY(&cli->arena, Str, 32);
+    RegistryOptions options = {
+        .paths = paths,
+        .n_paths = registry_paths(cli, paths, 32),
+        .cache_dir = cache_dir(cli),
+        .mirror_dir = env_get("MUSTER_MIRROR", STR_EMPTY),
+    };
+    return registry_create(&options, cli->script, &cli->registry, err);
+}
+
+// ---- Signals
+// ------------------------------------------------------------------------------------------
+
+volatile sig_atomic_t cli_signals;
+volatile sig_atomic_t cli_last_signal;
+
+static void on_signal(int number)
+{
+    cli_signals++;
+    cli_last_signal = number;
+    if (cli_signals > 1) {
+        static const char text[] = "\nstopped at once; what was committed is safe\n";
+        ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
+        (void)ignored;
+        _exit(number == SIGTERM ? EXIT_TERMINATED : EXIT_INTERRUPTED);
+    }
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+// ---- Provenance
+// -------------------------------------------------------------------------------------------
+
+Str cli_version(void)
+{
+    return STR(BUILD_VERSION);
+}
+
+/** The output of a git command, trimmed; empty when there is no repository or no git. */
+static Str git_line(Arena *arena, const char *const *argv)
+{
+    Buf out = {0};
+    int status = 0;
+    Err err = ERR_INIT;
+    Str line = STR_EMPTY;
+    if (process_run(argv, 3000, &out, NULL, &status, &err) && status == 0) {
+        line = str_copy(arena, str_trim(buf_view(&out)));
+    }
+    buf_finish(&out);
+    return line;
+}
+
+Value cli_provenance(Cli *cli)
+{
+    Arena *arena = &cli->arena;
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("program"), value_str(cli_version()));
+    const char *const revision[] = {"git", "rev-parse", "HEAD", NULL};
+    const char *const status[] = {"git", "status", "--porcelain", "--untracked-files=no", NULL};
+    Str commit = git_line(arena, revision);
+    if (commit.len > 0) {
+        map_builder_put(&map, STR("git_commit"), value_str(commit));
+        map_builder_put(&map, STR("git_dirty"), value_bool(git_line(arena, status).len > 0));
+    }
+    struct utsname host;
+    if (uname(&host) == 0) {
+        map_builder_put(&map, STR("host"), value_str(str_copy(arena, str_from_c(host.nodename))));
+        map_builder_put(
+            &map, STR("system"),
+            value_str(str_printf(arena, "%s %s %s", host.sysname, host.release, host.machine)));
+    }
+    map_builder_put(&map, STR("cpus"), value_int(threads_usable_cpus()));
+    Value *words = ARENA_ARRAY(arena, Value, (size_t)cli->argc + 1);
+    for (int i = 0; i < cli->argc; i++) {
+        words[i] = value_str(str_from_c(cli->argv[i]));
+    }
+    map_builder_put(&map, STR("command"), value_list(words, (size_t)cli->argc));
+    return map_builder_done(&map);
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// What engine.c (threads, requests in and out) and schedule.c (what to compute next) share.
+#pragma once
+
+#include "engine/picker.h"
+#include "engine/trie.h"
+
+#define ENGINE_LOGITS_ROWS 64 // rows of logits in one step
+
+typedef struct Job Job;
+
+/** A sequence of a request that has to be in the tree: a prompt, or one leaf without its last
+ * token. */
+typedef struct Item {
+    Job *job;
+    uint32_t leaf;
+    const int32_t *tokens; // the job's
+    uint32_t n;
+    TrieNode *node;   // where it ends; holds a reference
+    uint32_t n_wants; // not computed yet
+    bool started;
+} Item;
+
+/** One reply being generated. */
+typedef struct Sequence {
+    Job *job;
+    uint32_t reply;
+    ExtentList path; // slots of the prompt, then those reserved for the reply
+    uint32_t n_prompt;
+    EngineToken *tokens; // picked so far
+    uint32_t n_tokens;
+    uint32_t cap_tokens;
+    Buf text;
+    EngineStop stop;
+    bool done;
+    uint32_t row; // of logits in the current step; UINT32_MAX none
+} Sequence;
+
+/** A request on its way. One block of memory holds the request's own arrays. */
+struct Job {
+    QueueNode node; // first: inbox
+    uint64_t id;
+    EngineRequest request; // deep copy
+    Arena arena;
+    Item *items; // 1, or one per leaf
+    uint32_t n_items;
+    uint32_t n_left;     // items and sequences that are not finished
+    Sequence *sequences; // generation: n_replies
+    float **logprobs;    // scoring: per leaf, per scored token
+    uint32_t *misses;    // scoring: per leaf, tokens that were not the most likely
+    uint64_t n_cached;
+    int64_t submitted_ns;
+    bool admitted; // generation: its slots are reserved
+    bool started;  // generation: its first tokens are picked
+    bool finished;
+    Err err; // the request's failure
+};
+
+/** A log-probability asked for in the current step. */
+typedef struct TargetRef {
+    Job *job;
+    uint32_t leaf;
+    uint32_t index;
+    int32_t target;
+} TargetRef;
+
+/** A row of logits that starts the replies of a job. */
+typedef struct StartRef {
+    Job *job;
+    uint32_t row; // of logits
+} StartRef;
+
+/** What one step computes. Arrays grow and are kept between steps. */
+typedef struct StepPlan {
+    BatchRow *rows;
+    uint32_t n_rows, cap_rows;
+    BatchSpan *spans;
+    uint32_t n_spans, cap_spans;
+    TargetRef *refs;
+    int32_t *targets; // parallel to refs
+    uint32_t n_refs, cap_refs;
+    StartRef *starts;
+    uint32_t n_starts, cap_starts;
+    uint32_t n_logits;
+    uint32_t n_prefill;
+    Arena arena; // extents of spans
+} StepPlan;
+
+typedef struct Schedule {
+    Forward *forward;
+    const Tokenizer *tokenizer;
+    Slots slots;
+    Trie trie;
+    Item **items; // not finished, in depth-first order
+    size_t n_items, cap_items;
+    Sequence **running; // oldest first
+    size_t n_running, cap_running;
+    StepPlan plan;
+    float *logits;
+    TargetLogprob *logprobs;
+    uint32_t cap_logprobs;
+    uint64_t step;
+    uint64_t pool_limit_slots;
+    uint32_t max_batch;
+    uint32_t vocab;
+    PickerScratch scratch;
+    EngineStats stats;                   // the driver's own copy
+    void (*finish)(void *ctx, Job *job); // a job ended: report and free it
+    void *ctx;
+} Schedule;
+
+bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
+                   const EngineOptions *options, Err *err);
+void schedule_finish(Schedule *schedule);
+/** Put jobs (linked by node) into the plan. */
+void schedule_add(Schedule *schedule, Job **jobs, size_t n);
+/** Whether there is anything to compute. */
+bool schedule_has_work(const Schedule *schedule);
+/** Compute one batch and take in what it gave. A failing forward pass fails every job. */
+void schedule_step(Schedule *schedule);
+/** Give up jobs with this id (all when id is NULL); they finish with err. */
+void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err);

@@ -1,0 +1,886 @@
+// SPDX-License-Identifier: MIT
+// What to compute next. The request set is sorted, so the items are the depth-first walk of the
+// tree; a step is the replies' next tokens and as much of that walk as fits. A span may share a
+// step with the span it hangs on, so every distinct prefix token is computed once (DESIGN.md 4.4).
+// Driver thread only.
+#include "engine/engine_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH_DEFAULT      64
+#define POOL_DEFAULT_BYTES ((uint64_t)2 << 30)
+
+#define GROW(array, n, cap)                                                                        \
+    do {                                                                                           \
+        if ((n) == (cap)) {                                                                        \
+            (cap) = (cap) == 0 ? 64 : (cap)*2;                                                     \
+            (array) = mem_realloc((array), (cap), sizeof(*(array)));                               \
+        }                                                                                          \
+    } while (0)
+
+// ---- Set-up
+// -------------------------------------------------------------------------------------------
+
+/** Bytes of memory that can be had without swapping; 0 when the system does not say. */
+static uint64_t memory_available(void)
+{
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f != NULL && kib == 0 && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) != 1) {
+            kib = 0;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return (uint64_t)kib * 1024;
+}
+
+bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
+                   const EngineOptions *options, Err *err)
+{
+    uint64_t bytes = options->kv_bytes;
+    if (bytes == 0) {
+        uint64_t half = memory_available() / 2;
+        bytes = half > 0 && half < POOL_DEFAULT_BYTES ? half : POOL_DEFAULT_BYTES;
+    }
+    *schedule = (Schedule){
+        .forward = forward,
+        .tokenizer = tokenizer,
+        .pool_limit_slots = bytes / forward_slot_bytes(forward),
+        .max_batch = options->max_batch > 0 && options->max_batch < ENGINE_LOGITS_ROWS
+                         ? (uint32_t)options->max_batch
+                         : BATCH_DEFAULT,
+        .vocab = (uint32_t)forward_info(forward)->vocab,
+    };
+    if (schedule->pool_limit_slots > INT32_MAX) {
+        schedule->pool_limit_slots = INT32_MAX;
+    }
+    if (schedule->pool_limit_slots < 64) {
+        return ERR_SET(err, ERR_LIMIT, "KV memory of %llu bytes holds only %llu tokens",
+                       (unsigned long long)bytes, (unsigned long long)schedule->pool_limit_slots);
+    }
+    schedule->logits = mem_alloc((size_t)ENGINE_LOGITS_ROWS * schedule->vocab, sizeof(float));
+    trie_init(&schedule->trie, &schedule->slots);
+    return true;
+}
+
+void schedule_finish(Schedule *schedule)
+{
+    if (schedule->trie.root != NULL) {
+        trie_finish(&schedule->trie);
+    }
+    slots_finish(&schedule->slots);
+    mem_free(schedule->items);
+    mem_free(schedule->running);
+    mem_free(schedule->plan.rows);
+    mem_free(schedule->plan.spans);
+    mem_free(schedule->plan.refs);
+    mem_free(schedule->plan.targets);
+    mem_free(schedule->plan.starts);
+    arena_finish(&schedule->plan.arena);
+    mem_free(schedule->logits);
+    mem_free(schedule->logprobs);
+    picker_scratch_finish(&schedule->scratch);
+}
+
+bool schedule_has_work(const Schedule *schedule)
+{
+    return schedule->n_items > 0 || schedule->n_running > 0;
+}
+
+// ---- Planning
+// --------------------------------------------------------------------------------------------
+
+static int compare_items(const void *a, const void *b)
+{
+    const Item *x = *(Item *const *)a;
+    const Item *y = *(Item *const *)b;
+    uint32_t n = x->n < y->n ? x->n : y->n;
+    for (uint32_t i = 0; i < n; i++) {
+        if (x->tokens[i] != y->tokens[i]) {
+            return x->tokens[i] < y->tokens[i] ? -1 : 1;
+        }
+    }
+    if (x->n != y->n) {
+        return x->n < y->n ? -1 : 1;
+    }
+    return x->job->id < y->job->id ? -1 : x->job->id > y->job->id;
+}
+
+/** Slots that a job's replies can come to hold: the last token of a reply is never computed. */
+static uint64_t job_reserve(const Job *job)
+{
+    if (job->request.n_leaves > 0) {
+        return 0;
+    }
+    return (uint64_t)job->request.n_replies * (uint64_t)(job->request.max_tokens - 1);
+}
+
+static void item_insert(Schedule *schedule, Item *item)
+{
+    Job *job = item->job;
+    item->node = trie_insert(&schedule->trie, item->tokens, item->n);
+    schedule->stats.prefill_tokens_total += item->n;
+    if (job->request.n_leaves == 0) {
+        TrieNode *node = item->node;
+        trie_want(
+            node,
+            &(TrieWant){.offset = item->n - 1 - node->first_pos, .logits = true, .request = job});
+        item->n_wants = 1;
+        return;
+    }
+    const EngineLeaf *leaf = &job->request.leaves[item->leaf];
+    TrieNode *node = item->node;
+    for (size_t i = leaf->n_tokens; i-- > leaf->n_context;) {
+        uint32_t pos = (uint32_t)i - 1;
+        node = trie_at(node, pos);
+        trie_want(node, &(TrieWant){.offset = pos - node->first_pos,
+                                    .target = leaf->tokens[i],
+                                    .leaf = item->leaf,
+                                    .index = (uint32_t)(i - leaf->n_context),
+                                    .request = job});
+        item->n_wants++;
+    }
+}
+
+/** Put sorted new items between the ones that wait. Those that already started stay in front. */
+static void items_merge(Schedule *schedule, Item **fresh, size_t n)
+{
+    size_t total = schedule->n_items + n;
+    Item **merged = mem_alloc(total, sizeof(*merged));
+    size_t a = 0;
+    size_t b = 0;
+    for (size_t i = 0; i < total; i++) {
+        bool old = b == n ||
+                   (a < schedule->n_items && (schedule->items[a]->started ||
+                                              compare_items(&schedule->items[a], &fresh[b]) <= 0));
+        merged[i] = old ? schedule->items[a++] : fresh[b++];
+    }
+    mem_free(schedule->items);
+    schedule->items = merged;
+    schedule->n_items = total;
+    schedule->cap_items = total;
+}
+
+/** The pool that the waiting items would like: all of it computed once, and the replies' reserve.
+ */
+static uint64_t pool_wish(const Schedule *schedule, uint64_t *out_least)
+{
+    uint64_t distinct = 0;
+    uint64_t most_reserve = 0;
+    uint64_t replies = 0;
+    uint64_t least = 0;
+    const Item *before = NULL;
+    for (size_t i = 0; i < schedule->n_items; i++) {
+        const Item *item = schedule->items[i];
+        uint32_t same = 0;
+        while (before != NULL && same < before->n && same < item->n &&
+               before->tokens[same] == item->tokens[same]) {
+            same++;
+        }
+        distinct += item->n - same;
+        before = item;
+        uint64_t reserve = job_reserve(item->job);
+        replies += reserve > 0 ? (uint64_t)item->job->request.n_replies : 0;
+        most_reserve = reserve > most_reserve ? reserve : most_reserve;
+        least = item->n + reserve > least ? item->n + reserve : least;
+    }
+    uint64_t at_once = replies < schedule->max_batch ? replies : schedule->max_batch;
+    *out_least = least;
+    return distinct + at_once * most_reserve + 64;
+}
+
+// ---- Ending jobs
+// --------------------------------------------------------------------------------------------
+
+static void item_release(Item *item)
+{
+    if (item->node != NULL) {
+        trie_release(item->node);
+        item->node = NULL;
+    }
+}
+
+static void sequence_release(Schedule *schedule, Sequence *sequence)
+{
+    ExtentList own = {0};
+    extents_cut(&sequence->path, sequence->n_prompt, &own);
+    uint32_t n_computed = sequence->n_tokens > 0 ? sequence->n_tokens - 1 : 0;
+    int32_t *ids = mem_alloc(n_computed + 1, sizeof(*ids));
+    for (uint32_t i = 0; i < n_computed; i++) {
+        ids[i] = sequence->tokens[i].id;
+    }
+    trie_adopt(&schedule->trie, sequence->job->items[0].node, ids, n_computed, &own,
+               schedule->step);
+    mem_free(ids);
+    extents_finish(&sequence->path);
+}
+
+static void job_finish(Schedule *schedule, Job *job)
+{
+    if (job->request.n_leaves == 0) {
+        item_release(&job->items[0]);
+    }
+    job->finished = true;
+    schedule->finish(schedule->ctx, job);
+}
+
+static void job_item_done(Schedule *schedule, Job *job)
+{
+    if (--job->n_left == 0) {
+        job_finish(schedule, job);
+    }
+}
+
+/** Give back what was reserved for replies that have not started. */
+static void job_unadmit(Schedule *schedule, Job *job)
+{
+    for (int64_t i = 0; job->admitted && !job->started && i < job->request.n_replies; i++) {
+        ExtentList *path = &job->sequences[i].path;
+        slots_give(&schedule->slots, path->items, path->n);
+        extents_finish(path);
+    }
+    job->admitted = job->started;
+}
+
+static bool cancel_matches(const Job *job, const uint64_t *id)
+{
+    return id == NULL || job->id == *id;
+}
+
+void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err)
+{
+    Job **hit = mem_alloc(schedule->n_items + schedule->n_running + 1, sizeof(Job *));
+    size_t n_hit = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < schedule->n_running; i++) {
+        Sequence *sequence = schedule->running[i];
+        if (!cancel_matches(sequence->job, id)) {
+            schedule->running[kept++] = sequence;
+            continue;
+        }
+        sequence_release(schedule, sequence);
+        if (sequence->job->err.code == ERR_NONE) {
+            sequence->job->err = *err;
+            hit[n_hit++] = sequence->job;
+        }
+    }
+    schedule->n_running = kept;
+    kept = 0;
+    for (size_t i = 0; i < schedule->n_items; i++) {
+        Item *item = schedule->items[i];
+        if (!cancel_matches(item->job, id)) {
+            schedule->items[kept++] = item;
+            continue;
+        }
+        trie_unwant(item->node, item->job);
+        if (item->job->err.code == ERR_NONE) {
+            item->job->err = *err;
+            hit[n_hit++] = item->job;
+        }
+        if (item->job->request.n_leaves > 0) {
+            item_release(item);
+        } else {
+            job_unadmit(schedule, item->job);
+        }
+    }
+    schedule->n_items = kept;
+    for (size_t i = 0; i < n_hit; i++) {
+        job_finish(schedule, hit[i]);
+    }
+    mem_free(hit);
+}
+
+// ---- Taking requests in
+// -------------------------------------------------------------------------------------
+
+/** Make the pool fit the plan; only while nothing is being generated, since it keeps nothing. */
+static bool pool_ensure(Schedule *schedule, Err *err)
+{
+    uint64_t least = 0;
+    uint64_t wish = pool_wish(schedule, &least);
+    wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
+    if (schedule->n_running > 0 || wish <= schedule->slots.n_slots) {
+        return true;
+    }
+    if (wish < schedule->slots.n_slots + schedule->slots.n_slots / 2) {
+        wish = schedule->slots.n_slots +
+               schedule->slots.n_slots / 2; // not again for a few tokens more
+        wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
+    }
+    for (size_t i = 0; i < schedule->n_items; i++) {
+        job_unadmit(schedule, schedule->items[i]->job);
+    }
+    trie_forget(&schedule->trie);
+    slots_finish(&schedule->slots);
+    slots_init(&schedule->slots, (uint32_t)wish);
+    return forward_pool_create(schedule->forward, (uint32_t)wish, err);
+}
+
+void schedule_add(Schedule *schedule, Job **jobs, size_t n)
+{
+    size_t n_items = 0;
+    for (size_t i = 0; i < n; i++) {
+        n_items += jobs[i]->n_items;
+    }
+    Item **fresh = mem_alloc(n_items + 1, sizeof(*fresh));
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < jobs[i]->n_items; k++) {
+            fresh[at++] = &jobs[i]->items[k];
+        }
+    }
+    qsort(fresh, n_items, sizeof(*fresh), compare_items);
+    for (size_t i = 0; i < n_items; i++) {
+        item_insert(schedule, fresh[i]);
+    }
+    items_merge(schedule, fresh, n_items);
+    mem_free(fresh);
+    schedule->stats.prefill_tokens_needed = schedule->trie.n_tokens_inserted;
+    Err err = ERR_INIT;
+    if (!pool_ensure(schedule, &err)) {
+        schedule_cancel(schedule, NULL, &err);
+    }
+}
+
+// ---- Building a step
+// ------------------------------------------------------------------------------------------
+
+static void plan_clear(StepPlan *plan)
+{
+    plan->n_rows = plan->n_spans = plan->n_refs = plan->n_starts = 0;
+    plan->n_logits = plan->n_prefill = 0;
+    arena_reset(&plan->arena);
+}
+
+static BatchRow *plan_row(StepPlan *plan, int32_t token)
+{
+    GROW(plan->rows, plan->n_rows, plan->cap_rows);
+    BatchRow *row = &plan->rows[plan->n_rows++];
+    *row = (BatchRow){.token = token, .kind = ROW_KV};
+    return row;
+}
+
+static void plan_span(StepPlan *plan, uint32_t n_rows, uint32_t first_pos,
+                      const ExtentList *extents)
+{
+    GROW(plan->spans, plan->n_spans, plan->cap_spans);
+    KvExtent *copy = ARENA_ARRAY(&plan->arena, KvExtent, extents->n + 1);
+    memcpy(copy, extents->items, extents->n * sizeof(*copy));
+    plan->spans[plan->n_spans++] = (BatchSpan){.first_row = plan->n_rows - n_rows,
+                                               .n_rows = n_rows,
+                                               .first_pos = first_pos,
+                                               .extents = copy,
+                                               .n_extents = extents->n};
+}
+
+/** The slots of positions 0 .. n-1 on the path that ends in node. */
+static void path_extents(const TrieNode *node, uint32_t n, ExtentList *out)
+{
+    if (node->parent != NULL) {
+        path_extents(node->parent, node->first_pos < n ? node->first_pos : n, out);
+    }
+    if (n > node->first_pos) {
+        extents_append_first(out, &node->extents, n - node->first_pos);
+    }
+}
+
+/** Reserve the slots of a job's replies; false when the pool can not give them now. */
+static bool job_admit(Schedule *schedule, Job *job)
+{
+    if (job->admitted) {
+        return true;
+    }
+    uint32_t per_reply = (uint32_t)job->request.max_tokens - 1;
+    uint32_t need = (uint32_t)job_reserve(job);
+    if (slots_free(&schedule->slots) < need && !trie_evict(&schedule->trie, need)) {
+        return false;
+    }
+    for (int64_t i = 0; i < job->request.n_replies; i++) {
+        Sequence *sequence = &job->sequences[i];
+        *sequence = (Sequence){.job = job, .reply = (uint32_t)i, .row = UINT32_MAX};
+        slots_take(&schedule->slots, per_reply, &sequence->path);
+    }
+    job->admitted = true;
+    return true;
+}
+
+/**
+ * Attach what is wanted at one offset of a node to a row: log-probabilities of any request, or else
+ * the logits of jobs whose replies can start now. What is left waits for the row to be run again.
+ */
+static void row_wants(Schedule *schedule, TrieNode *node, uint32_t offset, BatchRow *row)
+{
+    StepPlan *plan = &schedule->plan;
+    bool scored = false;
+    for (uint32_t i = 0; i < node->n_wants; i++) {
+        scored = scored || (node->wants[i].offset == offset && !node->wants[i].logits);
+    }
+    uint32_t kept = 0;
+    uint32_t first = plan->n_refs;
+    for (uint32_t i = 0; i < node->n_wants; i++) {
+        TrieWant want = node->wants[i];
+        Job *job = want.request;
+        bool take = want.offset == offset && want.logits != scored;
+        if (take && want.logits) {
+            bool room = row->kind == ROW_LOGITS || plan->n_logits < ENGINE_LOGITS_ROWS;
+            take = room && job_admit(schedule, job);
+        }
+        if (!take) {
+            node->wants[kept++] = want;
+            continue;
+        }
+        job->items[want.leaf].n_wants--;
+        if (want.logits) {
+            if (row->kind != ROW_LOGITS) {
+                row->kind = ROW_LOGITS;
+                row->out = plan->n_logits++;
+            }
+            GROW(plan->starts, plan->n_starts, plan->cap_starts);
+            plan->starts[plan->n_starts++] = (StartRef){.job = job, .row = row->out};
+        } else {
+            if (plan->n_refs == plan->cap_refs) {
+                plan->cap_refs = plan->cap_refs == 0 ? 64 : plan->cap_refs * 2;
+                plan->refs = mem_realloc(plan->refs, plan->cap_refs, sizeof(*plan->refs));
+                plan->targets = mem_realloc(plan->targets, plan->cap_refs, sizeof(*plan->targets));
+            }
+            plan->refs[plan->n_refs++] = (TargetRef){
+                .job = job, .leaf = want.leaf, .index = want.index, .target = want.target};
+        }
+    }
+    node->n_wants = kept;
+    if (scored) {
+        row->kind = ROW_LOGPROB;
+        row->out = first;
+        row->n_targets = plan->n_refs - first;
+    }
+}
+
+static bool has_want(const TrieNode *node, uint32_t offset)
+{
+    for (uint32_t i = 0; i < node->n_wants; i++) {
+        if (node->wants[i].offset == offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Compute up to n more tokens of a node; false when there are no slots for them. */
+static bool node_emit(Schedule *schedule, TrieNode *node, uint32_t n)
+{
+    if (slots_free(&schedule->slots) < n && !trie_evict(&schedule->trie, n)) {
+        return false;
+    }
+    slots_take(&schedule->slots, n, &node->extents);
+    StepPlan *plan = &schedule->plan;
+    uint32_t from = node->n_computed;
+    for (uint32_t k = from; k < from + n; k++) {
+        BatchRow *row = plan_row(plan, node->tokens[k]);
+        if (node->n_wants > 0 && has_want(node, k)) {
+            row_wants(schedule, node, k, row);
+        }
+    }
+    node->n_computed += n;
+    node->step = schedule->step;
+    ExtentList extents = {0};
+    path_extents(node, node->first_pos + node->n_computed, &extents);
+    plan_span(plan, n, node->first_pos + from, &extents);
+    extents_finish(&extents);
+    plan->n_prefill += n;
+    return true;
+}
+
+/** Run a computed row again for wants that came later; it writes the same keys and values. */
+static void node_rerun(Schedule *schedule, TrieNode *node, uint32_t offset)
+{
+    StepPlan *plan = &schedule->plan;
+    BatchRow *row = plan_row(plan, node->tokens[offset]);
+    row_wants(schedule, node, offset, row);
+    ExtentList extents = {0};
+    node->step = schedule->step; // once a step: two rows must not write one slot
+    path_extents(node, node->first_pos + offset + 1, &extents);
+    plan_span(plan, 1, node->first_pos + offset, &extents);
+    extents_finish(&extents);
+    plan->n_prefill++;
+}
+
+typedef enum EmitResult {
+    EMIT_DONE,    // everything this item waits for is in the step
+    EMIT_PARTLY,  // the step is full, or the rest has to wait for it
+    EMIT_BLOCKED, // no slots
+} EmitResult;
+
+/** The first offset below n_computed where job still wants something; UINT32_MAX none. */
+static uint32_t late_want(const TrieNode *node, const Job *job)
+{
+    for (uint32_t i = 0; i < node->n_wants; i++) {
+        if (node->wants[i].request == job && node->wants[i].offset < node->n_computed) {
+            return node->wants[i].offset;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *job,
+                               uint32_t max_rows)
+{
+    StepPlan *plan = &schedule->plan;
+    node->last_use = schedule->step;
+    if (node->n_computed < node->n_tokens) {
+        uint32_t left = node->n_tokens - node->n_computed;
+        uint32_t room = plan->n_rows < max_rows ? max_rows - plan->n_rows : 0;
+        uint32_t n = left < room ? left : room;
+        if (n == 0) {
+            return EMIT_PARTLY;
+        }
+        if (!node_emit(schedule, node, n)) {
+            return EMIT_BLOCKED;
+        }
+        if (n < left) {
+            return EMIT_PARTLY;
+        }
+    }
+    for (uint32_t offset = late_want(node, job); offset != UINT32_MAX;
+         offset = late_want(node, job)) {
+        bool full = plan->n_rows >= max_rows || plan->n_logits >= ENGINE_LOGITS_ROWS;
+        if (full || node->step == schedule->step) {
+            return EMIT_PARTLY;
+        }
+        uint32_t before = node->n_wants;
+        node_rerun(schedule, node, offset);
+        if (node->n_wants == before) { // its job can not start: no slots for replies
+            return EMIT_BLOCKED;
+        }
+    }
+    return EMIT_DONE;
+}
+
+static EmitResult path_advance(Schedule *schedule, TrieNode *node, const Job *job,
+                               uint32_t max_rows)
+{
+    uint32_t depth = 0;
+    for (const TrieNode *at = node; at->parent != NULL; at = at->parent) {
+        depth++;
+    }
+    TrieNode **path = mem_alloc(depth + 1, sizeof(TrieNode *));
+    uint32_t k = depth;
+    for (TrieNode *at = node; at->parent != NULL; at = at->parent) {
+        path[--k] = at;
+    }
+    EmitResult result = EMIT_DONE;
+    for (uint32_t i = 0; i < depth && result == EMIT_DONE; i++) {
+        result = node_advance(schedule, path[i], job, max_rows);
+    }
+    mem_free(path);
+    return result;
+}
+
+static uint32_t path_computed(const TrieNode *node)
+{
+    uint32_t n = 0;
+    for (; node != NULL; node = node->parent) {
+        n += node->n_computed;
+    }
+    return n;
+}
+
+static EmitResult item_advance(Schedule *schedule, Item *item, uint32_t max_rows)
+{
+    Job *job = item->job;
+    if (item->n_wants == 0) { // another item's rows gave it all
+        return EMIT_DONE;
+    }
+    if (!item->started) {
+        item->started = true;
+        job->n_cached += path_computed(item->node);
+    }
+    if (job->request.n_leaves == 0) {
+        bool busy = schedule->n_running + schedule->plan.n_starts >= schedule->max_batch;
+        if ((busy && !job->admitted) || schedule->plan.n_logits >= ENGINE_LOGITS_ROWS) {
+            return EMIT_PARTLY;
+        }
+        if (!job_admit(schedule, job)) {
+            return EMIT_BLOCKED;
+        }
+    }
+    EmitResult result = path_advance(schedule, item->node, job, max_rows);
+    return result == EMIT_DONE && item->n_wants > 0 ? EMIT_PARTLY : result;
+}
+
+static void plan_decode(Schedule *schedule)
+{
+    StepPlan *plan = &schedule->plan;
+    uint32_t max_rows = forward_max_rows(schedule->forward);
+    for (size_t i = 0; i < schedule->n_running; i++) {
+        Sequence *sequence = schedule->running[i];
+        sequence->row = UINT32_MAX;
+        if (plan->n_logits >= ENGINE_LOGITS_ROWS || plan->n_rows >= max_rows) {
+            continue;
+        }
+        BatchRow *row = plan_row(plan, sequence->tokens[sequence->n_tokens - 1].id);
+        row->kind = ROW_LOGITS;
+        row->out = plan->n_logits++;
+        sequence->row = row->out;
+        uint32_t pos = sequence->n_prompt + sequence->n_tokens - 1;
+        ExtentList extents = {0};
+        extents_append_first(&extents, &sequence->path, pos + 1);
+        plan_span(plan, 1, pos, &extents);
+        extents_finish(&extents);
+    }
+}
+
+/** Take items in order until the step is full; what is wholly in the step leaves the list. */
+static EmitResult plan_prefill(Schedule *schedule, size_t *out_done)
+{
+    uint32_t max_rows = forward_max_rows(schedule->forward);
+    EmitResult result = EMIT_DONE;
+    size_t done = 0;
+    while (done < schedule->n_items && result == EMIT_DONE) {
+        result = item_advance(schedule, schedule->items[done], max_rows);
+        done += result == EMIT_DONE ? 1 : 0;
+    }
+    *out_done = done;
+    return result;
+}
+
+// ---- Taking in what a step gave
+// -----------------------------------------------------------------------------------
+
+/** Cut the text at the first stop string that its tail completes. */
+static bool stop_found(Sequence *sequence, size_t n_new)
+{
+    const EngineRequest *request = &sequence->job->request;
+    Str text = buf_view(&sequence->text);
+    size_t first = STR_NONE;
+    for (size_t i = 0; i < request->n_stop; i++) {
+        Str stop = request->stop[i];
+        if (stop.len == 0) {
+            continue;
+        }
+        size_t back = n_new + stop.len - 1;
+        size_t at = str_find(text, stop, text.len > back ? text.len - back : 0);
+        first = at < first ? at : first;
+    }
+    if (first != STR_NONE) {
+        sequence->text.len = first;
+    }
+    return first != STR_NONE;
+}
+
+static void sequence_pick(Schedule *schedule, Sequence *sequence, const float *logits)
+{
+    const EngineRequest *request = &sequence->job->request;
+    int32_t id = picker_pick(&request->picker, logits, schedule->vocab, sequence->reply,
+                             sequence->n_tokens, &schedule->scratch);
+    GROW(sequence->tokens, sequence->n_tokens, sequence->cap_tokens);
+    EngineToken *token = &sequence->tokens[sequence->n_tokens++];
+    *token = (EngineToken){.id = id, .logprob = NAN};
+    if (request->top_logprobs > 0) {
+        size_t n = (size_t)request->top_logprobs;
+        int32_t *ids = ARENA_ARRAY(&sequence->job->arena, int32_t, n);
+        float *values = ARENA_ARRAY(&sequence->job->arena, float, n);
+        picker_top(logits, schedule->vocab, n, ids, values, &schedule->scratch);
+        token->logprob = picker_logprob(logits, schedule->vocab, id);
+        token->top_ids = ids;
+        token->top_logprobs = values;
+    }
+    if (tokenizer_is_end(schedule->tokenizer, id)) {
+        sequence->stop = ENGINE_STOP_END;
+        sequence->done = true;
+        return;
+    }
+    size_t before = sequence->text.len;
+    tokenizer_decode(schedule->tokenizer, &id, 1, false, &sequence->text);
+    if (stop_found(sequence, sequence->text.len - before)) {
+        sequence->stop = ENGINE_STOP_END;
+        sequence->done = true;
+    } else if (sequence->n_tokens >= (uint64_t)request->max_tokens) {
+        sequence->stop = ENGINE_STOP_LENGTH;
+        sequence->done = true;
+    }
+}
+
+static void sequence_done(Schedule *schedule, Sequence *sequence)
+{
+    sequence_release(schedule, sequence);
+    job_item_done(schedule, sequence->job);
+}
+
+/** A prompt's logits are there: all replies of the job fork from this row. */
+static void job_start(Schedule *schedule, const StartRef *start)
+{
+    Job *job = start->job;
+    const float *logits = schedule->logits + (size_t)start->row * schedule->vocab;
+    uint32_t n_prompt = job->items[0].n;
+    job->started = true;
+    size_t n_replies = (size_t)job->request.n_replies;
+    for (size_t i = 0; i < n_replies; i++) {
+        Sequence *sequence = &job->sequences[i];
+        ExtentList path = {0};
+        path_extents(job->items[0].node, n_prompt, &path);
+        for (uint32_t k = 0; k < sequence->path.n; k++) {
+            extents_append(&path, sequence->path.items[k]);
+        }
+        extents_finish(&sequence->path);
+        sequence->path = path;
+        sequence->n_prompt = n_prompt;
+        sequence_pick(schedule, sequence, logits);
+        schedule->stats.decode_tokens++;
+    }
+    for (size_t i = 0; i < n_replies; i++) { // the job outlives this loop: its item is still listed
+        Sequence *sequence = &job->sequences[i];
+        if (sequence->done) {
+            sequence_done(schedule, sequence);
+        } else {
+            GROW(schedule->running, schedule->n_running, schedule->cap_running);
+            schedule->running[schedule->n_running++] = sequence;
+        }
+    }
+}
+
+static void take_decode(Schedule *schedule, size_t n_before)
+{
+    for (size_t i = 0; i < n_before; i++) {
+        Sequence *sequence = schedule->running[i];
+        if (sequence->row != UINT32_MAX) {
+            sequence_pick(schedule, sequence,
+                          schedule->logits + (size_t)sequence->row * schedule->vocab);
+            schedule->stats.decode_tokens++;
+        }
+    }
+    size_t kept = 0;
+    size_t n = schedule->n_running;
+    for (size_t i = 0; i < n; i++) {
+        Sequence *sequence = schedule->running[i];
+        if (sequence->done) {
+            sequence_done(schedule, sequence);
+        } else {
+            schedule->running[kept++] = sequence;
+        }
+    }
+    schedule->n_running = kept;
+}
+
+static void take_logprobs(Schedule *schedule)
+{
+    for (uint32_t i = 0; i < schedule->plan.n_refs; i++) {
+        const TargetRef *ref = &schedule->plan.refs[i];
+        const TargetLogprob *got = &schedule->logprobs[i];
+        ref->job->logprobs[ref->leaf][ref->index] = got->logprob;
+        ref->job->misses[ref->leaf] += got->argmax != ref->target ? 1 : 0;
+    }
+}
+
+/** The first n items have all they asked for: each counts as one thing of its job that is finished.
+ */
+static void items_leave(Schedule *schedule, size_t n)
+{
+    Item **left = mem_alloc(n + 1, sizeof(*left));
+    memcpy(left, schedule->items, n * sizeof(*left));
+    schedule->n_items -= n;
+    memmove(schedule->items, schedule->items + n, schedule->n_items * sizeof(*schedule->items));
+    for (size_t i = 0; i < n; i++) {
+        if (left[i]->job->request.n_leaves > 0) {
+            item_release(left[i]);
+        }
+        job_item_done(schedule, left[i]->job);
+    }
+    mem_free(left);
+}
+
+static void step_count(Schedule *schedule, double seconds)
+{
+    const StepPlan *plan = &schedule->plan;
+    EngineStats *stats = &schedule->stats;
+    double share = (double)plan->n_prefill / (double)plan->n_rows;
+    stats->steps++;
+    stats->prefill_tokens_computed += plan->n_prefill;
+    stats->prefill_seconds += seconds * share;
+    stats->decode_seconds += seconds * (1 - share);
+    stats->kv_peak_bytes = (uint64_t)schedule->slots.peak * forward_slot_bytes(schedule->forward);
+    stats->n_waiting = schedule->n_items;
+    stats->n_running = schedule->n_running;
+}
+
+/** Nothing fits and nothing runs: drop what other items will need again, or give the item up. */
+static void step_unblock(Schedule *schedule)
+{
+    Item *item = schedule->items[0];
+    bool dropped = false;
+    for (size_t i = schedule->n_items; i-- > 1;) {
+        for (TrieNode *node = schedule->items[i]->node; node->parent != NULL; node = node->parent) {
+            if (node->n_computed > 0 && trie_at(item->node, node->first_pos) != node) {
+                slots_give(&schedule->slots, node->extents.items, node->extents.n);
+                extents_finish(&node->extents);
+                node->n_computed = 0;
+                dropped = true;
+            }
+        }
+    }
+    if (dropped) {
+        return;
+    }
+    Err err = ERR_INIT;
+    uint64_t need = item->n + job_reserve(item->job);
+    ERR_SET(&err, ERR_LIMIT,
+            STR_FMT
+            ": needs keys and values of %llu tokens, and the pool has %u; give more --kv-memory "
+            "or lower max_tokens",
+            STR_ARG(item->job->request.label), (unsigned long long)need, schedule->slots.n_slots);
+    uint64_t id = item->job->id;
+    schedule_cancel(schedule, &id, &err);
+}
+
+void schedule_step(Schedule *schedule)
+{
+    StepPlan *plan = &schedule->plan;
+    size_t n_before = schedule->n_running;
+    size_t n_done = 0;
+    schedule->step++;
+    plan_clear(plan);
+    plan_decode(schedule);
+    EmitResult result = plan_prefill(schedule, &n_done);
+    if (plan->n_rows == 0) {
+        if (n_done > 0) {
+            items_leave(schedule, n_done);
+        } else if (result == EMIT_BLOCKED) {
+            step_unblock(schedule);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < plan->n_refs; i++) {
+        plan->targets[i] = plan->refs[i].target;
+    }
+    for (uint32_t i = 0; i < plan->n_rows; i++) {
+        BatchRow *row = &plan->rows[i];
+        row->targets = row->kind == ROW_LOGPROB ? plan->targets + row->out : NULL;
+    }
+    if (plan->n_refs > schedule->cap_logprobs) {
+        schedule->cap_logprobs = plan->cap_refs;
+        schedule->logprobs =
+            mem_realloc(schedule->logprobs, schedule->cap_logprobs, sizeof(*schedule->logprobs));
+    }
+    Batch batch = {
+        .rows = plan->rows, .n_rows = plan->n_rows, .spans = plan->spans, .n_spans = plan->n_spans};
+    Err err = ERR_INIT;
+    int64_t from_ns = clock_ns();
+    if (!forward_run(schedule->forward, &batch, schedule->logits, schedule->logprobs, &err)) {
+        schedule_cancel(schedule, NULL, &err);
+        return;
+    }
+    step_count(schedule, (double)(clock_ns() - from_ns) * 1e-9);
+    take_logprobs(schedule);
+    for (uint32_t i = 0; i < plan->n_starts; i++) {
+        job_start(schedule, &plan->starts[i]);
+    }
+    take_decode(schedule, n_before);
+    items_leave(schedule, n_done);
+}

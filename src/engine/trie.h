@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// The radix tree over token sequences, which is both the plan (what is still to be computed, in
+// depth-first order) and the cache (what has keys and values in KV slots). Every distinct prefix
+// token has one place in it. Used by the driver thread only.
+#pragma once
+
+#include "engine/slots.h"
+
+typedef struct TrieNode TrieNode;
+
+/** Something wanted from the logits at one position: the picker's row, or a token's
+ * log-probability. */
+typedef struct TrieWant {
+    uint32_t offset; // in the node
+    bool logits;     // else log-probability of target
+    int32_t target;
+    uint32_t leaf;  // of the request
+    uint32_t index; // scored position of the leaf
+    void *request;
+} TrieWant;
+
+struct TrieNode {
+    TrieNode *parent; // NULL for the root
+    TrieNode *child;  // children in descending order of their first token
+    TrieNode *sibling;
+    int32_t *tokens; // owned; n_tokens >= 1 but for the root
+    uint32_t n_tokens;
+    uint32_t first_pos;  // position of tokens[0]
+    uint32_t n_computed; // tokens with keys and values; the slots are extents' first n_computed
+    ExtentList extents;
+    uint32_t n_refs; // unfinished sequences that pass through or end here
+    uint32_t n_children;
+    uint64_t last_use;
+    uint64_t step;   // the step that last computed something here
+    TrieWant *wants; // owned
+    uint32_t n_wants;
+    uint32_t cap_wants;
+};
+
+typedef struct Trie {
+    TrieNode *root;
+    Slots *slots;               // of the pool; extents are given back when nodes go
+    uint64_t n_tokens_inserted; // distinct prefix tokens ever put in: what has to be computed
+    size_t n_nodes;
+} Trie;
+
+void trie_init(Trie *trie, Slots *slots);
+void trie_finish(Trie *trie);
+/** The node at whose end the sequence ends, made as needed; adds one reference along its path. */
+TrieNode *trie_insert(Trie *trie, const int32_t *tokens, uint32_t n);
+/** Take back the reference of a sequence that ended at node. */
+void trie_release(TrieNode *node);
+/** The node that holds an absolute position on the path that ends at node. */
+TrieNode *trie_at(TrieNode *node, uint32_t pos);
+void trie_want(TrieNode *node, const TrieWant *want);
+/** Drop the wants of a request that will not be answered any more, along a path. */
+void trie_unwant(TrieNode *node, const void *request);
+/** Free slots of nodes without references, least recently used first, until n are free; false: too
+ * few. */
+bool trie_evict(Trie *trie, uint32_t n);
+/** Forget all keys and values (the pool is gone). */
+void trie_forget(Trie *trie);
+/**
+ * Keep what a finished reply computed: tokens with their slots become a child of node. The slots
+ * are given back instead when there is a child that starts the same way. */
+void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, ExtentList *extents,
+                uint64_t now);

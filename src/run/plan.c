@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+// From targets to cells: which samples of which tasks this experiment covers, and the spec that
+// says so. Touches no sampler and no store; everything here is decided before the first call.
+#include "run/run_internal.h"
+
+#include <string.h>
+
+static bool part_wanted(Str pattern, Str part)
+{
+    return pattern.len == 0 || glob_match(pattern, part);
+}
+
+/** Samples per cell under --limit-total: one at a time to each part in turn, so parts stay
+ * balanced. */
+static void limit_total_spread(Cell *cells, size_t n, int64_t total)
+{
+    size_t *take = mem_zalloc(n, sizeof(*take));
+    bool more = true;
+    while (total > 0 && more) {
+        more = false;
+        for (size_t i = 0; i < n && total > 0; i++) {
+            if (take[i] < cells[i].to - cells[i].from) {
+                take[i]++;
+                total--;
+                more = true;
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        cells[i].to = cells[i].from + take[i];
+    }
+    mem_free(take);
+}
+
+static void cell_limit(const RunConfig *config, Cell *cell)
+{
+    size_t n = cell->task->n_samples;
+    cell->from = config->limit_from > 1 ? (size_t)config->limit_from - 1 : 0;
+    cell->to = config->limit_to > 0 && (size_t)config->limit_to < n ? (size_t)config->limit_to : n;
+    if (cell->from > cell->to) {
+        cell->from = cell->to;
+    }
+}
+
+bool plan_takes(const RunConfig *config, const Cell *cell, size_t index)
+{
+    if (config->n_shards <= 1) {
+        return true;
+    }
+    uint64_t number = cell->first_number + (index - cell->from);
+    return number % (uint64_t)config->n_shards == (uint64_t)config->shard - 1;
+}
+
+typedef struct CellList {
+    Cell *cells;
+    size_t n;
+    size_t cap;
+} CellList;
+
+static Cell *cell_push(CellList *list)
+{
+    if (list->n == list->cap) {
+        list->cap = list->cap == 0 ? 16 : list->cap * 2;
+        list->cells = mem_realloc(list->cells, list->cap, sizeof(*list->cells));
+    }
+    Cell *cell = &list->cells[list->n++];
+    memset(cell, 0, sizeof(*cell));
+    return cell;
+}
+
+static bool cell_open(const RunConfig *config, const RunTarget *target, Str part,
+                      const EvalVariant *variant, CellList *list, Err *err)
+{
+    Task *task = NULL;
+    if (!registry_task_open(config->registry, target->eval, part, variant, config->seed, &task,
+                            err)) {
+        return false;
+    }
+    Cell *cell = cell_push(list);
+    cell->target = target;
+    cell->task = task;
+    cell->epochs = config->epochs > 0 ? config->epochs : target->eval->epochs;
+    cell_limit(config, cell);
+    return registry_task_check_ids(config->registry, task, err);
+}
+
+/** All cells of one variant of a target: its parts. */
+static bool variant_open(const RunConfig *config, const RunTarget *target,
+                         const EvalVariant *variant, const Str *parts, size_t n_parts,
+                         CellList *list, Err *err)
+{
+    size_t first = list->n;
+    for (size_t i = 0; i < n_parts; i++) {
+        if (part_wanted(target->part, parts[i]) &&
+            !cell_open(config, target, parts[i], variant, list, err)) {
+            return false;
+        }
+    }
+    if (config->limit_total > 0 && list->n > first) {
+        limit_total_spread(list->cells + first, list->n - first, config->limit_total);
+    }
+    return true;
+}
+
+static bool target_open(const RunConfig *config, const RunTarget *target, CellList *list, Err *err)
+{
+    const Eval *eval = target->eval;
+    Str *parts = NULL;
+    size_t n_parts = 0;
+    if (!registry_parts(config->registry, eval, &parts, &n_parts, err)) {
+        return false;
+    }
+    size_t before = list->n;
+    bool variant_found = false;
+    for (size_t v = 0; v < eval->n_variants; v++) {
+        const EvalVariant *variant = &eval->variants[v];
+        if (config->variant.len > 0 && !str_eq(config->variant, variant->name)) {
+            continue;
+        }
+        variant_found = true;
+        if (!variant_open(config, target, variant, parts, n_parts, list, err)) {
+            return false;
+        }
+    }
+    if (!variant_found) {
+        return ERR_SET(err, ERR_USAGE, "eval '" STR_FMT "' has no variant '" STR_FMT "'",
+                       STR_ARG(eval->name), STR_ARG(config->variant));
+    }
+    if (list->n == before) {
+        return ERR_SET(err, ERR_USAGE,
+                       "eval '" STR_FMT "' has no part '" STR_FMT
+                       "' (it has %zu; see: muster list evals)",
+                       STR_ARG(eval->name), STR_ARG(target->part), n_parts);
+    }
+    return true;
+}
+
+static void cells_count(const RunConfig *config, Plan *plan)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < plan->n_cells; i++) {
+        Cell *cell = &plan->cells[i];
+        cell->first_number = number;
+        number += cell->to - cell->from;
+        int64_t taken = 0;
+        for (size_t k = cell->from; k < cell->to; k++) {
+            taken += plan_takes(config, cell, k) ? 1 : 0;
+        }
+        cell->n_planned = taken * cell->epochs;
+        plan->n_planned += cell->n_planned;
+    }
+}
+
+bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
+{
+    CellList list = {0};
+    bool ok = true;
+    for (size_t i = 0; i < config->n_targets && ok; i++) {
+        ok = target_open(config, &config->targets[i], &list, err);
+    }
+    Plan plan = {.cells = ARENA_ARRAY(arena, Cell, list.n + 1), .n_cells = list.n};
+    if (list.n > 0) {
+        memcpy(plan.cells, list.cells, list.n * sizeof(*list.cells));
+    }
+    mem_free(list.cells);
+    if (!ok) {
+        plan_close(config, &plan);
+        return false;
+    }
+    cells_count(config, &plan);
+    if (plan.n_planned == 0) {
+        plan_close(config, &plan);
+        return ERR_SET(err, ERR_USAGE, "nothing to run: the limits and the shard leave no sample");
+    }
+    *out = plan;
+    return true;
+}
+
+void plan_close(const RunConfig *config, Plan *plan)
+{
+    for (size_t i = 0; i < plan->n_cells; i++) {
+        registry_task_close(config->registry, plan->cells[i].task);
+        plan->cells[i].task = NULL;
+    }
+    plan->n_cells = 0;
+}
+
+// ---- Specs
+// --------------------------------------------------------------------------------------------
+
+static Value hex_value(Arena *arena, const Hash *hash)
+{
+    char hex[HASH_HEX_LEN + 1];
+    hash_hex(hash, hex);
+    return value_str(str_copy(arena, str_from_c(hex)));
+}
+
+static Value str_or_null(Str s)
+{
+    return s.len > 0 ? value_str(s) : value_null();
+}
+
+/** The metrics of an eval and what its graders declare, as results_metrics wants them. */
+static Value metrics_value(const Eval *eval, Arena *arena)
+{
+    Value *graders = ARENA_ARRAY(arena, Value, eval->n_graders + 1);
+    for (size_t g = 0; g < eval->n_graders; g++) {
+        graders[g] = value_str(eval->graders[g].name);
+    }
+    Value *items = ARENA_ARRAY(arena, Value, eval->n_metrics + 1);
+    for (size_t i = 0; i < eval->n_metrics; i++) {
+        const EvalMetric *metric = &eval->metrics[i];
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        map_builder_put(&map, STR("use"), value_str(metric->use));
+        if (metric->of.len > 0) {
+            map_builder_put(&map, STR("of"), value_str(metric->of));
+        }
+        if (metric->average.len > 0) {
+            map_builder_put(&map, STR("average"), value_str(metric->average));
+        }
+        if (metric->over.len > 0) {
+            map_builder_put(&map, STR("over"), value_str(metric->over));
+        }
+        if (metric->params.kind == VALUE_MAP && metric->params.as.map.n > 0) {
+            map_builder_put(&map, STR("params"), metric->params);
+        }
+        map_builder_put(&map, STR("graders"), value_list(graders, eval->n_graders));
+        items[i] = map_builder_done(&map);
+    }
+    return value_list(items, eval->n_metrics);
+}
+
+static Value settings_value(const RunConfig *config, Arena *arena)
+{
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("seed"), value_int((int64_t)config->seed));
+    map_builder_put(&map, STR("limit_from"), value_int(config->limit_from));
+    map_builder_put(&map, STR("limit_to"), value_int(config->limit_to));
+    map_builder_put(&map, STR("limit_total"), value_int(config->limit_total));
+    map_builder_put(&map, STR("epochs"), value_int(config->epochs));
+    map_builder_put(&map, STR("shard"), value_int(config->n_shards > 1 ? config->shard : 0));
+    map_builder_put(&map, STR("shards"), value_int(config->n_shards > 1 ? config->n_shards : 0));
+    map_builder_put(&map, STR("chat"), value_bool(config->sampler.force_chat));
+    map_builder_put(&map, STR("precision"),
+                    value_str(config->sampler.precision_f32 ? STR("f32") : STR("default")));
+    return map_builder_done(&map);
+}
+
+static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sampler, Arena *arena)
+{
+    const Task *task = cell->task;
+    RunSpec spec = {
+        .eval = task->eval->name,
+        .eval_version = task->eval->version,
+        .part = task->part,
+        .variant = task->variant->name,
+        .model = model->spec,
+        .n_planned = cell->n_planned,
+        .epochs = cell->epochs,
+        .eval_hash = task->eval->hash,
+        .program_hash = task->program_hash,
+        .data_hash = task->data_hash,
+        .model_hash = sampler->identity,
+        .metrics = metrics_value(task->eval, arena),
+    };
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("eval"), value_str(spec.eval));
+    map_builder_put(&map, STR("version"), value_int(spec.eval_version));
+    map_builder_put(&map, STR("part"), str_or_null(spec.part));
+    map_builder_put(&map, STR("variant"), str_or_null(spec.variant));
+    map_builder_put(&map, STR("model"), value_str(spec.model));
+    map_builder_put(&map, STR("epochs"), value_int(spec.epochs));
+    map_builder_put(&map, STR("n_planned"), value_int(spec.n_planned));
+    map_builder_put(&map, STR("eval_hash"), hex_value(arena, &spec.eval_hash));
+    map_builder_put(&map, STR("program_hash"), hex_value(arena, &spec.program_hash));
+    map_builder_put(&map, STR("data_hash"), hex_value(arena, &spec.data_hash));
+    map_builder_put(&map, STR("model_hash"), hex_value(arena, &spec.model_hash));
+    spec.spec = map_builder_done(&map);
+    return spec;
+}
+
+ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *const *samplers,
+                         Arena *arena)
+{
+    size_t n_runs = config->n_models * plan->n_cells;
+    RunSpec *runs = ARENA_ARRAY(arena, RunSpec, n_runs + 1);
+    for (size_t m = 0; m < config->n_models; m++) {
+        for (size_t c = 0; c < plan->n_cells; c++) {
+            runs[m * plan->n_cells + c] =
+                run_spec(&plan->cells[c], config->models[m], samplers[m], arena);
+        }
+    }
+    return (ExperimentSpec){
+        .name = config->name,
+        .tags = config->tags,
+        .spec = settings_value(config, arena),
+        .runs = runs,
+        .n_runs = n_runs,
+        .provenance = config->provenance,
+    };
+}

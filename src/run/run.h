@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// An experiment from start to end: evals x parts x variants x models x epochs become runs and
+// attempts; each attempt is stepped through its solver and graders, its effects go to the sampler,
+// its replies and scores to the store. One loop thread; prints nothing; progress is a callback.
+// Performs all effects: nobody else does.
+#pragma once
+
+#include "registry/registry.h"
+#include "results/results.h"
+#include "sampler/sampler.h"
+
+#include <signal.h>
+
+/** One eval to run; part "" means all its parts, else a glob on their names. */
+typedef struct RunTarget {
+    const Eval *eval;
+    Str part;
+} RunTarget;
+
+/** Where the experiment stands, for people. Counts are attempts that are durable. */
+typedef struct RunProgress {
+    Str model;         // the model at work
+    const char *phase; // "preparing", "loading", "planning", "running", "finishing"
+    int64_t planned;   // of the whole experiment
+    int64_t done;
+    int64_t errors;
+    int64_t skipped; // done before, when resumed
+    double score;    // running mean of the headline grader; NaN when none
+    int64_t n_scored;
+    double seconds;      // since the start
+    double tokens_per_s; // prompt and generated tokens, recent
+    double seconds_left; // estimate; < 0 unknown
+    uint64_t prefill_tokens;
+    uint64_t decode_tokens;
+} RunProgress;
+
+typedef struct RunConfig {
+    Registry *registry;
+    Script *script;
+    const RunTarget *targets;
+    size_t n_targets;
+    const Model *const *models;
+    size_t n_models;
+    int64_t limit_from;  // samples of each part, from 1; 0: from the first
+    int64_t limit_to;    // last, inclusive; 0: to the end
+    int64_t limit_total; // over an eval's parts; 0: none
+    int64_t epochs;      // 0: the eval's own
+    uint64_t seed;
+    Str variant; // "" all
+    Str name;    // of the experiment; "" made up
+    Value tags;
+    int64_t shard;    // from 1
+    int64_t n_shards; // 0 or 1: none
+    bool resume;
+    SamplerSettings sampler;
+    Str store_path;
+    int events_fd; // -1: none
+    Value provenance;
+    const volatile sig_atomic_t *stop;                           // number of signals received
+    int64_t grace_ms;                                            // after the first signal; 0: 3000
+    void (*on_progress)(void *ctx, const RunProgress *progress); // at most ten times a second
+    void (*on_note)(void *ctx, bool warning, Str line);
+    void *ctx;
+} RunConfig;
+
+/** The engine's counters of one model. */
+typedef struct RunModelStats {
+    Str model;
+    Str description; // the sampler's
+    SamplerStats stats;
+    double seconds;
+} RunModelStats;
+
+typedef struct RunOutcome {
+    int64_t experiment_id;
+    Str name;
+    Str short_id;
+    bool resumed;
+    bool interrupted;
+    int64_t planned; // attempts of this experiment (this shard)
+    int64_t done;    // durable now, earlier ones included
+    int64_t errors;  // attempts that ended in an error
+    int64_t skipped;
+    double seconds;
+    Str first_error; // of an attempt, "" none
+    const RunModelStats *models;
+    size_t n_models;
+} RunOutcome;
+
+/**
+ * Run (or resume) an experiment.
+ * owns   *out in arena; it is filled as far as known even on failure once the experiment exists
+ *        (out->name.len > 0).
+ * fails  before the first call: ERR_CONFIG, ERR_NOT_FOUND, ERR_MODEL, ERR_USAGE, ERR_STORE; later
+ * ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
+bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err);
+
+// ---- One sample, step by step (explain)
+// -------------------------------------------------------------
+
+/** The first effects of a sample, with seeds and names filled in and the prompt adapted to the
+ * model. */
+bool run_first_requests(Script *script, Registry *registry, Task *task, size_t index, int64_t epoch,
+                        uint64_t seed, const Sampler *sampler, bool force_chat, Arena *arena,
+                        Sample *out_sample, Request **out_requests, size_t *out_n, Err *err);
+/** Grade a given reply text as if the model had said it. */
+bool run_grade_text(Script *script, Task *task, const Sample *sample, const Sampler *sampler,
+                    Str text, Arena *arena, StepOutput *out, Err *err);
+/** H64(seed, eval, part, sample id, epoch, call path). */
+uint64_t run_seed(uint64_t seed, Str eval, Str part, Str sample_id, int64_t epoch, Str call);

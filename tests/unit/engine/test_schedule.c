@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: MIT
+// The scheduler over a fake forward pass whose "keys and values" are a hash of the prefix: a row's
+// result can only be right when every slot of its path holds what it should. Checked: results
+// against hashes taken straight from the tokens, each distinct prefix token computed once, small
+// pools, late arrivals, forks, cancellation, and that no slot is lost.
+#include "engine/engine_internal.h"
+
+#include "../tap.h"
+
+#include <stdlib.h>
+
+#define VOCAB 50
+
+// ---- A fake model: logits are a function of the hash of the whole prefix
+// -----------------------------
+
+struct Forward {
+    uint64_t *slots; // hash of the prefix that ends in this slot
+    uint32_t n_slots;
+    uint32_t max_rows;
+    uint64_t n_rows;
+    EngineModelInfo info;
+    bool fail;
+};
+
+static uint64_t chain(uint64_t before, int32_t token)
+{
+    return rng_mix(before * 31 + (uint64_t)token + 1);
+}
+
+static float logit_of(uint64_t hash, int32_t token)
+{
+    return (float)(rng_mix(hash ^ ((uint64_t)token << 32)) % 1000) / 100.0f;
+}
+
+const EngineModelInfo *forward_info(const Forward *forward)
+{
+    return &forward->info;
+}
+
+size_t forward_slot_bytes(const Forward *forward)
+{
+    (void)forward;
+    return 8;
+}
+
+uint32_t forward_max_rows(const Forward *forward)
+{
+    return forward->max_rows;
+}
+
+bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err)
+{
+    (void)err;
+    mem_free(forward->slots);
+    forward->slots = mem_alloc(n_slots, sizeof(uint64_t));
+    for (uint32_t i = 0; i < n_slots; i++) {
+        forward->slots[i] = 0xdeadbeef;
+    }
+    forward->n_slots = n_slots;
+    return true;
+}
+
+static uint32_t slot_at(const BatchSpan *span, uint32_t pos)
+{
+    for (uint32_t i = 0; i < span->n_extents; i++) {
+        if (pos < span->extents[i].n) {
+            return span->extents[i].slot + pos;
+        }
+        pos -= span->extents[i].n;
+    }
+    return UINT32_MAX;
+}
+
+static void row_results(const BatchRow *row, uint64_t hash, float *logits, TargetLogprob *logprobs)
+{
+    float values[VOCAB];
+    int32_t best = 0;
+    for (int32_t t = 0; t < VOCAB; t++) {
+        values[t] = logit_of(hash, t);
+        best = values[t] > values[best] ? t : best;
+    }
+    if (row->kind == ROW_LOGITS) {
+        memcpy(logits + (size_t)row->out * VOCAB, values, sizeof(values));
+    }
+    for (uint32_t i = 0; row->kind == ROW_LOGPROB && i < row->n_targets; i++) {
+        logprobs[row->out + i] =
+            (TargetLogprob){.logprob = values[row->targets[i]], .argmax = best};
+    }
+}
+
+bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
+                 TargetLogprob *out_logprobs, Err *err)
+{
+    if (forward->fail) {
+        return ERR_SET(err, ERR_DEVICE, "the fake fails");
+    }
+    forward->n_rows += batch->n_rows;
+    CHECK(batch->n_rows <= forward->max_rows);
+    for (uint32_t s = 0; s < batch->n_spans; s++) {
+        const BatchSpan *span = &batch->spans[s];
+        for (uint32_t i = 0; i < span->n_rows; i++) {
+            const BatchRow *row = &batch->rows[span->first_row + i];
+            uint32_t pos = span->first_pos + i;
+            uint64_t before = pos == 0 ? 0 : forward->slots[slot_at(span, pos - 1)];
+            uint64_t hash = chain(before, row->token);
+            forward->slots[slot_at(span, pos)] = hash;
+            row_results(row, hash, out_logits, out_logprobs);
+        }
+    }
+    return true;
+}
+
+bool tokenizer_is_end(const Tokenizer *tokenizer, int32_t id)
+{
+    (void)tokenizer;
+    return id == 0;
+}
+
+void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, bool special,
+                      Buf *buf)
+{
+    (void)tokenizer;
+    (void)special;
+    for (size_t i = 0; i < n; i++) {
+        buf_char(buf, (char)('!' + ids[i]));
+    }
+}
+
+// ---- Jobs as engine.c makes them
+// ------------------------------------------------------------------------
+
+typedef struct World {
+    Forward forward;
+    Schedule schedule;
+    Rng rng;
+    size_t n_finished;
+    size_t n_failed;
+    size_t n_wrong;
+} World;
+
+static Job *job_make(uint64_t id, const EngineRequest *request)
+{
+    Job *job = mem_zalloc(1, sizeof(*job));
+    job->id = id;
+    job->request = *request;
+    arena_init(&job->arena, 512);
+    size_t n = request->n_leaves > 0 ? request->n_leaves : 1;
+    job->items = ARENA_ARRAY(&job->arena, Item, n);
+    job->n_items = (uint32_t)n;
+    job->n_left = (uint32_t)n;
+    if (request->n_leaves == 0) {
+        job->items[0] =
+            (Item){.job = job, .tokens = request->prompt, .n = (uint32_t)request->n_prompt};
+        job->sequences = ARENA_ARRAY(&job->arena, Sequence, (size_t)request->n_replies);
+        job->n_left += (uint32_t)request->n_replies;
+        return job;
+    }
+    job->logprobs = ARENA_ARRAY(&job->arena, float *, n);
+    job->misses = ARENA_ARRAY(&job->arena, uint32_t, n);
+    for (size_t i = 0; i < n; i++) {
+        const EngineLeaf *leaf = &request->leaves[i];
+        job->items[i] = (Item){.job = job,
+                               .leaf = (uint32_t)i,
+                               .tokens = leaf->tokens,
+                               .n = (uint32_t)leaf->n_tokens - 1};
+        job->logprobs[i] = ARENA_ARRAY(&job->arena, float, leaf->n_tokens);
+    }
+    return job;
+}
+
+static uint64_t prefix_hash(const int32_t *tokens, size_t n)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < n; i++) {
+        hash = chain(hash, tokens[i]);
+    }
+    return hash;
+}
+
+static bool scores_right(const Job *job)
+{
+    for (uint32_t l = 0; l < job->n_items; l++) {
+        const EngineLeaf *leaf = &job->request.leaves[l];
+        for (size_t i = leaf->n_context; i < leaf->n_tokens; i++) {
+            float want = logit_of(prefix_hash(leaf->tokens, i), leaf->tokens[i]);
+            if (job->logprobs[l][i - leaf->n_context] != want) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool reply_right(const Job *job, const Sequence *sequence)
+{
+    float logits[VOCAB];
+    PickerScratch scratch = {0};
+    uint64_t hash = prefix_hash(job->request.prompt, job->request.n_prompt);
+    bool right = sequence->n_tokens > 0 && sequence->n_tokens <= job->request.max_tokens;
+    for (uint32_t i = 0; i < sequence->n_tokens && right; i++) {
+        for (int32_t t = 0; t < VOCAB; t++) {
+            logits[t] = logit_of(hash, t);
+        }
+        right = picker_pick(&job->request.picker, logits, VOCAB, sequence->reply, i, &scratch) ==
+                sequence->tokens[i].id;
+        hash = chain(hash, sequence->tokens[i].id);
+    }
+    picker_scratch_finish(&scratch);
+    bool ended = sequence->n_tokens > 0 && sequence->tokens[sequence->n_tokens - 1].id == 0;
+    return right && (ended || sequence->n_tokens == job->request.max_tokens);
+}
+
+static void on_finish(void *ctx, Job *job)
+{
+    World *world = ctx;
+    world->n_finished++;
+    if (job->err.code != ERR_NONE) {
+        world->n_failed++;
+    } else if (job->request.n_leaves > 0) {
+        world->n_wrong += scores_right(job) ? 0 : 1;
+    } else {
+        for (int64_t i = 0; i < job->request.n_replies; i++) {
+            world->n_wrong += reply_right(job, &job->sequences[i]) ? 0 : 1;
+        }
+    }
+    for (int64_t i = 0; job->sequences != NULL && i < job->request.n_replies; i++) {
+        mem_free(job->sequences[i].tokens);
+        extents_finish(&job->sequences[i].path);
+        buf_finish(&job->sequences[i].text);
+    }
+    arena_finish(&job->arena);
+    mem_free(job);
+}
+
+static void world_open(World *world, uint64_t seed, uint32_t max_rows, uint64_t pool_slots,
+                       int64_t batch)
+{
+    Err err = ERR_INIT;
+    *world = (World){
+        .forward = {.max_rows = max_rows, .info = {.vocab = VOCAB, .context_tokens = 4096}}};
+    rng_init(&world->rng, seed);
+    EngineOptions options = {.kv_bytes = pool_slots * 8, .max_batch = batch};
+    CHECK_OK(schedule_init(&world->schedule, &world->forward, NULL, &options, &err), &err);
+    world->schedule.finish = on_finish;
+    world->schedule.ctx = world;
+}
+
+/** Run dry, then see that only cached nodes hold slots and nothing holds a reference. */
+static void world_drain(World *world)
+{
+    for (int i = 0; i < 1000000 && schedule_has_work(&world->schedule); i++) {
+        schedule_step(&world->schedule);
+    }
+    CHECK(!schedule_has_work(&world->schedule));
+    CHECK_INT(world->schedule.trie.root->n_refs, 0);
+    if (world->schedule.slots.n_slots > 0) {
+        trie_evict(&world->schedule.trie, world->schedule.slots.n_slots);
+        CHECK_INT(world->schedule.slots.n_taken, 0);
+    }
+}
+
+static void world_close(World *world)
+{
+    schedule_finish(&world->schedule);
+    mem_free(world->forward.slots);
+}
+
+// ---- Random request sets
+// ------------------------------------------------------------------------------------
+
+static int32_t token_random(World *world)
+{
+    return (int32_t)rng_below(&world->rng, 3) + 1; // few tokens: many shared prefixes
+}
+
+static EngineRequest request_random(World *world, Arena *arena, size_t max_len)
+{
+    size_t n = 1 + rng_below(&world->rng, max_len);
+    int32_t *tokens = ARENA_ARRAY(arena, int32_t, n + 8);
+    for (size_t i = 0; i < n + 8; i++) {
+        tokens[i] = token_random(world);
+    }
+    if (rng_below(&world->rng, 2) == 0) {
+        return (EngineRequest){.prompt = tokens,
+                               .n_prompt = n,
+                               .max_tokens = 1 + (int64_t)rng_below(&world->rng, 9),
+                               .n_replies = 1 + (int64_t)rng_below(&world->rng, 3),
+                               .picker = {.temperature = (double)rng_below(&world->rng, 2),
+                                          .top_p = 1,
+                                          .seed = rng_next(&world->rng)}};
+    }
+    size_t n_leaves = 1 + rng_below(&world->rng, 4);
+    EngineLeaf *leaves = ARENA_ARRAY(arena, EngineLeaf, n_leaves);
+    for (size_t l = 0; l < n_leaves; l++) {
+        int32_t *copy = ARENA_ARRAY(arena, int32_t, n + 8);
+        memcpy(copy, tokens, n * sizeof(*copy));
+        size_t extra = rng_below(&world->rng, 7);
+        for (size_t i = n; i < n + extra; i++) {
+            copy[i] = token_random(world);
+        }
+        leaves[l] = (EngineLeaf){.tokens = copy, .n_tokens = n + extra, .n_context = n};
+    }
+    return (EngineRequest){.leaves = leaves, .n_leaves = n_leaves};
+}
+
+static size_t add_random(World *world, Arena *arena, uint64_t *id, size_t n, size_t max_len)
+{
+    Job **jobs = mem_alloc(n + 1, sizeof(*jobs));
+    for (size_t i = 0; i < n; i++) {
+        EngineRequest request = request_random(world, arena, max_len);
+        jobs[i] = job_make((*id)++, &request);
+    }
+    schedule_add(&world->schedule, jobs, n);
+    mem_free(jobs);
+    return n;
+}
+
+static void test_schedule__right_in_every_mix(void)
+{
+    static const struct {
+        uint32_t max_rows;
+        uint64_t pool;
+        int64_t batch;
+        size_t max_len;
+    } mixes[] = {{512, 100000, 0, 60},
+                 {7, 100000, 3, 40},
+                 {1, 5000, 1, 12},
+                 {64, 120, 4, 40},
+                 {16, 90, 0, 50}};
+    for (size_t m = 0; m < sizeof(mixes) / sizeof(mixes[0]); m++) {
+        for (uint64_t seed = 1; seed <= 20; seed++) {
+            World world;
+            Arena arena = {0};
+            uint64_t id = 1;
+            size_t n = 0;
+            world_open(&world, seed * 100 + m, mixes[m].max_rows, mixes[m].pool, mixes[m].batch);
+            for (int wave = 0; wave < 4; wave++) { // later waves arrive while earlier ones run
+                n += add_random(&world, &arena, &id, 30, mixes[m].max_len);
+                for (int k = 0; k < 5 && wave < 3; k++) {
+                    schedule_step(&world.schedule);
+                }
+            }
+            world_drain(&world);
+            CHECK_INT(world.n_finished, n);
+            CHECK_INT(world.n_failed, 0);
+            CHECK_INT(world.n_wrong, 0);
+            world_close(&world);
+            arena_finish(&arena);
+        }
+    }
+}
+
+static void test_schedule__computes_each_prefix_once(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        World world;
+        Arena arena = {0};
+        uint64_t id = 1;
+        world_open(&world, seed, seed % 2 == 0 ? 512 : 13, 1000000, 0);
+        add_random(&world, &arena, &id, 200, 50);
+        world_drain(&world);
+        CHECK_INT(world.n_wrong, 0);
+        const EngineStats *stats = &world.schedule.stats;
+        // A prompt that is also somebody's scored prefix asks one row for two kinds of result.
+        CHECK(stats->prefill_tokens_computed >= stats->prefill_tokens_needed - 200);
+        CHECK((double)stats->prefill_tokens_computed <=
+              (double)stats->prefill_tokens_needed * 1.05);
+        CHECK(stats->prefill_tokens_total > stats->prefill_tokens_needed);
+        world_close(&world);
+        arena_finish(&arena);
+    }
+}
+
+static void test_schedule__shared_prefix_is_exact(void)
+{
+    World world;
+    Arena arena = {0};
+    world_open(&world, 5, 64, 100000, 0);
+    Job *jobs[50];
+    int32_t *tokens = ARENA_ARRAY(&arena, int32_t, 50 * 120);
+    for (size_t j = 0; j < 50; j++) {
+        int32_t *own = tokens + j * 120;
+        for (int32_t i = 0; i < 120; i++) {
+            own[i] = i < 100 ? i % 17 + 1 : (int32_t)(j % 45) + (i == 100 ? 1 : 2);
+        }
+        EngineRequest request = {.prompt = own,
+                                 .n_prompt = 120,
+                                 .max_tokens = 4,
+                                 .n_replies = 8,
+                                 .picker = {.temperature = 1, .top_p = 1, .seed = j}};
+        jobs[j] = job_make(j + 1, &request);
+    }
+    schedule_add(&world.schedule, jobs, 50);
+    world_drain(&world);
+    CHECK_INT(world.n_wrong, 0);
+    CHECK_INT(world.schedule.stats.prefill_tokens_needed, 100 + 45 * 20);
+    CHECK_INT(world.schedule.stats.prefill_tokens_computed, 100 + 45 * 20);
+    CHECK_INT(world.schedule.stats.prefill_tokens_total, 50 * 120);
+    world_close(&world);
+    arena_finish(&arena);
+}
+
+static void test_schedule__cancels_and_fails_cleanly(void)
+{
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        World world;
+        Arena arena = {0};
+        Err err = ERR_INIT;
+        uint64_t id = 1;
+        ERR_SET(&err, ERR_CANCELLED, "cancelled");
+        world_open(&world, seed, 9, 2000, 4);
+        size_t n = add_random(&world, &arena, &id, 60, 30);
+        for (uint64_t k = 1; k <= 60; k += 3) {
+            schedule_step(&world.schedule);
+            schedule_cancel(&world.schedule, &k, &err);
+        }
+        if (seed % 2 == 0) {
+            world.forward.fail = true;
+        }
+        world_drain(&world);
+        CHECK_INT(world.n_finished, n);
+        CHECK(world.n_failed > 0);
+        CHECK_INT(world.n_wrong, 0);
+        world_close(&world);
+        arena_finish(&arena);
+    }
+}
+
+static void test_schedule__says_what_does_not_fit(void)
+{
+    World world;
+    Arena arena = {0};
+    world_open(&world, 1, 16, 64, 0);
+    int32_t *tokens = ARENA_ARRAY(&arena, int32_t, 200);
+    EngineRequest big = {
+        .prompt = tokens, .n_prompt = 100, .max_tokens = 2, .n_replies = 1, .label = STR("big")};
+    EngineRequest small = {
+        .prompt = tokens, .n_prompt = 10, .max_tokens = 2, .n_replies = 1, .picker = {.top_p = 1}};
+    Job *jobs[2] = {job_make(1, &big), job_make(2, &small)};
+    schedule_add(&world.schedule, jobs, 2);
+    world_drain(&world);
+    CHECK_INT(world.n_finished, 2);
+    CHECK_INT(world.n_failed, 1);
+    CHECK_INT(world.n_wrong, 0);
+    world_close(&world);
+    arena_finish(&arena);
+}
+
+static void test_picker__follows_its_rules(void)
+{
+    PickerScratch scratch = {0};
+    const float logits[5] = {1.0f, 3.0f, 3.0f, 2.0f, -1.0f};
+    PickerSettings greedy = {.temperature = 0, .top_p = 1};
+    CHECK_INT(picker_pick(&greedy, logits, 5, 0, 0, &scratch), 1); // the lowest id among equals
+    int counts[5] = {0};
+    PickerSettings top = {.temperature = 1, .top_p = 1, .top_k = 3, .seed = 7};
+    for (uint64_t i = 0; i < 20000; i++) {
+        counts[picker_pick(&top, logits, 5, 0, i, &scratch)]++;
+    }
+    double e2 = exp(-1.0);
+    CHECK_NEAR(counts[1] / 20000.0, 1 / (2 + e2), 0.015);
+    CHECK_NEAR(counts[3] / 20000.0, e2 / (2 + e2), 0.015);
+    CHECK_INT(counts[0] + counts[4], 0);
+    PickerSettings nucleus = {.temperature = 1, .top_p = 0.75, .seed = 7};
+    PickerSettings floor = {.temperature = 1, .top_p = 1, .min_p = 0.5, .seed = 7};
+    for (uint64_t i = 0; i < 2000;
+         i++) { // p = .397 .397 .146 .054: two reach .75; the third is half as likely
+        CHECK(picker_pick(&nucleus, logits, 5, 1, i, &scratch) <= 2);
+        CHECK(picker_pick(&floor, logits, 5, 1, i, &scratch) <= 2);
+    }
+    CHECK_NEAR(picker_logprob(logits, 5, 1), 3 - log(exp(1) + 2 * exp(3) + exp(2) + exp(-1)), 1e-6);
+    picker_scratch_finish(&scratch);
+}
+
+int main(void)
+{
+    tap_run("right in every mix of batch, pool and arrival", test_schedule__right_in_every_mix);
+    tap_run("computes each prefix once", test_schedule__computes_each_prefix_once);
+    tap_run("a shared prefix is computed exactly once", test_schedule__shared_prefix_is_exact);
+    tap_run("cancels and fails cleanly", test_schedule__cancels_and_fails_cleanly);
+    tap_run("says what does not fit the pool", test_schedule__says_what_does_not_fit);
+    tap_run("the picker follows its rules", test_picker__follows_its_rules);
+    return tap_done();
+}
