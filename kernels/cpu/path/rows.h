@@ -88,14 +88,16 @@ static void path_swiglu(const float *gate, const float *up, size_t width, float 
     }
 }
 
+/** The FMAs are spelled out: gcc 12 turns x0*c - x1*s into one of its choice whatever
+ * -ffp-contract. */
 static void path_rope(const float *x, const float *angles, size_t n_pairs, size_t head_dim,
                       float scale, float *out)
 {
     for (size_t i = 0; i < n_pairs; i++) {
         float c = angles[2 * i], s = angles[2 * i + 1];
         float x0 = x[2 * i], x1 = x[2 * i + 1];
-        out[2 * i] = (x0 * c - x1 * s) * scale;
-        out[2 * i + 1] = (x0 * s + x1 * c) * scale;
+        out[2 * i] = fmaf(x0, c, -(x1 * s)) * scale;
+        out[2 * i + 1] = fmaf(x0, s, x1 * c) * scale;
     }
     for (size_t i = 2 * n_pairs; i < head_dim; i++) {
         out[i] = x[i] * scale;
