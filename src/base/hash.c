@@ -138,7 +138,7 @@ Hash sha256_of(Str bytes)
     return hash;
 }
 
-// ---- The canonical encoding ---------------------------------------------------------------------
+// ---- The canonical encoding -------------------------------------------------------------------
 
 /** The first byte of an item. Stored identities depend on these: never change one. */
 typedef enum HashTag {

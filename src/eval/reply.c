@@ -101,8 +101,7 @@ Value reply_to_value(Arena *arena, const Reply *reply)
     return map_builder_done(&map);
 }
 
-// ---- Reading
-// --------------------------------------------------------------------------------------
+// ---- Reading ----------------------------------------------------------------------------------
 
 /** The member of a map; NULL when it is absent or null. */
 static const Value *member(const Value *map, const char *key)

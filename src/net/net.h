@@ -40,26 +40,38 @@ typedef struct NetRequest {
     size_t n_headers;
     Str body; // copied
     int connect_timeout_ms; // 0: 10 s
-    int timeout_ms;         // of one try; 0: 600 s
-    int max_tries;          // 0: 5. Retried: 408 409 425 429 5xx and what has not been answered
-    size_t max_body_bytes;  // 0: 64 MiB
-    /** Streaming, optional: called with each piece; the body is then not kept. false aborts. */
+    int timeout_ms;         // of one try; 0: 600 s (with on_data: none, only a stall ends it)
+    int max_tries;          // 0: 5. Retried: 408 409 425 429 5xx and what has not been answered;
+                            // 429 has its own, four times larger budget. 1: never retried
+    size_t max_body_bytes;  // 0: 64 MiB (with on_data: no limit)
+    /**
+     * Streaming, optional: called with each piece of a 2xx answer, which is then not kept; bodies of
+     * other answers are. Pieces follow each other without gap or repetition from resume_from on,
+     * whatever was retried and whether or not the server honours ranges. total is that of the whole
+     * resource. false aborts: on_done gets NET_CANCELLED. */
     bool (*on_data)(void *ctx, uint64_t id, Str piece, uint64_t total_bytes_or_0);
+    /** Optional: asked before an answer of a status above is retried; false makes it final. */
+    bool (*worth_retry)(void *ctx, const NetResponse *response);
     NetDone *on_done; // exactly once
     void *ctx;
     uint64_t resume_from; // Range: bytes=N-
+    bool follow_hosts;    // GET: follow redirects to other hosts, without `headers` (downloads);
+                          // else only to the same host. Never from https to http
 } NetRequest;
 
 typedef struct NetOptions {
     int max_connections;     // per client; 0: 64
     int64_t backoff_base_ms; // 0: 500; full jitter min(base * 2^n, 60 s), at least Retry-After
     uint64_t seed;           // of the jitter
+    int stall_timeout_ms;    // an answer that has begun and pauses this long is cut; 0: 120 s
+    bool env_proxy;          // honour http_proxy and friends; default no
 } NetOptions;
 
 bool net_create(const NetOptions *options, Net **out, Err *err);
 void net_destroy(Net *net); // cancels what is left (on_done is called with NET_CANCELLED)
-/** Queue a request; never blocks. *out_id names it for net_cancel. */
+/** Queue a request; never blocks, also from callbacks. *out_id names it for net_cancel. */
 bool net_submit(Net *net, const NetRequest *request, uint64_t *out_id, Err *err);
+/** on_done comes with NET_CANCELLED at the next net_poll; an unknown id is ignored. */
 void net_cancel(Net *net, uint64_t id);
 /** Requests queued, in flight or waiting for a retry. */
 size_t net_pending(const Net *net);
