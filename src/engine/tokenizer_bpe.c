@@ -93,8 +93,9 @@ static bool read_merge(const Gguf *gguf, size_t i, char *out, Str *left, Str *ri
     return true;
 }
 
-/** Results first: a half may be the result of a merge that stands further down. */
-static bool read_results(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char *bytes, Err *err)
+/** Symbols of all results, before any pair: a half may be the result of a merge further down. */
+static bool read_results(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char *bytes,
+                         int32_t *results, Err *err)
 {
     for (size_t i = 0; i < n; i++) {
         Str left, right;
@@ -102,15 +103,17 @@ static bool read_results(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char 
             return false;
         }
         Str result = {bytes, left.len + right.len};
-        if (symbol_map_find(&tokenizer->map, tokenizer->symbols, result) < 0) {
-            intern(tokenizer, str_copy(&tokenizer->arena, result));
+        results[i] = symbol_map_find(&tokenizer->map, tokenizer->symbols, result);
+        if (results[i] < 0) {
+            results[i] = intern(tokenizer, str_copy(&tokenizer->arena, result));
         }
     }
     return true;
 }
 
 /** Pairs in order of rank; one with a half that is no symbol can never occur. */
-static bool read_pairs(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char *bytes, Err *err)
+static bool read_pairs(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char *bytes,
+                       const int32_t *results, Err *err)
 {
     for (size_t i = 0; i < n; i++) {
         Str left, right;
@@ -124,17 +127,28 @@ static bool read_pairs(Tokenizer *tokenizer, const Gguf *gguf, size_t n, char *b
         }
         Pair *pair = &tokenizer->pairs[tokenizer_pair(tokenizer, left_symbol, right_symbol)];
         if (pair->left < 0) { // else a better rank has it
-            Str result = {bytes, left.len + right.len};
-            *pair = (Pair){left_symbol, right_symbol, (uint32_t)i,
-                           symbol_map_find(&tokenizer->map, tokenizer->symbols, result)};
+            *pair = (Pair){left_symbol, right_symbol, (uint32_t)i, results[i]};
         }
     }
     return true;
 }
 
+static void init_pairs(Tokenizer *tokenizer, size_t n)
+{
+    size_t slots = 16;
+    while (slots < n * 2) {
+        slots *= 2;
+    }
+    tokenizer->pairs = arena_alloc_raw(&tokenizer->arena, slots, sizeof(Pair));
+    tokenizer->pair_mask = slots - 1;
+    for (size_t i = 0; i < slots; i++) {
+        tokenizer->pairs[i].left = -1;
+    }
+}
+
 static bool read_merges(Tokenizer *tokenizer, const Gguf *gguf, Err *err)
 {
-    size_t n = 0, slots = 16, longest = 0;
+    size_t n = 0, longest = 0;
     gguf_get_array(gguf, key_merges, &n);
     if (n == 0) {
         return ERR_SET(err, ERR_PARSE, "no merges: %s is missing or empty", key_merges);
@@ -144,17 +158,12 @@ static bool read_merges(Tokenizer *tokenizer, const Gguf *gguf, Err *err)
         gguf_array_str(gguf, key_merges, i, &text);
         longest = text.len > longest ? text.len : longest;
     }
-    while (slots < n * 2) {
-        slots *= 2;
-    }
-    tokenizer->pairs = arena_alloc_raw(&tokenizer->arena, slots, sizeof(Pair));
-    tokenizer->pair_mask = slots - 1;
-    for (size_t i = 0; i < slots; i++) {
-        tokenizer->pairs[i].left = -1;
-    }
+    init_pairs(tokenizer, n);
     char *bytes = mem_alloc(longest + 1, 1);
-    bool ok =
-        read_results(tokenizer, gguf, n, bytes, err) && read_pairs(tokenizer, gguf, n, bytes, err);
+    int32_t *results = mem_alloc(n, sizeof(*results));
+    bool ok = read_results(tokenizer, gguf, n, bytes, results, err) &&
+              read_pairs(tokenizer, gguf, n, bytes, results, err);
+    mem_free(results);
     mem_free(bytes);
     return ok;
 }

@@ -24,8 +24,7 @@ void scratch_push(Scratch *scratch, int32_t id)
 static size_t pair_hash(int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    key *= UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)(key ^ key >> 29);
+    return (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32); // all bits count in the upper half
 }
 
 size_t tokenizer_pair(const Tokenizer *tokenizer, int32_t left, int32_t right)

@@ -62,14 +62,6 @@ static const char *const pre_GPT4O[] = {
     RE_CASED_WORD(RE_SHORT_FORMS "?") "|\\p{N}{1,3}|" RE_SIGNS_SLASH "|" RE_SPACES,
     NULL,
 };
-static const char *const pre_YOUTU[] = {
-    "[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+"
-    "|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}"
-    "\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+"
-    "|[\\x{3105}-\\x{312f}]+|" RE_CJK,
-    RE_CASED_WORD(RE_SHORT_FORMS "?") "|\\p{N}|" RE_SIGNS_SLASH "|" RE_SPACES,
-    NULL,
-};
 static const char *const pre_DEEPSEEK_CODER[] = {
     "[\\r\\n]",    "\\s?\\p{L}+",
     "\\s?\\p{P}+", "[\\x{4e00}-\\x{9fa5}\\x{0800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+",
