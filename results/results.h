@@ -8,7 +8,8 @@
 
 typedef struct Store Store;
 
-// ---- Writing -----------------------------------------------------------------------------------------
+// ---- Writing
+// -----------------------------------------------------------------------------------------
 
 /** Called on the writer thread after the COMMIT that made an attempt durable. */
 typedef void StoreCommitted(void *ctx, uint64_t attempt_key);
@@ -24,8 +25,8 @@ typedef struct StoreOptions {
  * fails  ERR_STORE saying what is wrong with the file and what to do about it. */
 bool store_open(const StoreOptions *options, Store **out, Err *err);
 /**
- * Flush, stop the writer, close. An experiment not ended stays unfinished and can be resumed. Errors
- * of the last flush are lost here: call store_flush first to see them. */
+ * Flush, stop the writer, close. An experiment not ended stays unfinished and can be resumed.
+ * Errors of the last flush are lost here: call store_flush first to see them. */
 void store_close(Store *store);
 
 /** One run: eval part x variant x model. */
@@ -46,9 +47,9 @@ typedef struct RunSpec {
 } RunSpec;
 
 // RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
-//   use      "accuracy" or "mean": the mean of the scores (accuracy is its name for right and wrong)
-//   of       name of one grader, or "" for every grader
-//   average  "parts": the metric across an eval's parts is the unweighted mean of the parts' values;
+//   use      "accuracy" or "mean": the mean of the scores (accuracy is its name for right and
+//   wrong) of       name of one grader, or "" for every grader average  "parts": the metric across
+//   an eval's parts is the unweighted mean of the parts' values;
 //            "" or absent: it is taken over all samples of all parts together
 //   graders  list of the eval's grader names, in their order: what "every grader" means
 // Anything else (another use, `over`) is refused with ERR_UNSUPPORTED when the experiment begins.
@@ -81,11 +82,11 @@ typedef struct ExperimentOpen {
 /**
  * Start or resume an experiment; takes its writer lock (a second process gets ERR_STORE naming the
  * holder). owns *out strings in arena. */
-bool store_experiment_begin(Store *store, Arena *arena, const ExperimentSpec *spec, ResumeMode resume,
-                            ExperimentOpen *out, Err *err);
+bool store_experiment_begin(Store *store, Arena *arena, const ExperimentSpec *spec,
+                            ResumeMode resume, ExperimentOpen *out, Err *err);
 /**
- * Whether the attempt was finished (state done) before this experiment was resumed; errored ones are
- * retried. A look-up in memory; always false for an experiment that was not resumed. */
+ * Whether the attempt was finished (state done) before this experiment was resumed; errored ones
+ * are retried. A look-up in memory; always false for an experiment that was not resumed. */
 bool store_attempt_is_done(const Store *store, int64_t run_id, Str sample_id, int64_t epoch);
 /**
  * Replies stored by an earlier process for an attempt it did not finish, ordered by path; none for
@@ -105,8 +106,8 @@ typedef struct AttemptRow {
     Str sample_id;
     int64_t epoch;
     Hash sample_hash;
-    Str input;  // as text or JSON
-    Str target; // JSON list
+    Str input;    // as text or JSON
+    Str target;   // JSON list
     Str metadata; // JSON map
     Str cluster;  // "" none
     Str prompt;   // text, or JSON messages
@@ -120,18 +121,17 @@ typedef struct AttemptRow {
     size_t n_choices;
     Usage usage;
     double seconds;
-    double cost_usd; // NaN: unknown
+    double cost_usd;     // NaN: unknown
     const Score *scores; // SCORE_ABSENT ones are not stored; none are when state is ATTEMPT_ERROR
     size_t n_scores;
     Str notes;
 } AttemptRow;
 
 /**
- * Queue one reply (copied). Blocks only when the bounded queue is full. Grader calls start with "g".
- * The first call of an attempt that had ended in an error replaces that error and its calls; a call
- * of a finished attempt is dropped.
- * fails  ERR_STORE with the writer's first error.
- * thread any. */
+ * Queue one reply (copied). Blocks only when the bounded queue is full. Grader calls start with
+ * "g". The first call of an attempt that had ended in an error replaces that error and its calls; a
+ * call of a finished attempt is dropped. fails  ERR_STORE with the writer's first error. thread
+ * any. */
 bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
                     const Request *request, const Reply *reply, Err *err);
 /**
@@ -147,9 +147,11 @@ bool store_ok(const Store *store, Err *err);
 /**
  * Record the end: "finished" or "interrupted", with this process's engine stats as a map (may be
  * NULL). Flushes first, then lets go of the experiment's writer lock. */
-bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats, Err *err);
+bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats,
+                          Err *err);
 
-// ---- Reading ------------------------------------------------------------------------------------------
+// ---- Reading
+// ------------------------------------------------------------------------------------------
 
 typedef struct Results Results;
 
@@ -164,7 +166,7 @@ typedef struct ExperimentInfo {
     int64_t id;
     Str name;
     Str short_id;
-    Str state; // running | interrupted (its process is gone, or it was stopped) | finished
+    Str state;   // running | interrupted (its process is gone, or it was stopped) | finished
     Str started; // UTC
     int64_t n_runs;
     int64_t n_planned;
@@ -177,18 +179,19 @@ typedef struct ExperimentInfo {
 } ExperimentInfo;
 
 /** All experiments, oldest first. */
-bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n, Err *err);
+bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n,
+                         Err *err);
 /** A name, a short id, latest, latest~N. fails ERR_NOT_FOUND with did-you-mean. */
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err);
 
 typedef struct MetricRow {
-    Str name;    // grader.metric, e.g. "exact.accuracy"
-    double value; // NaN when n is 0
+    Str name;       // grader.metric, e.g. "exact.accuracy"
+    double value;   // NaN when n is 0
     double stderr_; // NaN when unknown (n < 2)
-    double low;   // 95 % interval
+    double low;     // 95 % interval
     double high;
-    Str method;   // wilson | t | jackknife | delta | none
-    int64_t n;    // samples that count
+    Str method;         // wilson | t | jackknife | delta | none
+    int64_t n;          // samples that count
     int64_t n_clusters; // 0 without clusters
 } MetricRow;
 
@@ -211,8 +214,8 @@ typedef struct RunInfo {
 } RunInfo;
 
 /** All runs of an experiment in the order planned, with their metrics, computed from the rows. */
-bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo **out, size_t *out_n,
-                  Err *err);
+bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo **out,
+                  size_t *out_n, Err *err);
 /** A metric over all parts of an eval, for one model and variant. */
 typedef struct CrossMetric {
     Str eval;
@@ -248,10 +251,10 @@ typedef struct AttemptInfo {
 } AttemptInfo;
 
 typedef struct AttemptFilter {
-    Str sample_id; // "" any
+    Str sample_id;                  // "" any
     Str eval, part, variant, model; // "" any
-    bool failed_only; // errors, and a first score that is below 1 or unscored
-    int64_t limit; // 0: no limit
+    bool failed_only;               // errors, and a first score that is below 1 or unscored
+    int64_t limit;                  // 0: no limit
     bool with_calls;
 } AttemptFilter;
 typedef bool AttemptVisit(void *ctx, const AttemptInfo *attempt);
@@ -263,7 +266,8 @@ bool results_attempts(Results *results, int64_t experiment_id, const AttemptFilt
 /** SHA-256 over v_result of an experiment: equal runs, equal digest (DESIGN.md 4.5). */
 bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err);
 
-// ---- Reports (to a Buf; nothing is printed) ------------------------------------------------------
+// ---- Reports (to a Buf; nothing is printed)
+// ------------------------------------------------------
 
 typedef struct ReportOptions {
     bool color; // ANSI bold, red, dim
@@ -273,8 +277,8 @@ typedef struct ReportOptions {
 /**
  * The table of a run: one line per run and metric, then the metrics across parts. An eval with more
  * than a dozen parts shows their values in columns instead of one line each. */
-void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric *cross, size_t n_cross,
-                 const ReportOptions *options);
+void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric *cross,
+                 size_t n_cross, const ReportOptions *options);
 /** One line per experiment, in the order given. */
 void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
                         const ReportOptions *options);
@@ -291,7 +295,8 @@ Value report_runs_value(Arena *arena, const RunInfo *runs, size_t n);
 Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n);
 Value report_attempt_value(Arena *arena, const AttemptInfo *attempt);
 
-// ---- Statistics (pure) ------------------------------------------------------------------------------
+// ---- Statistics (pure)
+// ------------------------------------------------------------------------------
 
 /** An estimate with its two-sided interval; members that can not be known are NaN. */
 typedef struct Interval {

@@ -1,0 +1,754 @@
+// SPDX-License-Identifier: MIT
+// Reading what happened: experiments by name, runs with their metrics, attempts in canonical order,
+// and the digest of an experiment. Read-only; every answer is computed from rows.
+#include "results/read_internal.h"
+
+#include "text/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const SqlText read_sql[] = {
+#define X(name, sql) {#name, sql},
+#include "results/read_sql.def"
+#undef X
+};
+_Static_assert(sizeof(read_sql) / sizeof(read_sql[0]) == READ_SQL_COUNT, "one text a statement");
+
+bool results_open(Str path, Results **out, Err *err)
+{
+    Results *results = mem_zalloc(1, sizeof(*results));
+    results->path = str_to_c(&results->arena, path);
+    if (!db_open_reader(&results->db, results->path, err) ||
+        !db_prepare(&results->db, read_sql, READ_SQL_COUNT, err)) {
+        results_close(results);
+        return false;
+    }
+    *out = results;
+    return true;
+}
+
+void results_close(Results *results)
+{
+    if (results == NULL) {
+        return;
+    }
+    db_close(&results->db);
+    arena_finish(&results->arena);
+    mem_free(results);
+}
+
+// ---- Experiments
+// ---------------------------------------------------------------------------------
+
+static bool experiment_from_row(const Results *results, sqlite3_stmt *row, Arena *arena,
+                                ExperimentInfo *out, Err *err)
+{
+    char started[32];
+    clock_format_utc(column_i64(row, 4), started);
+    *out = (ExperimentInfo){
+        .id = column_i64(row, 0),
+        .name = column_copy(row, 1, arena),
+        .short_id = column_copy(row, 2, arena),
+        .state = column_copy(row, 3, arena),
+        .started = str_copy(arena, str_from_c(started)),
+        .n_runs = column_i64(row, 5),
+        .n_planned = column_i64(row, 6),
+        .n_done = column_i64(row, 7),
+        .n_errors = column_i64(row, 8),
+    };
+    if (str_eq(out->state, STR("running")) &&
+        !experiment_lock_is_held(results->path, out->short_id)) {
+        out->state = STR("interrupted"); // its process ended without a word
+    }
+    return column_json(row, 9, arena, &out->tags, err) &&
+           column_json(row, 10, arena, &out->spec, err) &&
+           column_json(row, 11, arena, &out->provenance, err) &&
+           column_json(row, 12, arena, &out->stats, err);
+}
+
+bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n,
+                         Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_EXPERIMENTS);
+    ExperimentInfo *items = NULL;
+    size_t n = 0;
+    size_t cap = 0;
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_EXPERIMENTS, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            break;
+        }
+        if (n == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            ExperimentInfo *grown = ARENA_ARRAY(arena, ExperimentInfo, cap);
+            if (n > 0) {
+                memcpy(grown, items, n * sizeof(*items));
+            }
+            items = grown;
+        }
+        if (!experiment_from_row(results, row, arena, &items[n++], err)) {
+            sqlite3_reset(row);
+            return false;
+        }
+    }
+    *out = items;
+    *out_n = n;
+    return true;
+}
+
+/** How many steps before the newest a selector means: latest 0, latest~N N; -1: it is a name. */
+static int64_t latest_offset(Str name)
+{
+    Str head;
+    Str rest;
+    int64_t back;
+    if (str_eq(name, STR("latest"))) {
+        return 0;
+    }
+    if (str_cut(name, STR("~"), &head, &rest) && str_eq(head, STR("latest")) &&
+        str_to_i64(rest, &back) && back >= 0) {
+        return back;
+    }
+    return -1;
+}
+
+typedef struct Found {
+    int64_t id; // 0: none
+    Str *names; // all, newest first, for did-you-mean
+    size_t n;
+} Found;
+
+static bool experiment_find(Results *results, Arena *arena, Str name, Found *out, Err *err)
+{
+    *out = (Found){0};
+    int64_t back = latest_offset(name);
+    size_t cap = 0;
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_EXPERIMENT_NAMES);
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_EXPERIMENT_NAMES, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            return true;
+        }
+        bool by_name = str_eq(column_str(row, 1), name) || str_eq(column_str(row, 2), name);
+        if (back == 0 || (back < 0 && by_name)) {
+            out->id = column_i64(row, 0);
+            sqlite3_reset(row);
+            return true;
+        }
+        back -= back > 0;
+        if (out->n == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            Str *grown = ARENA_ARRAY(arena, Str, cap);
+            if (out->n > 0) {
+                memcpy(grown, out->names, out->n * sizeof(*grown));
+            }
+            out->names = grown;
+        }
+        out->names[out->n++] = column_copy(row, 1, arena);
+    }
+}
+
+bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err)
+{
+    Found found;
+    if (!experiment_find(results, arena, name, &found, err)) {
+        return false;
+    }
+    if (found.id == 0) {
+        if (found.n == 0) {
+            return ERR_SET(err, ERR_NOT_FOUND, "store '%s' holds no experiment yet", results->path);
+        }
+        if (latest_offset(name) >= 0) {
+            return ERR_SET(err, ERR_NOT_FOUND, "there is no '" STR_FMT "': the store holds %zu %s",
+                           STR_ARG(name), found.n, found.n == 1 ? "experiment" : "experiments");
+        }
+        size_t near = str_nearest(name, found.names, found.n);
+        if (near != STR_NONE) {
+            return ERR_SET(err, ERR_NOT_FOUND,
+                           "there is no experiment '" STR_FMT "'; did you mean '" STR_FMT "'?",
+                           STR_ARG(name), STR_ARG(found.names[near]));
+        }
+        return ERR_SET(err, ERR_NOT_FOUND,
+                       "there is no experiment '" STR_FMT "'; `muster list experiments` shows all",
+                       STR_ARG(name));
+    }
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_EXPERIMENT);
+    bind_i64(row, 1, found.id);
+    bool there;
+    if (!db_step(&results->db, READ_SQL_EXPERIMENT, &there, err)) {
+        return false;
+    }
+    bool ok = there ? experiment_from_row(results, row, arena, out, err)
+                    : ERR_SET(err, ERR_NOT_FOUND, "experiment '" STR_FMT "' was removed just now",
+                              STR_ARG(name));
+    sqlite3_reset(row);
+    return ok;
+}
+
+// ---- Runs
+// ----------------------------------------------------------------------------------------
+
+/** A run as read, with what its scan needs. */
+typedef struct RunRead {
+    RunInfo info;
+    MetricSpec *metrics;
+    size_t n_metrics;
+    bool has_clusters;
+} RunRead;
+
+static bool run_from_row(sqlite3_stmt *row, Arena *arena, RunRead *out, Err *err)
+{
+    RunSpec *spec = &out->info.spec;
+    spec->eval = column_copy(row, 1, arena);
+    spec->eval_version = column_i64(row, 2);
+    spec->part = column_copy(row, 3, arena);
+    spec->variant = column_copy(row, 4, arena);
+    spec->model = column_copy(row, 5, arena);
+    spec->n_planned = column_i64(row, 6);
+    spec->epochs = column_i64(row, 7);
+    spec->eval_hash = column_hash(row, 8);
+    spec->program_hash = column_hash(row, 9);
+    spec->data_hash = column_hash(row, 10);
+    spec->model_hash = column_hash(row, 11);
+    out->has_clusters = column_i64(row, 14) != 0;
+    out->info.id = column_i64(row, 0);
+    out->info.eval = spec->eval;
+    out->info.part = spec->part;
+    out->info.variant = spec->variant;
+    out->info.model = spec->model;
+    out->info.n_planned = spec->n_planned;
+    return column_json(row, 12, arena, &spec->spec, err) &&
+           column_json(row, 13, arena, &spec->metrics, err) &&
+           metrics_parse(arena, &spec->metrics, &out->metrics, &out->n_metrics, err);
+}
+
+/** The runs of an experiment as planned, without totals and metrics. */
+static bool runs_read(Results *results, Arena *arena, int64_t experiment_id, RunRead **out,
+                      size_t *out_n, Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_RUNS);
+    bind_i64(row, 1, experiment_id);
+    RunRead *runs = NULL;
+    size_t n = 0;
+    size_t cap = 0;
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_RUNS, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            break;
+        }
+        if (n == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            RunRead *grown = ARENA_ARRAY(arena, RunRead, cap);
+            if (n > 0) {
+                memcpy(grown, runs, n * sizeof(*runs));
+            }
+            runs = grown;
+        }
+        if (!run_from_row(row, arena, &runs[n++], err)) {
+            sqlite3_reset(row);
+            return false;
+        }
+    }
+    *out = runs;
+    *out_n = n;
+    return true;
+}
+
+static bool run_totals(Results *results, RunInfo *info, Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_RUN_TOTALS);
+    bind_i64(row, 1, info->id);
+    bool more;
+    if (!db_step(&results->db, READ_SQL_RUN_TOTALS, &more, err)) {
+        return false;
+    }
+    int64_t n_closed = column_i64(row, 0);
+    info->n_errors = column_i64(row, 1);
+    info->n_done = n_closed - info->n_errors;
+    info->usage = (Usage){
+        .input = column_i64(row, 2),
+        .output = column_i64(row, 3),
+        .cached = column_i64(row, 4),
+        .reasoning = column_i64(row, 5),
+    };
+    info->seconds = column_is_null(row, 6) ? 0 : column_f64(row, 6);
+    info->cost_usd = column_i64(row, 8) < n_closed ? (double)NAN
+                     : n_closed == 0               ? 0
+                                                   : column_f64(row, 7);
+    sqlite3_reset(row);
+    return true;
+}
+
+static bool run_metrics(Results *results, Arena *arena, RunRead *run, Err *err)
+{
+    Scan scan;
+    scan_init(&scan);
+    scan.clustered = run->has_clusters;
+    bool ok = scan_run(results, &scan, run->info.id, run->info.spec.epochs, run->has_clusters, err);
+    if (ok) {
+        ScanMetric *found;
+        size_t n = scan_metrics(&scan, arena, run->metrics, run->n_metrics, false, &found);
+        MetricRow *rows = ARENA_ARRAY(arena, MetricRow, n);
+        for (size_t i = 0; i < n; i++) {
+            rows[i] = found[i].row;
+        }
+        run->info.metrics = rows;
+        run->info.n_metrics = n;
+        run->info.n_unscored = scan.n_unscored;
+    }
+    scan_finish(&scan);
+    return ok;
+}
+
+bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo **out,
+                  size_t *out_n, Err *err)
+{
+    RunRead *runs;
+    size_t n;
+    if (!runs_read(results, arena, experiment_id, &runs, &n, err)) {
+        return false;
+    }
+    RunInfo *infos = ARENA_ARRAY(arena, RunInfo, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!run_totals(results, &runs[i].info, err) ||
+            !run_metrics(results, arena, &runs[i], err)) {
+            return false;
+        }
+        infos[i] = runs[i].info;
+    }
+    *out = infos;
+    *out_n = n;
+    return true;
+}
+
+// ---- Metrics across parts
+// ------------------------------------------------------------------------
+
+static bool same_group(const RunInfo *a, const RunInfo *b)
+{
+    return str_eq(a->eval, b->eval) && str_eq(a->model, b->model) && str_eq(a->variant, b->variant);
+}
+
+/** The metrics over the runs of first's group. */
+static bool group_metrics(Results *results, Arena *arena, const RunRead *runs, size_t n,
+                          size_t first, ScanMetric **out, size_t *out_n, Err *err)
+{
+    Scan scan;
+    scan_init(&scan);
+    for (size_t i = first; i < n; i++) {
+        scan.clustered |= same_group(&runs[i].info, &runs[first].info) && runs[i].has_clusters;
+    }
+    bool ok = true;
+    for (size_t i = first; ok && i < n; i++) {
+        if (same_group(&runs[i].info, &runs[first].info)) {
+            ok = scan_run(results, &scan, runs[i].info.id, runs[i].info.spec.epochs,
+                          runs[i].has_clusters, err);
+        }
+    }
+    if (ok) {
+        *out_n = scan_metrics(&scan, arena, runs[first].metrics, runs[first].n_metrics, true, out);
+    }
+    scan_finish(&scan);
+    return ok;
+}
+
+bool results_cross_metrics(Results *results, Arena *arena, int64_t experiment_id, CrossMetric **out,
+                           size_t *out_n, Err *err)
+{
+    RunRead *runs;
+    size_t n;
+    if (!runs_read(results, arena, experiment_id, &runs, &n, err)) {
+        return false;
+    }
+    CrossMetric *cross = NULL;
+    size_t n_cross = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t n_before = 0;
+        size_t n_group = 0;
+        for (size_t j = 0; j < n; j++) {
+            bool same = same_group(&runs[i].info, &runs[j].info);
+            n_before += same && j < i;
+            n_group += same;
+        }
+        if (n_before > 0 || n_group < 2) {
+            continue;
+        }
+        ScanMetric *metrics = NULL;
+        size_t n_metrics = 0;
+        if (!group_metrics(results, arena, runs, n, i, &metrics, &n_metrics, err)) {
+            return false;
+        }
+        CrossMetric *grown = ARENA_ARRAY(arena, CrossMetric, n_cross + n_metrics);
+        if (n_cross > 0) {
+            memcpy(grown, cross, n_cross * sizeof(*cross));
+        }
+        cross = grown;
+        for (size_t j = 0; j < n_metrics; j++) {
+            cross[n_cross++] = (CrossMetric){
+                .eval = runs[i].info.eval,
+                .model = runs[i].info.model,
+                .variant = runs[i].info.variant,
+                .average = metrics[j].average_parts ? STR("parts") : STR_EMPTY,
+                .metric = metrics[j].row,
+                .n_runs = metrics[j].n_parts,
+            };
+        }
+    }
+    *out = cross;
+    *out_n = n_cross;
+    return true;
+}
+
+// ---- Attempts
+// ------------------------------------------------------------------------------------
+
+static int compare_runs(const void *a, const void *b)
+{
+    const RunInfo *left = &((const RunRead *)a)->info;
+    const RunInfo *right = &((const RunRead *)b)->info;
+    int order = str_cmp(left->eval, right->eval);
+    order = order != 0 ? order : str_cmp(left->part, right->part);
+    order = order != 0 ? order : str_cmp(left->variant, right->variant);
+    return order != 0 ? order : str_cmp(left->model, right->model);
+}
+
+/** The runs in canonical order. */
+static bool runs_read_sorted(Results *results, Arena *arena, int64_t experiment_id, RunRead **out,
+                             size_t *out_n, Err *err)
+{
+    if (!runs_read(results, arena, experiment_id, out, out_n, err)) {
+        return false;
+    }
+    if (*out_n > 1) {
+        qsort(*out, *out_n, sizeof(**out), compare_runs);
+    }
+    return true;
+}
+
+static bool scores_read(Results *results, Arena *arena, AttemptInfo *attempt, Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_ATTEMPT_SCORES);
+    bind_i64(row, 1, attempt->id);
+    Score *scores = NULL;
+    size_t cap = 0;
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_ATTEMPT_SCORES, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            break;
+        }
+        if (attempt->n_scores == cap) {
+            cap = cap == 0 ? 8 : cap * 2;
+            Score *grown = ARENA_ARRAY(arena, Score, cap);
+            if (attempt->n_scores > 0) {
+                memcpy(grown, scores, attempt->n_scores * sizeof(*scores));
+            }
+            scores = grown;
+        }
+        Score *score = &scores[attempt->n_scores++];
+        *score = (Score){
+            .grader = column_copy(row, 0, arena),
+            .state = column_is_null(row, 1) ? SCORE_UNSCORED : SCORE_VALUE,
+            .value = column_is_null(row, 1) ? 0 : column_f64(row, 1),
+            .reason = column_copy(row, 2, arena),
+            .is_boolean = column_i64(row, 3) != 0,
+            .weight = column_f64(row, 4),
+            .answer = column_copy(row, 5, arena),
+            .has_answer = !column_is_null(row, 5),
+            .why = column_copy(row, 6, arena),
+        };
+        if (!column_json(row, 7, arena, &score->detail, err)) {
+            sqlite3_reset(row);
+            return false;
+        }
+    }
+    attempt->scores = scores;
+    return true;
+}
+
+/** One call as {path, request, reply}. */
+static bool call_from_row(sqlite3_stmt *row, Arena *arena, Value *out, Err *err)
+{
+    Value request;
+    Value reply;
+    Value prompt;
+    bool is_chat = column_i64(row, 1) != 0;
+    if (!column_json(row, 2, arena, &request, err) || !column_json(row, 4, arena, &reply, err)) {
+        return false;
+    }
+    if (!is_chat) {
+        prompt = value_str(column_copy(row, 3, arena));
+    } else if (!column_json(row, 3, arena, &prompt, err)) {
+        return false;
+    }
+    if (!column_is_null(row, 5) && reply.kind == VALUE_MAP) {
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        for (size_t i = 0; i < reply.as.map.n; i++) {
+            const ValuePair *pair = &reply.as.map.pairs[i];
+            bool is_text = str_eq(pair->key, STR("text"));
+            map_builder_put(&map, pair->key,
+                            is_text ? value_str(column_copy(row, 5, arena)) : pair->value);
+        }
+        reply = map_builder_done(&map);
+    }
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("path"), value_str(column_copy(row, 0, arena)));
+    map_builder_put(&map, STR("request"), request_join(arena, &request, &prompt));
+    map_builder_put(&map, STR("reply"), reply);
+    *out = map_builder_done(&map);
+    return true;
+}
+
+static bool calls_read(Results *results, Arena *arena, AttemptInfo *attempt, Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_ATTEMPT_CALLS);
+    bind_i64(row, 1, attempt->id);
+    Value *calls = NULL;
+    size_t n = 0;
+    size_t cap = 0;
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_ATTEMPT_CALLS, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            break;
+        }
+        if (n == cap) {
+            cap = cap == 0 ? 8 : cap * 2;
+            Value *grown = ARENA_ARRAY(arena, Value, cap);
+            if (n > 0) {
+                memcpy(grown, calls, n * sizeof(*calls));
+            }
+            calls = grown;
+        }
+        if (!call_from_row(row, arena, &calls[n++], err)) {
+            sqlite3_reset(row);
+            return false;
+        }
+    }
+    attempt->calls = value_list(calls, n);
+    return true;
+}
+
+/** The two stored lists as one: {text, logprob, unconditional, tokens, greedy} a choice. */
+static bool choices_from_row(sqlite3_stmt *row, Arena *arena, Value *out, Err *err)
+{
+    Value logprobs;
+    Value infos;
+    *out = value_null();
+    if (column_is_null(row, 12)) {
+        return true;
+    }
+    if (!column_json(row, 12, arena, &logprobs, err) || !column_json(row, 13, arena, &infos, err)) {
+        return false;
+    }
+    if (logprobs.kind != VALUE_LIST || infos.kind != VALUE_LIST ||
+        logprobs.as.list.n != infos.as.list.n) {
+        return ERR_SET(err, ERR_STORE, "the choices of an attempt are damaged");
+    }
+    Value *choices = ARENA_ARRAY(arena, Value, infos.as.list.n);
+    for (size_t i = 0; i < infos.as.list.n; i++) {
+        const Value *info = &infos.as.list.items[i];
+        const Value *text = value_get_c(info, "text");
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        if (text != NULL) {
+            map_builder_put(&map, STR("text"), *text);
+        }
+        map_builder_put(&map, STR("logprob"), logprobs.as.list.items[i]);
+        for (size_t j = 0; info->kind == VALUE_MAP && j < info->as.map.n; j++) {
+            if (!str_eq(info->as.map.pairs[j].key, STR("text"))) {
+                map_builder_put(&map, info->as.map.pairs[j].key, info->as.map.pairs[j].value);
+            }
+        }
+        choices[i] = map_builder_done(&map);
+    }
+    *out = value_list(choices, infos.as.list.n);
+    return true;
+}
+
+static bool attempt_from_row(Results *results, Arena *arena, sqlite3_stmt *row, const RunInfo *run,
+                             bool with_calls, AttemptInfo *out, Err *err)
+{
+    *out = (AttemptInfo){
+        .id = column_i64(row, 0),
+        .run_id = run->id,
+        .eval = run->eval,
+        .part = run->part,
+        .variant = run->variant,
+        .model = run->model,
+        .sample_id = column_copy(row, 1, arena),
+        .epoch = column_i64(row, 2),
+        .state = column_copy(row, 3, arena),
+        .error_code = column_copy(row, 4, arena),
+        .error = column_copy(row, 5, arena),
+        .input = column_copy(row, 6, arena),
+        .target = column_copy(row, 7, arena),
+        .metadata = column_copy(row, 8, arena),
+        .prompt = column_copy(row, 9, arena),
+        .reply_text = column_copy(row, 10, arena),
+        .stop = column_copy(row, 11, arena),
+        .usage = {.input = column_i64(row, 14),
+                  .output = column_i64(row, 15),
+                  .cached = column_i64(row, 16),
+                  .reasoning = column_i64(row, 17)},
+        .seconds = column_f64(row, 18),
+        .cost_usd = column_f64(row, 19),
+        .notes = column_copy(row, 20, arena),
+    };
+    return choices_from_row(row, arena, &out->choices, err) &&
+           scores_read(results, arena, out, err) &&
+           (!with_calls || calls_read(results, arena, out, err));
+}
+
+static bool is_failed(const AttemptInfo *attempt)
+{
+    if (!str_eq(attempt->state, STR("done"))) {
+        return true;
+    }
+    return attempt->n_scores > 0 &&
+           (attempt->scores[0].state != SCORE_VALUE || attempt->scores[0].value < 1);
+}
+
+/** A visit under way. */
+typedef struct Visit {
+    const AttemptFilter *filter;
+    AttemptVisit *visit;
+    void *ctx;
+    int64_t n_visited;
+    bool stopped;
+} Visit;
+
+static bool visit_run(Results *results, const RunInfo *run, Visit *visit, Err *err)
+{
+    const AttemptFilter *filter = visit->filter;
+    int index = filter->sample_id.len > 0 ? READ_SQL_ATTEMPTS_OF_SAMPLE : READ_SQL_ATTEMPTS;
+    sqlite3_stmt *row = db_statement(&results->db, index);
+    bind_i64(row, 1, run->id);
+    if (filter->sample_id.len > 0) {
+        bind_str(row, 2, filter->sample_id);
+    }
+    Arena arena = {0};
+    bool ok = true;
+    while (ok && !visit->stopped) {
+        bool more;
+        arena_reset(&arena);
+        ok = db_step(&results->db, index, &more, err);
+        if (!ok || !more) {
+            break;
+        }
+        AttemptInfo attempt;
+        ok = attempt_from_row(results, &arena, row, run, filter->with_calls, &attempt, err);
+        if (ok && (!filter->failed_only || is_failed(&attempt))) {
+            visit->n_visited++;
+            visit->stopped = !visit->visit(visit->ctx, &attempt) ||
+                             (filter->limit > 0 && visit->n_visited >= filter->limit);
+        }
+    }
+    sqlite3_reset(row);
+    arena_finish(&arena);
+    return ok;
+}
+
+static bool filter_takes(Str wanted, Str got)
+{
+    return wanted.len == 0 || str_eq(wanted, got);
+}
+
+bool results_attempts(Results *results, int64_t experiment_id, const AttemptFilter *filter,
+                      AttemptVisit *visit, void *ctx, Err *err)
+{
+    Arena arena = {0};
+    RunRead *runs;
+    size_t n;
+    Visit state = {.filter = filter, .visit = visit, .ctx = ctx};
+    bool ok = runs_read_sorted(results, &arena, experiment_id, &runs, &n, err);
+    for (size_t i = 0; ok && i < n && !state.stopped; i++) {
+        const RunInfo *run = &runs[i].info;
+        if (filter_takes(filter->eval, run->eval) && filter_takes(filter->part, run->part) &&
+            filter_takes(filter->variant, run->variant) &&
+            filter_takes(filter->model, run->model)) {
+            ok = visit_run(results, run, &state, err);
+        }
+    }
+    arena_finish(&arena);
+    return ok;
+}
+
+// ---- Digest
+// ----------------------------------------------------------------------------------------
+
+static void hash_column(Sha256 *sha, sqlite3_stmt *row, int at)
+{
+    Value null = value_null();
+    switch (sqlite3_column_type(row, at)) {
+    case SQLITE_INTEGER:
+        hash_i64(sha, column_i64(row, at));
+        break;
+    case SQLITE_FLOAT:
+        hash_f64(sha, column_f64(row, at));
+        break;
+    case SQLITE_NULL:
+        hash_value(sha, &null);
+        break;
+    default:
+        hash_str(sha, column_str(row, at));
+        break;
+    }
+}
+
+static bool digest_run(Results *results, Sha256 *sha, const RunInfo *run, Err *err)
+{
+    sqlite3_stmt *row = db_statement(&results->db, READ_SQL_RUN_RESULT);
+    bind_i64(row, 1, run->id);
+    for (;;) {
+        bool more;
+        if (!db_step(&results->db, READ_SQL_RUN_RESULT, &more, err)) {
+            return false;
+        }
+        if (!more) {
+            return true;
+        }
+        hash_str(sha, run->eval);
+        hash_str(sha, run->part);
+        hash_str(sha, run->variant);
+        hash_str(sha, run->model);
+        for (int i = 0; i < sqlite3_column_count(row); i++) {
+            hash_column(sha, row, i);
+        }
+    }
+}
+
+bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err)
+{
+    Arena arena = {0};
+    RunRead *runs;
+    size_t n;
+    Sha256 sha;
+    hash_begin(&sha, STR("muster.result.1"));
+    bool ok = runs_read_sorted(results, &arena, experiment_id, &runs, &n, err);
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = digest_run(results, &sha, &runs[i].info, err);
+    }
+    arena_finish(&arena);
+    if (ok) {
+        *out = hash_end(&sha);
+    }
+    return ok;
+}
