@@ -107,7 +107,11 @@ static bool read_heads(const Gguf *gguf, size_t dim, KHeads *out, Err *err)
         return ERR_SET(err, ERR_MODEL, "%llu query heads do not share %llu KV heads evenly",
                        (unsigned long long)heads, (unsigned long long)kv_heads);
     }
-    uint64_t natural = dim / heads;
+    uint64_t natural = dim / heads, given;
+    if (dim % heads != 0 && !gguf_get_u64(gguf, "llama.attention.key_length", &given)) {
+        return ERR_SET(err, ERR_MODEL, "%zu elements do not divide into %llu heads", dim,
+                       (unsigned long long)heads);
+    }
     if (!get_count(gguf, "llama.attention.key_length", 2, HEAD_MAX, &natural, &head_dim, err) ||
         !get_count(gguf, "llama.attention.value_length", 2, HEAD_MAX, &head_dim, &value_dim, err) ||
         !get_count(gguf, "llama.rope.dimension_count", 2, head_dim, &head_dim, &rope_dim, err)) {
