@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The Lua host and the Jinja templates compiled to Lua. Performs no I/O: a coroutine yields effects,
-// the caller performs them. Every call starts from a program's image (a byte copy of a freshly loaded
-// Lua state at a fixed address), so nothing leaks from one call into the next; a script that breaks a
-// budget is abandoned by longjmp and its memory dropped whole. One Script belongs to one thread.
+// The Lua host and the Jinja templates compiled to Lua. Performs no I/O: a coroutine yields
+// effects, the caller performs them. Every call starts from a program's image (a byte copy of a
+// freshly loaded Lua state at a fixed address), so nothing leaks from one call into the next; a
+// script that breaks a budget is abandoned by longjmp and its memory dropped whole. One Script
+// belongs to one thread.
 #pragma once
 
 #include "eval/eval.h"
@@ -22,24 +23,26 @@ void script_destroy(Script *script);
 
 typedef enum UnitKind {
     UNIT_TEMPLATE, // Jinja: text, or an expression's value when it is one {{ expression }}
-    UNIT_HELPERS,  // Lua returning a table of pure functions: functions and filters of the templates
-    UNIT_SOLVER,   // Lua returning a solver table (DESIGN.md 4.2)
-    UNIT_GRADER,   // Lua returning a grader table
+    UNIT_HELPERS, // Lua returning a table of pure functions: functions and filters of the templates
+    UNIT_SOLVER,  // Lua returning a solver table (DESIGN.md 4.2)
+    UNIT_GRADER,  // Lua returning a grader table
 } UnitKind;
 
 /** One source of a program. */
 typedef struct ScriptUnit {
     UnitKind kind;
-    Str name;      // entry: "sample.input", "prompt", "solver", a grader's name in the eval
-    Str file;      // for messages
-    uint32_t line; // where the text starts in file (from 1) and its indentation, so that a
+    Str name;        // entry: "sample.input", "prompt", "solver", a grader's name in the eval
+    Str file;        // for messages
+    uint32_t line;   // where the text starts in file (from 1) and its indentation, so that a
     uint16_t indent; // template's error names the line of the YAML file
     Str text;
-    bool lenient;  // templates: undefined prints as nothing (a model's chat template)
+    bool lenient;    // templates: undefined prints as nothing (a model's chat template)
+    bool force_text; // templates: text even when it is one {{ expression }}
     // Solvers and graders:
-    Value params;  // as written in the eval; checked against the unit's `params`, defaults filled in
+    Value params; // as written in the eval; checked against the unit's `params`, defaults filled in
     const EvalSolver *solver; // UNIT_SOLVER: generation settings that ctx.generate defaults to
-    const EvalGrader *grader; // UNIT_GRADER: answer rule, not, role (its `when` is handled here too)
+    const EvalGrader
+        *grader; // UNIT_GRADER: answer rule, not, role (its `when` is handled here too)
 } ScriptUnit;
 
 /**
@@ -76,7 +79,8 @@ bool script_render(Script *script, Str unit, Arena *arena, Value *out, Err *err)
 bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena, Str **out,
                            size_t *out_n, Err *err);
 
-// ---- Solvers and graders as coroutines -----------------------------------------------------------
+// ---- Solvers and graders as coroutines
+// -----------------------------------------------------------
 
 /** One reply of the attempt's log. */
 typedef struct LoggedCall {
@@ -105,7 +109,7 @@ typedef struct StepInput {
     const LoggedCall *log;
     size_t n_log;
     const ScriptModel *model;
-    const EvalLimits *limits; // for ctx.left(); turns, tokens, seconds, cost come from the log
+    const EvalLimits *limits;   // for ctx.left(); turns, tokens, seconds, cost come from the log
     const Value *constants_row; // extra template variables for params that are templates, or NULL
 } StepInput;
 
@@ -114,10 +118,10 @@ typedef struct StepOutput {
     bool done;
     const Effect *effects; // !done: effects not in the log yet, at least one
     size_t n_effects;
-    Reply reply;          // solver, done
+    Reply reply;             // solver, done
     const Message *messages; // solver, done: the conversation, when it kept one
     size_t n_messages;
-    const Score *scores;  // graders, done: one per grader unit, in their order
+    const Score *scores; // graders, done: one per grader unit, in their order
     size_t n_scores;
     Str notes; // ctx.note lines
 } StepOutput;
@@ -126,7 +130,8 @@ typedef struct StepOutput {
  * Run the program's solver from its start with the log's replies until it needs one that the log
  * lacks, or returns. A pure function of its arguments.
  * owns   *out in arena.
- * fails  ERR_SCRIPT (error(), wrong result), ERR_BUDGET: the attempt's error, with file and line. */
+ * fails  ERR_SCRIPT (error(), wrong result), ERR_BUDGET: the attempt's error, with file and line.
+ */
 bool script_solve(Script *script, Program *program, const StepInput *in, Arena *arena,
                   StepOutput *out, Err *err);
 
@@ -135,12 +140,13 @@ bool script_grade(Script *script, Program *program, const StepInput *in, const R
                   const Message *messages, size_t n_messages, Arena *arena, StepOutput *out,
                   Err *err);
 
-// ---- Looking at a solver or grader ----------------------------------------------------------------
+// ---- Looking at a solver or grader
+// ----------------------------------------------------------------
 
 /** One declared param. */
 typedef struct UnitParam {
     Str name;
-    Str type;        // text number boolean list map one_of template any
+    Str type; // text number boolean list map one_of template any
     bool required;
     Value otherwise; // the default
     const Str *one_of;
@@ -178,7 +184,8 @@ Str script_builtin(UnitKind kind, Str name);
 /** Their names, sorted. */
 const Str *script_builtin_names(UnitKind kind, size_t *out_n);
 
-// ---- Chat templates ----------------------------------------------------------------------------------
+// ---- Chat templates
+// ----------------------------------------------------------------------------------
 
 /**
  * Render a model's chat template (Jinja, lenient undefined, trim_blocks, lstrip_blocks).

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// What a solver or grader file says about itself, and the files that are compiled in.
+#include "script/script_internal.h"
+
+#include <string.h>
+
+#define NAMES_MAX 256
+
+extern const EmbeddedFile script_solvers[];
+extern const EmbeddedFile script_graders[];
+
+typedef struct Reading {
+    UnitKind kind;
+    Str file;
+    Str text;
+    Arena *arena;
+    UnitInfo *out;
+} Reading;
+
+static int info_body(lua_State *L)
+{
+    Reading *reading = lua_touserdata(L, 1);
+    vm_load(L, reading->text, reading->file, STR("unit"), false);
+    lua_call(L, 0, 1);
+    unit_read(L, -1, reading->kind, reading->arena, reading->out);
+    return 0;
+}
+
+bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *arena,
+                      UnitInfo *out, Err *err)
+{
+    const Image *base;
+    if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
+        return ERR_SET(err, ERR_INTERNAL, "only solvers and graders declare anything");
+    }
+    if (!script_base_image(script, false, &base, err)) {
+        return false;
+    }
+    Vm *vm = script_vm(script);
+    vm_restore(vm, base);
+    UnitInfo info;
+    Reading reading = {.kind = kind, .file = file, .text = text, .arena = arena, .out = &info};
+    bool ok = vm_run(vm, info_body, &reading, NULL, err);
+    vm->live = NULL;
+    if (ok) {
+        if (info.name.len == 0) {
+            info.name = str_copy(arena, path_stem(file));
+        }
+        *out = info;
+    }
+    return ok;
+}
+
+static const EmbeddedFile *builtin_files(UnitKind kind)
+{
+    return kind == UNIT_SOLVER ? script_solvers : script_graders;
+}
+
+Str script_builtin(UnitKind kind, Str name)
+{
+    if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
+        return STR_EMPTY;
+    }
+    for (const EmbeddedFile *file = builtin_files(kind); file->name != NULL; file++) {
+        if (str_eq(path_stem(str_from_c(file->name)), name)) {
+            return (Str){file->data, file->len};
+        }
+    }
+    return STR_EMPTY;
+}
+
+const Str *script_builtin_names(UnitKind kind, size_t *out_n)
+{
+    static Str names[2][NAMES_MAX]; // filled with the same bytes whoever comes first
+    *out_n = 0;
+    if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
+        return NULL;
+    }
+    Str *list = names[kind == UNIT_GRADER];
+    size_t n = 0;
+    for (const EmbeddedFile *file = builtin_files(kind); file->name != NULL && n < NAMES_MAX;
+         file++) {
+        list[n++] = path_stem(str_from_c(file->name)); // embed.py sorted them
+    }
+    *out_n = n;
+    return list;
+}

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT
+// The library `text`: Unicode text and PCRE2 regular expressions with step limits. Text that is not
+// UTF-8 is read with U+FFFD in place of each wrong byte. Positions count bytes from 1, as in
+// `string`.
+#include "script/regex_cache.h"
+#include "script/script_internal.h"
+#include "text/text.h"
+
+#include <string.h>
+
+#define GROUPS_MAX      32
+#define LEVENSHTEIN_MAX 20000 // code points a side
+#define REGEX_COST      50
+
+/** Text argument as valid UTF-8; what is made lies in scratch until the library's next call. */
+static Str check_text(lua_State *L, int index)
+{
+    Str s;
+    s.data = luaL_checklstring(L, index, &s.len);
+    vm_charge(L, s.len / 32);
+    return utf8_clean(&vm_of(L)->scratch, s);
+}
+
+static Str begin(lua_State *L)
+{
+    arena_reset(&vm_of(L)->scratch);
+    return check_text(L, 1);
+}
+
+// ---- Searching
+// -------------------------------------------------------------------------------------------
+
+typedef struct Search {
+    lua_State *L;
+    Regex *regex;
+    Str text;
+    size_t n_groups;
+    RegexSpan spans[GROUPS_MAX + 1];
+} Search;
+
+/** The pattern at index, compiled; raises for a wrong one. */
+static void search_init(lua_State *L, int index, Str text, Search *out)
+{
+    Vm *vm = vm_of(L);
+    Str pattern = check_text(L, index);
+    Err err = ERR_INIT;
+    out->L = L;
+    out->text = text;
+    if (!regex_cache_get(script_regexes(vm->script), pattern, &out->regex, &err)) {
+        luaL_error(L, "%s", err.message);
+    }
+    out->n_groups = regex_groups(out->regex);
+    if (out->n_groups > GROUPS_MAX) {
+        luaL_error(L, "regular expression with more than %d groups", GROUPS_MAX);
+    }
+}
+
+static bool search_next(Search *search, size_t from)
+{
+    bool found = false;
+    Err err = ERR_INIT;
+    vm_charge(search->L, REGEX_COST + (search->text.len - from) / 16);
+    bool ok =
+        from <= search->text.len && regex_find(search->regex, search->text, from, search->spans,
+                                               search->n_groups + 1, &found, &err);
+    vm_check_deadline(vm_of(search->L), search->L);
+    if (!ok && err.code != ERR_NONE) {
+        luaL_error(search->L, "%s", err.message);
+    }
+    return ok && found;
+}
+
+/** Where to look after a match: one code point on when it was empty. */
+static size_t search_after(const Search *search)
+{
+    size_t to = search->spans[0].to;
+    if (to > search->spans[0].from || to >= search->text.len) {
+        return to > search->spans[0].from ? to : to + 1;
+    }
+    utf8_next(search->text, &to);
+    return to;
+}
+
+static void push_group(Search *search, size_t i)
+{
+    RegexSpan span = search->spans[i];
+    if (span.from == STR_NONE) {
+        lua_pushnil(search->L);
+    } else {
+        vm_push_str(search->L, str_slice(search->text, span.from, span.to));
+    }
+}
+
+static size_t check_from(lua_State *L, int index, Str text)
+{
+    lua_Integer from = luaL_optinteger(L, index, 1);
+    if (from < 1 || (size_t)from > text.len + 1) {
+        return text.len + 1;
+    }
+    size_t at = (size_t)from - 1; // not into the middle of a character
+    while (at < text.len && ((unsigned char)text.data[at] & 0xc0) == 0x80) {
+        at++;
+    }
+    return at;
+}
+
+/** text.find(s, regex [, from]): first and last byte and the groups of the first match, or nil. */
+static int text_find(lua_State *L)
+{
+    Search search;
+    Str text = begin(L);
+    search_init(L, 2, text, &search);
+    if (!search_next(&search, check_from(L, 3, text))) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_pushinteger(L, (lua_Integer)search.spans[0].from + 1);
+    lua_pushinteger(L, (lua_Integer)search.spans[0].to);
+    luaL_checkstack(L, GROUPS_MAX, NULL);
+    for (size_t i = 1; i <= search.n_groups; i++) {
+        push_group(&search, i);
+    }
+    return (int)search.n_groups + 2;
+}
+
+/** text.match(s, regex [, from]): the groups of the first match, or the match; nil without one. */
+static int text_match(lua_State *L)
+{
+    Search search;
+    Str text = begin(L);
+    search_init(L, 2, text, &search);
+    if (!search_next(&search, check_from(L, 3, text))) {
+        lua_pushnil(L);
+        return 1;
+    }
+    luaL_checkstack(L, GROUPS_MAX, NULL);
+    for (size_t i = search.n_groups == 0 ? 0 : 1; i <= search.n_groups; i++) {
+        push_group(&search, i);
+    }
+    return search.n_groups == 0 ? 1 : (int)search.n_groups;
+}
+
+/** text.find_all(s, regex): a list of matches; of the group, or of lists of groups, if it has any.
+ */
+static int text_find_all(lua_State *L)
+{
+    Search search;
+    Str text = begin(L);
+    search_init(L, 2, text, &search);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (size_t from = 0; search_next(&search, from); from = search_after(&search)) {
+        if (search.n_groups < 2) {
+            push_group(&search, search.n_groups);
+            if (lua_isnil(L, -1)) {
+                lua_pop(L, 1);
+                lua_pushliteral(L, "");
+            }
+        } else {
+            lua_createtable(L, (int)search.n_groups, 0);
+            for (size_t i = 1; i <= search.n_groups; i++) {
+                push_group(&search, i);
+                if (lua_isnil(L, -1)) {
+                    lua_pop(L, 1);
+                    vm_push_null(L);
+                }
+                lua_rawseti(L, -2, (lua_Integer)i);
+            }
+        }
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/** text.split(s, regex [, max]): the pieces between at most max matches. */
+static int text_split(lua_State *L)
+{
+    Search search;
+    Str text = begin(L);
+    lua_Integer max = luaL_optinteger(L, 3, LUA_MAXINTEGER);
+    search_init(L, 2, text, &search);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    size_t piece = 0;
+    size_t from = 0;
+    while (n < max && search_next(&search, from)) {
+        from = search_after(&search);
+        if (search.spans[0].to == search.spans[0].from &&
+            (search.spans[0].from == 0 || search.spans[0].from == text.len)) {
+            continue; // an empty match at an end splits nothing off
+        }
+        vm_push_str(L, str_slice(text, piece, search.spans[0].from));
+        lua_rawseti(L, -2, ++n);
+        piece = search.spans[0].to;
+    }
+    vm_push_str(L, str_slice(text, piece, text.len));
+    lua_rawseti(L, -2, n + 1);
+    return 1;
+}
+
+/** $1, ${12}, $0 and $$ of a replacement text. */
+static void add_template(Search *search, luaL_Buffer *buffer, Str with)
+{
+    lua_State *L = search->L;
+    for (size_t i = 0; i < with.len; i++) {
+        char c = with.data[i];
+        if (c != '$' || i + 1 == with.len) {
+            luaL_addchar(buffer, c);
+            continue;
+        }
+        if (with.data[i + 1] == '$') {
+            luaL_addchar(buffer, '$');
+            i++;
+            continue;
+        }
+        bool braces = with.data[i + 1] == '{';
+        size_t at = i + (braces ? 2 : 1);
+        size_t digits = 0;
+        size_t group = 0;
+        while (at + digits < with.len && digits < (braces ? 2u : 1u) &&
+               with.data[at + digits] >= '0' && with.data[at + digits] <= '9') {
+            group = group * 10 + (size_t)(with.data[at + digits++] - '0');
+        }
+        size_t end = at + digits;
+        if (digits == 0 || (braces && (end == with.len || with.data[end] != '}'))) {
+            luaL_addchar(buffer, c);
+            continue;
+        }
+        if (group > search->n_groups) {
+            luaL_error(L, "replace: the regular expression has no group %d", (int)group);
+        }
+        RegexSpan span = search->spans[group];
+        if (span.from != STR_NONE) {
+            luaL_addlstring(buffer, search->text.data + span.from, span.to - span.from);
+        }
+        i = end - (braces ? 0 : 1);
+    }
+}
+
+/** text.replace(s, regex, with): with is text ($1, $0, $$) or a function of the groups. */
+static int text_replace(lua_State *L)
+{
+    Search search;
+    int type = lua_type(L, 3);
+    luaL_argexpected(L, type == LUA_TSTRING || type == LUA_TFUNCTION, 3, "text or function");
+    Str text = begin(L);
+    lua_settop(L, 3);
+    if (type == LUA_TFUNCTION) { // it may call this library: the text must outlive that
+        vm_push_str(L, text);
+        text = vm_str(L, 4);
+    }
+    search_init(L, 2, text, &search);
+    luaL_Buffer buffer;
+    luaL_buffinit(L, &buffer);
+    size_t copied = 0;
+    for (size_t from = 0; search_next(&search, from); from = search_after(&search)) {
+        luaL_addlstring(&buffer, text.data + copied, search.spans[0].from - copied);
+        copied = search.spans[0].to;
+        if (type == LUA_TSTRING) {
+            add_template(&search, &buffer, vm_str(L, 3));
+            continue;
+        }
+        lua_pushvalue(L, 3);
+        size_t first = search.n_groups == 0 ? 0 : 1;
+        luaL_checkstack(L, GROUPS_MAX, NULL);
+        for (size_t i = first; i <= search.n_groups; i++) {
+            push_group(&search, i);
+        }
+        Search saved = search; // a nested call may use the same compiled pattern
+        lua_call(L, (int)(search.n_groups - first) + 1, 1);
+        search = saved;
+        search_init(L, 2, text, &search);
+        memcpy(search.spans, saved.spans, sizeof(saved.spans));
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            push_group(&search, 0);
+        } else if (lua_type(L, -1) != LUA_TSTRING) {
+            return luaL_error(L, "replace: the function must return text or nil");
+        }
+        luaL_addvalue(&buffer);
+    }
+    if (copied < text.len) {
+        luaL_addlstring(&buffer, text.data + copied, text.len - copied);
+    }
+    luaL_pushresult(&buffer);
+    return 1;
+}
+
+// ---- Letters, words, sentences
+// ---------------------------------------------------------------------------
+
+static int text_lower(lua_State *L)
+{
+    Str s = begin(L);
+    vm_push_str(L, utf8_lower(&vm_of(L)->scratch, s));
+    return 1;
+}
+
+static int text_upper(lua_State *L)
+{
+    Str s = begin(L);
+    vm_push_str(L, utf8_upper(&vm_of(L)->scratch, s));
+    return 1;
+}
+
+static int text_len(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)utf8_length(begin(L)));
+    return 1;
+}
+
+static int text_chars(lua_State *L)
+{
+    Str s = begin(L);
+    vm_charge(L, s.len);
+    lua_createtable(L, (int)(s.len < 64 ? s.len : 64), 0);
+    lua_Integer n = 0;
+    for (size_t at = 0; at < s.len;) {
+        size_t from = at;
+        utf8_next(s, &at);
+        vm_push_str(L, str_slice(s, from, at));
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/** All matches of a fixed pattern as a list. */
+static int list_of(lua_State *L, Str pattern)
+{
+    lua_settop(L, 1);
+    vm_push_str(L, pattern);
+    return text_find_all(L);
+}
+
+/** text.words(s): runs of letters, digits and underscores, with inner apostrophes. */
+static int text_words(lua_State *L)
+{
+    return list_of(L, STR("\\w+(?:['\u2019]\\w+)*"));
+}
+
+/** text.sentences(s): cut after . ! ? (with closing quotes) before white space, or at blank lines.
+ */
+static int text_sentences(lua_State *L)
+{
+    return list_of(
+        L, STR("\\S(?:(?!\\n\\s*\\n).)*?(?:[.!?\u2026]+[\"'\u201d\u2019)\\]]*(?=\\s|$)|[\u3002"
+               "\uff01\uff1f]+|(?=\\s*\\n\\s*\\n)|(?=\\s*\\z))(?<=\\S)"));
+}
+
+/** text.trim(s [, chars]): white space, or those characters, cut off both ends. */
+static int text_trim(lua_State *L)
+{
+    Str s = begin(L);
+    if (lua_isnoneornil(L, 2)) {
+        vm_push_str(L, str_trim(s));
+        return 1;
+    }
+    vm_push_str(L, text_trim_of(s, check_text(L, 2)));
+    return 1;
+}
+
+static uint32_t *code_points(Arena *arena, Str s, size_t *out_n)
+{
+    uint32_t *points = ARENA_ARRAY(arena, uint32_t, s.len + 1);
+    size_t n = 0;
+    for (size_t at = 0; at < s.len;) {
+        points[n++] = utf8_next(s, &at);
+    }
+    *out_n = n;
+    return points;
+}
+
+/** text.levenshtein(a, b): edits (insert, delete, replace a character) from a to b. */
+static int text_levenshtein(lua_State *L)
+{
+    Arena *arena = &vm_of(L)->scratch;
+    Str left = begin(L);
+    Str right = check_text(L, 2);
+    size_t n, m;
+    const uint32_t *a = code_points(arena, left, &n);
+    const uint32_t *b = code_points(arena, right, &m);
+    if (n > LEVENSHTEIN_MAX || m > LEVENSHTEIN_MAX) {
+        return luaL_error(L, "levenshtein: a text of more than %d characters", LEVENSHTEIN_MAX);
+    }
+    uint32_t *row = ARENA_ARRAY(arena, uint32_t, m + 1);
+    for (size_t j = 0; j <= m; j++) {
+        row[j] = (uint32_t)j;
+    }
+    for (size_t i = 1; i <= n; i++) {
+        uint32_t diagonal = row[0];
+        row[0] = (uint32_t)i;
+        for (size_t j = 1; j <= m; j++) {
+            uint32_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            uint32_t other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = replaced < other ? replaced : other;
+        }
+        vm_charge(L, m / 4 + 1);
+    }
+    lua_pushinteger(L, row[m]);
+    return 1;
+}
+
+int lib_text_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"find", text_find},
+        {"match", text_match},
+        {"find_all", text_find_all},
+        {"split", text_split},
+        {"replace", text_replace},
+        {"lower", text_lower},
+        {"upper", text_upper},
+        {"words", text_words},
+        {"sentences", text_sentences},
+        {"trim", text_trim},
+        {"len", text_len},
+        {"chars", text_chars},
+        {"levenshtein", text_levenshtein},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    return 1;
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// The Script: two regions (one for programs, one for the template compiler), the images of fresh
+// states that all programs start from, and the caches that live outside of Lua.
+#include "script/regex_cache.h"
+#include "script/script_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_INSTRUCTIONS 50000000u
+#define DEFAULT_DEADLINE_MS  5000
+#define DEFAULT_MEMORY       ((size_t)64 << 20)
+#define MIN_MEMORY           ((size_t)2 << 20)
+#define COMPILER_MEMORY      ((size_t)64 << 20)
+
+struct Script {
+    ScriptBudget budget;
+    Vm *vm;
+    Vm *compiler;
+    Image plain;      // libraries only
+    Image with_jinja; // and the Jinja runtime
+    Image compiler_image;
+    RegexCache *regexes;
+    TemplateCache *templates;
+};
+
+bool script_create(const ScriptBudget *budget, Script **out, Err *err)
+{
+    Script *script = mem_zalloc(1, sizeof(*script));
+    if (budget != NULL) {
+        script->budget = *budget;
+    }
+    ScriptBudget *b = &script->budget;
+    b->instructions = b->instructions == 0 ? DEFAULT_INSTRUCTIONS : b->instructions;
+    b->deadline_ms = b->deadline_ms == 0 ? DEFAULT_DEADLINE_MS : b->deadline_ms;
+    b->memory_bytes = b->memory_bytes == 0 ? DEFAULT_MEMORY : b->memory_bytes;
+    b->memory_bytes = b->memory_bytes < MIN_MEMORY ? MIN_MEMORY : b->memory_bytes;
+    if (!vm_create(script, b->memory_bytes, &script->vm, err)) {
+        script_destroy(script);
+        return false;
+    }
+    script->regexes = regex_cache_create();
+    script->templates = template_cache_create();
+    *out = script;
+    return true;
+}
+
+void script_destroy(Script *script)
+{
+    if (script == NULL) {
+        return;
+    }
+    vm_destroy(script->vm);
+    vm_destroy(script->compiler);
+    image_finish(&script->plain);
+    image_finish(&script->with_jinja);
+    image_finish(&script->compiler_image);
+    regex_cache_destroy(script->regexes);
+    template_cache_destroy(script->templates);
+    mem_free(script);
+}
+
+const ScriptBudget *script_budget(const Script *script)
+{
+    return &script->budget;
+}
+
+Vm *script_vm(Script *script)
+{
+    return script->vm;
+}
+
+RegexCache *script_regexes(Script *script)
+{
+    return script->regexes;
+}
+
+TemplateCache *script_templates(Script *script)
+{
+    return script->templates;
+}
+
+Str script_embedded(const char *name)
+{
+    for (const EmbeddedFile *file = script_lua; file->name != NULL; file++) {
+        if (strcmp(file->name, name) == 0) {
+            return (Str){file->data, file->len};
+        }
+    }
+    return STR_EMPTY;
+}
+
+// ---- The Jinja runtime
+// ---------------------------------------------------------------------------------------
+
+/** part(name): the chunk of another embedded file, as a function. */
+static int load_part(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    Str source = script_embedded(name);
+    if (source.len == 0) {
+        return luaL_error(L, "no embedded file '%s'", name);
+    }
+    vm_load(L, source, STR_EMPTY, str_from_c(name), true);
+    return 1;
+}
+
+void script_load_jinja(lua_State *L)
+{
+    vm_load(L, script_embedded("jinja_runtime.lua"), STR_EMPTY, STR("jinja_runtime.lua"), true);
+    vm_push_slot(L, SLOT_VALUE);
+    vm_push_slot(L, SLOT_TEXT);
+    lua_pushcfunction(L, load_part);
+    lua_call(L, 3, 1);
+    vm_push_slot(L, SLOT_RENDER_CTX);
+    lua_setfield(L, -2, "ctx");
+    vm_set_slot(L, SLOT_JINJA);
+}
+
+static int jinja_body(lua_State *L)
+{
+    script_load_jinja(L);
+    return 0;
+}
+
+static int compiler_body(lua_State *L)
+{
+    vm_load(L, script_embedded("jinja.lua"), STR_EMPTY, STR("jinja.lua"), true);
+    lua_pushcfunction(L, load_part);
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "compile");
+    vm_set_slot(L, SLOT_COMPILE);
+    return 0;
+}
+
+// ---- Images of fresh states
+// ------------------------------------------------------------------------------------
+
+static bool plain_image(Script *script, Err *err)
+{
+    if (script->plain.bytes != NULL) {
+        return true;
+    }
+    if (!vm_build(script->vm, err)) {
+        return ERR_WRAP(err, "Lua's libraries");
+    }
+    vm_snapshot(script->vm, &script->plain);
+    script->vm->live = NULL;
+    return true;
+}
+
+bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *err)
+{
+    if (!plain_image(script, err)) {
+        return false;
+    }
+    if (!with_jinja) {
+        *out = &script->plain;
+        return true;
+    }
+    if (script->with_jinja.bytes == NULL) {
+        vm_restore(script->vm, &script->plain);
+        if (!vm_run(script->vm, jinja_body, NULL, NULL, err)) {
+            return ERR_WRAP(err, "the Jinja runtime");
+        }
+        vm_snapshot(script->vm, &script->with_jinja);
+        script->vm->live = NULL;
+    }
+    *out = &script->with_jinja;
+    return true;
+}
+
+bool script_compiler(Script *script, Vm **out, Err *err)
+{
+    if (script->compiler == NULL && !vm_create(script, COMPILER_MEMORY, &script->compiler, err)) {
+        return false;
+    }
+    Vm *vm = script->compiler;
+    if (script->compiler_image.bytes == NULL) {
+        if (!vm_build(vm, err) || !vm_run(vm, compiler_body, NULL, NULL, err)) {
+            return ERR_WRAP(err, "the template compiler");
+        }
+        vm_snapshot(vm, &script->compiler_image);
+    }
+    vm_restore(vm, &script->compiler_image);
+    *out = vm;
+    return true;
+}
