@@ -183,6 +183,14 @@ static bool query_one(Db *db, const char *sql, int64_t *out_i, char *out_text, s
     return true;
 }
 
+static pthread_once_t configured = PTHREAD_ONCE_INIT;
+
+/** Memory statistics would take a lock for every allocation. */
+static void configure_library(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 /** Limits and settings of every connection. */
 static bool configure(Db *db, Err *err)
 {
@@ -248,6 +256,7 @@ static bool configure_writer(Db *db, Err *err)
 
 bool db_open_writer(Db *db, const char *path, Err *err)
 {
+    pthread_once(&configured, configure_library);
     *db = (Db){.path = path};
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
@@ -306,6 +315,7 @@ static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_ver
 
 bool db_open_reader(Db *db, const char *path, Err *err)
 {
+    pthread_once(&configured, configure_library);
     *db = (Db){.path = path};
     DbFile kind;
     if (!db_file_check(path, &kind, err)) {

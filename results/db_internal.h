@@ -99,12 +99,13 @@ bool json_text(Arena *arena, const Value *value, Str *out, Err *err);
 typedef struct StoreLock {
     int lock_fd;
     int turn_fd;
+    int64_t wait_ns;  // how long to wait for others
     const char *path; // of the store, borrowed
 } StoreLock;
 
 bool store_lock_open(StoreLock *lock, const char *path, Err *err);
 void store_lock_close(StoreLock *lock);
-/** Wait up to 10 s. fails ERR_STORE naming the process that holds it. */
+/** Wait up to wait_ns (10 s). fails ERR_STORE naming the process that holds it. */
 bool store_lock_take(StoreLock *lock, Err *err);
 void store_lock_release(StoreLock *lock);
 

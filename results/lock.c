@@ -68,7 +68,7 @@ static int lock_file_open(const char *path, const char *suffix, Err *err)
 
 bool store_lock_open(StoreLock *lock, const char *path, Err *err)
 {
-    *lock = (StoreLock){.lock_fd = -1, .turn_fd = -1, .path = path};
+    *lock = (StoreLock){.lock_fd = -1, .turn_fd = -1, .wait_ns = STORE_LOCK_WAIT_NS, .path = path};
     lock->lock_fd = lock_file_open(path, "-lock", err);
     if (lock->lock_fd < 0) {
         return false;
@@ -94,7 +94,7 @@ void store_lock_close(StoreLock *lock)
 
 bool store_lock_take(StoreLock *lock, Err *err)
 {
-    int64_t deadline = clock_ns() + STORE_LOCK_WAIT_NS;
+    int64_t deadline = clock_ns() + lock->wait_ns;
     bool turn = flock_until(lock->turn_fd, deadline);
     bool taken = turn && flock_until(lock->lock_fd, deadline);
     int saved = errno;

@@ -117,7 +117,7 @@ CREATE TABLE call (
     attempt_id INTEGER NOT NULL REFERENCES attempt (id),
     path TEXT NOT NULL,         -- place of the call: '0', '2.1'; a grader's start with g
     seed INTEGER NOT NULL,      -- 64 bits of the request's seed
-    request_hash BLOB NOT NULL CHECK (length(request_hash) = 32), -- of the request's JSON text
+    request_hash BLOB NOT NULL CHECK (length(request_hash) = 32), -- of request, is_chat and the prompt's hash
     is_chat INTEGER NOT NULL CHECK (is_chat IN (0, 1)), -- whether prompt is JSON messages
     request TEXT NOT NULL,      -- JSON map; its prompt (of scoring items: the shared context) is left out
     prompt TEXT,                -- that prompt; NULL: the attempt's

@@ -159,6 +159,8 @@ typedef struct GroupEntry {
     const StoreItem *closing; // or NULL
     uint32_t first_item;      // index + 1 into the group's items, chained by next_item
     uint32_t last_item;
+    Hash prompt_hash; // of the closing's
+    Hash reply_hash;
 } GroupEntry;
 
 /** The writer's working memory, allocated once. */

@@ -133,14 +133,13 @@ static bool attempt_find(Store *store, const StoreItem *item, AttemptFound *out,
     return true;
 }
 
-/** Bind what ATTEMPT_CLOSED and ATTEMPT_CLOSE have in common. hashes has room for two. */
-static void bind_closing(sqlite3_stmt *statement, const StoreItem *closing, int64_t sample,
-                         int64_t now_ms, Hash hashes[2])
+/** Bind what ATTEMPT_CLOSED and ATTEMPT_CLOSE have in common. */
+static void bind_closing(sqlite3_stmt *statement, const GroupEntry *entry, int64_t sample,
+                         int64_t now_ms)
 {
+    const StoreItem *closing = entry->closing;
     const AttemptItem *attempt = &closing->as.attempt;
     bool failed = attempt->state == ATTEMPT_ERROR;
-    hashes[0] = sha256_of(attempt->prompt);
-    hashes[1] = sha256_of(attempt->reply_text);
     bind_i64(statement, 1, closing->run_id);
     bind_str(statement, 2, closing->sample_id);
     bind_i64(statement, 3, closing->epoch);
@@ -163,8 +162,8 @@ static void bind_closing(sqlite3_stmt *statement, const StoreItem *closing, int6
     bind_i64(statement, 13, attempt->usage.reasoning);
     bind_f64(statement, 14, attempt->seconds);
     bind_f64(statement, 15, attempt->cost_usd);
-    bind_hash(statement, 16, &hashes[0]);
-    bind_hash(statement, 17, &hashes[1]);
+    bind_hash(statement, 16, &entry->prompt_hash);
+    bind_hash(statement, 17, &entry->reply_hash);
     bind_str_or_null(statement, 18, attempt->choice_logprobs);
     bind_str_or_null(statement, 19, attempt->choice_info);
     bind_str_or_null(statement, 20, attempt->notes);
@@ -178,14 +177,13 @@ static bool attempt_insert(Store *store, const OpenRun *run, const GroupEntry *e
 {
     int64_t sample = 0;
     bool sample_is_new = false;
-    Hash hashes[2];
     int index = STORE_SQL_ATTEMPT_OPEN;
     if (entry->closing != NULL) {
         index = STORE_SQL_ATTEMPT_CLOSED;
         if (!sample_row(store, run, entry->closing, 0, &sample, &sample_is_new, err)) {
             return false;
         }
-        bind_closing(db_statement(&store->db, index), entry->closing, sample, now_ms, hashes);
+        bind_closing(db_statement(&store->db, index), entry, sample, now_ms);
     } else {
         sqlite3_stmt *insert = db_statement(&store->db, index);
         bind_i64(insert, 1, item->run_id);
@@ -229,9 +227,8 @@ static bool attempt_update(Store *store, const OpenRun *run, const GroupEntry *e
     if (!sample_row(store, run, entry->closing, found->sample_row, &sample, &sample_is_new, err)) {
         return false;
     }
-    Hash hashes[2];
     sqlite3_stmt *update = db_statement(&store->db, STORE_SQL_ATTEMPT_CLOSE);
-    bind_closing(update, entry->closing, sample, now_ms, hashes);
+    bind_closing(update, entry, sample, now_ms);
     bind_i64(update, 23, found->id);
     return db_run(&store->db, STORE_SQL_ATTEMPT_CLOSE, err);
 }
@@ -267,21 +264,23 @@ static bool scores_insert(Store *store, int64_t attempt_id, const AttemptItem *a
     return true;
 }
 
-/** The request's hash is that of its whole text, so it does not depend on what is left out. */
-static Hash call_hash(const CallItem *call)
+/** The request's hash: of all of it, whatever part of it lies in the attempt's row. */
+static Hash call_hash(const CallItem *call, const Hash *prompt_hash)
 {
     Sha256 sha;
     hash_begin(&sha, STR("muster.call.1"));
     hash_str(&sha, call->request);
     hash_bool(&sha, call->is_chat);
-    hash_str(&sha, call->prompt);
+    hash_hash(&sha, prompt_hash);
     return hash_end(&sha);
 }
 
 static bool call_insert(Store *store, int64_t attempt_id, const CallItem *call,
-                        const StoreItem *closing, Err *err)
+                        const GroupEntry *entry, Err *err)
 {
-    Hash hash = call_hash(call);
+    bool shared = entry->closing != NULL && str_eq(call->prompt, entry->closing->as.attempt.prompt);
+    Hash prompt_hash = shared ? entry->prompt_hash : sha256_of(call->prompt);
+    Hash hash = call_hash(call, &prompt_hash);
     sqlite3_stmt *insert = db_statement(&store->db, STORE_SQL_CALL_INSERT);
     bind_i64(insert, 1, attempt_id);
     bind_str(insert, 2, call->path);
@@ -289,7 +288,7 @@ static bool call_insert(Store *store, int64_t attempt_id, const CallItem *call,
     bind_hash(insert, 4, &hash);
     bind_i64(insert, 5, call->is_chat);
     bind_str(insert, 6, call->request);
-    if (closing != NULL && str_eq(call->prompt, closing->as.attempt.prompt)) {
+    if (shared) {
         bind_null(insert, 7);
     } else {
         bind_str(insert, 7, call->prompt);
@@ -299,10 +298,14 @@ static bool call_insert(Store *store, int64_t attempt_id, const CallItem *call,
     return db_run(&store->db, STORE_SQL_CALL_INSERT, err);
 }
 
-/** Everything that this group has for one attempt. */
-static bool entry_write(Store *store, const Group *group, const GroupEntry *entry, int64_t now_ms,
+/** Write everything that this group has for one attempt. */
+static bool entry_write(Store *store, const Group *group, GroupEntry *entry, int64_t now_ms,
                         Err *err)
 {
+    if (entry->closing != NULL) {
+        entry->prompt_hash = sha256_of(entry->closing->as.attempt.prompt);
+        entry->reply_hash = sha256_of(entry->closing->as.attempt.reply_text);
+    }
     const StoreItem *item =
         entry->closing != NULL ? entry->closing : group->items[entry->first_item - 1];
     const OpenRun *run = store_run_find(store, item->run_id);
@@ -333,7 +336,7 @@ static bool entry_write(Store *store, const Group *group, const GroupEntry *entr
     }
     for (uint32_t at = entry->first_item; at != 0; at = group->next_item[at - 1]) {
         const StoreItem *call = group->items[at - 1];
-        if (call->is_call && !call_insert(store, id, &call->as.call, entry->closing, err)) {
+        if (call->is_call && !call_insert(store, id, &call->as.call, entry, err)) {
             return false;
         }
     }
@@ -422,7 +425,7 @@ static void checkpoint_if_due(Store *store)
     store->wal_pages = 0;
 }
 
-static bool group_write(Store *store, const Group *group, Err *err)
+static bool group_write(Store *store, Group *group, Err *err)
 {
     int64_t now_ms = clock_wall_ms();
     pthread_mutex_lock(&store->db_mutex);

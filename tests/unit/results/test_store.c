@@ -547,6 +547,29 @@ static void test_begin__one_writer_an_experiment(void)
     arena_finish(&arena);
 }
 
+static void test_lock__names_who_holds_it(void)
+{
+    Place place = place_make();
+    Err err = ERR_INIT;
+    StoreLock mine;
+    StoreLock other;
+    CHECK_OK(store_lock_open(&mine, place.db, &err), &err);
+    CHECK_OK(store_lock_open(&other, place.db, &err), &err);
+    CHECK_OK(store_lock_take(&mine, &err), &err);
+    other.wait_ns = 20000000;
+    CHECK(!store_lock_take(&other, &err));
+    char pid[32];
+    snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
+    CHECK(err.code == ERR_STORE && has_text(err.message, pid));
+    store_lock_release(&mine);
+    err = (Err)ERR_INIT;
+    CHECK_OK(store_lock_take(&other, &err), &err);
+    store_lock_close(&other);
+    CHECK_OK(store_lock_take(&mine, &err), &err);
+    store_lock_close(&mine);
+    place_remove(&place);
+}
+
 static void test_begin__refuses_unknown_metrics(void)
 {
     Arena arena = {0};
@@ -870,6 +893,7 @@ int main(void)
     tap_run("begin: names and resume rules", test_begin__names_and_resume_rules);
     tap_run("begin: names what differs", test_begin__names_what_differs);
     tap_run("begin: one writer an experiment", test_begin__one_writer_an_experiment);
+    tap_run("lock: names who holds it", test_lock__names_who_holds_it);
     tap_run("begin: refuses unknown metrics", test_begin__refuses_unknown_metrics);
     tap_run("open: says what is wrong with a file", test_open__says_what_is_wrong_with_a_file);
     tap_run("open: reports damage inside", test_open__reports_damage_inside);
