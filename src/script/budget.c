@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PLACES_LOOKED_AT 40
+
 void vm_budget_start(Vm *vm)
 {
     const ScriptBudget *budget = script_budget(vm->script);
@@ -75,20 +77,28 @@ void vm_abandon(Vm *vm, lua_State *L, Escape why)
 void vm_where(lua_State *L, int level, char *out, size_t cap)
 {
     size_t used = 0;
+    char last[LUA_IDSIZE + 16] = "";
     out[0] = '\0';
     lua_Debug ar;
-    for (int n = 0; n < 4 && lua_getstack(L, level, &ar) == 1; level++) {
+    int last_level = level + PLACES_LOOKED_AT; // finding a frame takes time linear in its depth
+    for (int n = 0; n < 4 && level < last_level && lua_getstack(L, level, &ar) == 1; level++) {
+        char place[LUA_IDSIZE + 16];
         lua_getinfo(L, "Sl", &ar);
-        if (ar.currentline <= 0 || strncmp(ar.source, "=jinja", 6) == 0) {
-            continue; // a C function, or the templates' runtime
+        snprintf(place, sizeof(place), "%s:%d", ar.short_src, ar.currentline);
+        if (ar.currentline <= 0 || strncmp(ar.source, "=jinja", 6) == 0 ||
+            strcmp(place, last) == 0) {
+            continue; // a C function, the templates' runtime, or the same again
         }
-        int wrote = snprintf(out + used, cap - used, "%s%s:%d", n == 0 ? "" : ", called from ",
-                             ar.short_src, ar.currentline);
+        int wrote = snprintf(out + used, cap - used, "%s%s", n == 0 ? "" : ", called from ", place);
         if (wrote < 0 || (size_t)wrote >= cap - used) {
             break;
         }
+        memcpy(last, place, sizeof(last));
         used += (size_t)wrote;
         n++;
+    }
+    if (used == 0) {
+        snprintf(out, cap, "%s", vm_of(L)->main_place);
     }
 }
 
@@ -106,6 +116,15 @@ static size_t message_copy(char *out, size_t cap, Str text)
     }
     out[used] = '\0';
     return used;
+}
+
+void vm_note_place(lua_State *L)
+{
+    lua_Debug ar;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">S", &ar);
+    Vm *vm = vm_of(L);
+    snprintf(vm->main_place, sizeof(vm->main_place), "%s:%d", ar.short_src, ar.linedefined);
 }
 
 int vm_on_error(lua_State *L)
@@ -135,7 +154,7 @@ int vm_on_error(lua_State *L)
     Str first, rest;
     bool several = str_cut(places, STR(", called from "), &first, &rest);
     if (!str_starts_with(text, first)) {
-        snprintf(out + used, cap - used, "%s(at %s)", used == 0 ? "" : " ", where);
+        snprintf(out + used, cap - used, " (at %s)", where);
     } else if (several) {
         snprintf(out + used, cap - used, " (called from " STR_FMT ")", STR_ARG(rest));
     }

@@ -229,6 +229,7 @@ static void grade_one(lua_State *L, Grading *grading, size_t number, Score *scor
         SampleView sample = {
             .sample = step->in->sample, .epoch = step->in->epoch, .shows_target = true};
         unit_push(L, grading->unit, UNIT_SLOT_CALL);
+        vm_note_place(L);
         push_sample(L, &sample);
         push_reply(L, &grading->reply);
         unit_push(L, grading->unit, UNIT_SLOT_PARAMS);

@@ -202,3 +202,12 @@ void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted)
     }
     lua_setupvalue(L, -2, 1);
 }
+
+void vm_load_code(lua_State *L, Str code, const char *name)
+{
+    if (luaL_loadbufferx(L, code.data, code.len, name, "b") != LUA_OK) {
+        lua_error(L);
+    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
+    lua_setupvalue(L, -2, 1);
+}

@@ -11,6 +11,7 @@
 #define DEFAULT_DEADLINE_MS  5000
 #define DEFAULT_MEMORY       ((size_t)64 << 20)
 #define MIN_MEMORY           ((size_t)2 << 20)
+#define EMBEDDED_MAX         16
 #define COMPILER_MEMORY      ((size_t)64 << 20)
 
 struct Script {
@@ -20,6 +21,7 @@ struct Script {
     Image plain;      // libraries only
     Image with_jinja; // and the Jinja runtime
     Image compiler_image;
+    Buf code[EMBEDDED_MAX]; // of script_lua's files, dumped by this process
     RegexCache *regexes;
     TemplateCache *templates;
 };
@@ -55,6 +57,9 @@ void script_destroy(Script *script)
     image_finish(&script->plain);
     image_finish(&script->with_jinja);
     image_finish(&script->compiler_image);
+    for (size_t i = 0; i < EMBEDDED_MAX; i++) {
+        buf_finish(&script->code[i]);
+    }
     regex_cache_destroy(script->regexes);
     template_cache_destroy(script->templates);
     mem_free(script);
@@ -80,34 +85,55 @@ TemplateCache *script_templates(Script *script)
     return script->templates;
 }
 
-Str script_embedded(const char *name)
-{
-    for (const EmbeddedFile *file = script_lua; file->name != NULL; file++) {
-        if (strcmp(file->name, name) == 0) {
-            return (Str){file->data, file->len};
-        }
-    }
-    return STR_EMPTY;
-}
-
 // ---- The Jinja runtime
 // ---------------------------------------------------------------------------------------
+
+static int write_code(lua_State *L, const void *data, size_t len, void *context)
+{
+    (void)L;
+    buf_append(context, data, len);
+    return 0;
+}
+
+/** Load embedded files and dump them without debug information: smaller images, quicker loads. */
+static int dump_body(lua_State *L)
+{
+    Script *script = lua_touserdata(L, 1);
+    size_t i = 0;
+    for (const EmbeddedFile *file = script_lua; file->name != NULL; file++, i++) {
+        vm_load(L, (Str){file->data, file->len}, STR_EMPTY, str_from_c(file->name), true);
+        buf_clear(&script->code[i]);
+        if (lua_dump(L, write_code, &script->code[i], 1) != 0) {
+            return luaL_error(L, "can not dump '%s'", file->name);
+        }
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static void load_embedded(lua_State *L, const char *name)
+{
+    Script *script = vm_of(L)->script;
+    size_t i = 0;
+    for (const EmbeddedFile *file = script_lua; file->name != NULL; file++, i++) {
+        if (strcmp(file->name, name) == 0) {
+            vm_load_code(L, buf_view(&script->code[i]), name);
+            return;
+        }
+    }
+    luaL_error(L, "no embedded file '%s'", name);
+}
 
 /** part(name): the chunk of another embedded file, as a function. */
 static int load_part(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1);
-    Str source = script_embedded(name);
-    if (source.len == 0) {
-        return luaL_error(L, "no embedded file '%s'", name);
-    }
-    vm_load(L, source, STR_EMPTY, str_from_c(name), true);
+    load_embedded(L, luaL_checkstring(L, 1));
     return 1;
 }
 
 void script_load_jinja(lua_State *L)
 {
-    vm_load(L, script_embedded("jinja_runtime.lua"), STR_EMPTY, STR("jinja_runtime.lua"), true);
+    load_embedded(L, "jinja_runtime.lua");
     vm_push_slot(L, SLOT_VALUE);
     vm_push_slot(L, SLOT_TEXT);
     lua_pushcfunction(L, load_part);
@@ -125,7 +151,7 @@ static int jinja_body(lua_State *L)
 
 static int compiler_body(lua_State *L)
 {
-    vm_load(L, script_embedded("jinja.lua"), STR_EMPTY, STR("jinja.lua"), true);
+    load_embedded(L, "jinja.lua");
     lua_pushcfunction(L, load_part);
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "compile");
@@ -145,8 +171,10 @@ static bool plain_image(Script *script, Err *err)
         return ERR_WRAP(err, "Lua's libraries");
     }
     vm_snapshot(script->vm, &script->plain);
+    vm_restore(script->vm, &script->plain);
+    bool ok = vm_run(script->vm, dump_body, script, NULL, err);
     script->vm->live = NULL;
-    return true;
+    return ok;
 }
 
 bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *err)
@@ -172,6 +200,9 @@ bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *
 
 bool script_compiler(Script *script, Vm **out, Err *err)
 {
+    if (!plain_image(script, err)) {
+        return false;
+    }
     if (script->compiler == NULL && !vm_create(script, COMPILER_MEMORY, &script->compiler, err)) {
         return false;
     }

@@ -99,6 +99,7 @@ typedef struct Vm {
     // Where an abandoned script goes, and what it was doing.
     jmp_buf escape;
     char message[VM_MESSAGE_MAX];
+    char main_place[160]; // "file:line" of the function called last, for errors after its return
     // Host memory that library calls may use until their next use.
     Arena scratch;
     Buf buf;
@@ -132,6 +133,8 @@ bool vm_build(Vm *vm, Err *err);
  * fresh environment that sees the globals unless trusted. Pushes the function; raises on an error.
  */
 void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted);
+/** Load trusted code that this process dumped itself. Pushes the function; raises. */
+void vm_load_code(lua_State *L, Str code, const char *name);
 /** The region as it is now, after a full collection. */
 void vm_snapshot(Vm *vm, Image *out);
 void image_finish(Image *image);
@@ -190,6 +193,8 @@ void vm_charge(lua_State *L, uint64_t instructions);
 void vm_check_deadline(Vm *vm, lua_State *L);
 /** "file:line, called from file:line" of the running functions into out. */
 void vm_where(lua_State *L, int level, char *out, size_t cap);
+/** Remember the place of the Lua function at the top of the stack as main_place. */
+void vm_note_place(lua_State *L);
 /** Message handler: puts the error and its place into vm->message. */
 int vm_on_error(lua_State *L);
 
@@ -362,8 +367,6 @@ bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *
 bool script_compiler(Script *script, Vm **out, Err *err);
 /** Load the Jinja runtime into the state. */
 void script_load_jinja(lua_State *L);
-/** Text of an embedded Lua file, or an empty string. */
-Str script_embedded(const char *name);
 extern const EmbeddedFile script_lua[]; // the compiler and the runtime
 TemplateCache *script_templates(Script *script);
 

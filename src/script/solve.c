@@ -127,6 +127,7 @@ static int solve_body(lua_State *L)
                          .shows_prompt = true,
                          .shows_target = solving->program->units[unit].info.sees_target};
     unit_push(L, unit, UNIT_SLOT_CALL);
+    vm_note_place(L);
     push_sample(L, &sample);
     vm_push_slot(L, SLOT_SOLVER_CTX);
     unit_push(L, unit, UNIT_SLOT_PARAMS);

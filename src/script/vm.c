@@ -5,6 +5,7 @@
 #include "script/script_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -51,6 +52,8 @@ void vm_snapshot(Vm *vm, Image *out)
     vm_hook_install(vm->L); // starts the count anew
     out->len = heap_used(vm);
     out->bytes = mem_alloc(out->len, 1);
+    if (getenv("SZ"))
+        fprintf(stderr, "image %zu live %d KB\n", out->len, lua_gc(vm->L, LUA_GCCOUNT));
     memcpy(out->bytes, vm->base, out->len);
 }
 
@@ -68,6 +71,7 @@ void vm_restore(Vm *vm, const Image *image)
     }
     memcpy(vm->base, image->bytes, image->len);
     vm->live = image;
+    vm->main_place[0] = '\0';
     arena_reset(&vm->scratch);
     buf_clear(&vm->notes);
     vm->rng_position = 0;
