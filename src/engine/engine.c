@@ -107,6 +107,7 @@ static void job_destroy(Job *job)
         extents_finish(&job->sequences[i].path);
         buf_finish(&job->sequences[i].text);
     }
+    mem_free(job->err);
     arena_finish(&job->arena);
     mem_free(job);
 }
@@ -151,8 +152,8 @@ static void on_job_finished(void *ctx, Job *job)
     Engine *engine = ctx;
     EngineResult result = {.n_cached_tokens = job->n_cached,
                            .seconds = (double)(clock_ns() - job->submitted_ns) * 1e-9};
-    if (job->err.code != ERR_NONE) {
-        result.err = &job->err;
+    if (job->err != NULL) {
+        result.err = job->err;
     } else if (job->request.n_leaves > 0) {
         result_scores(job, &result);
     } else {

@@ -53,7 +53,7 @@ struct Job {
     bool admitted; // generation: its slots are reserved
     bool started;  // generation: its first tokens are picked
     bool finished;
-    Err err; // the request's failure
+    Err *err; // owned; NULL unless the request failed (an Err is large, jobs are many)
 };
 
 /** A log-probability asked for in the current step. */

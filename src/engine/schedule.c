@@ -250,6 +250,17 @@ static void job_unadmit(Schedule *schedule, Job *job)
     job->admitted = job->started;
 }
 
+/** Keep a job's first failure; false when it has one already. */
+static bool job_fail(Job *job, const Err *err)
+{
+    if (job->err != NULL) {
+        return false;
+    }
+    job->err = mem_alloc(1, sizeof(*err));
+    *job->err = *err;
+    return true;
+}
+
 static bool cancel_matches(const Job *job, const uint64_t *id)
 {
     return id == NULL || job->id == *id;
@@ -267,8 +278,7 @@ void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err)
             continue;
         }
         sequence_release(schedule, sequence);
-        if (sequence->job->err.code == ERR_NONE) {
-            sequence->job->err = *err;
+        if (job_fail(sequence->job, err)) {
             hit[n_hit++] = sequence->job;
         }
     }
@@ -281,8 +291,7 @@ void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err)
             continue;
         }
         trie_unwant(item->node, item->job);
-        if (item->job->err.code == ERR_NONE) {
-            item->job->err = *err;
+        if (job_fail(item->job, err)) {
             hit[n_hit++] = item->job;
         }
         if (item->job->request.n_leaves > 0) {

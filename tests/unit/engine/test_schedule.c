@@ -215,7 +215,7 @@ static void on_finish(void *ctx, Job *job)
 {
     World *world = ctx;
     world->n_finished++;
-    if (job->err.code != ERR_NONE) {
+    if (job->err != NULL) {
         world->n_failed++;
     } else if (job->request.n_leaves > 0) {
         world->n_wrong += scores_right(job) ? 0 : 1;
@@ -229,6 +229,7 @@ static void on_finish(void *ctx, Job *job)
         extents_finish(&job->sequences[i].path);
         buf_finish(&job->sequences[i].text);
     }
+    mem_free(job->err);
     arena_finish(&job->arena);
     mem_free(job);
 }
