@@ -11,8 +11,9 @@
 
 #define MESSAGE_MAX    2048
 #define SOURCE_LIMIT   ((size_t)64 * 1024 * 1024)
-#define SHOWN_COLUMNS  100 // of a source line
-#define COLUMNS_BEFORE 60  // shown before the caret when a line has to be cut
+#define SHOWN_COLUMNS  100  // of a source line
+#define BYTES_AROUND   1000 // the caret, looked at
+#define COLUMNS_BEFORE 60   // shown before the caret when a line has to be cut
 
 void faults_init(Faults *faults, Arena *arena)
 {
@@ -138,22 +139,26 @@ static void put_blank(Buf *buf, Str s)
 /** The part of a long line around an offset; *caret moves with it. */
 static Str window_of(Str line, size_t *caret, bool *cut_before, bool *cut_after)
 {
-    *cut_before = false;
-    *cut_after = false;
-    if (utf8_columns(line) <= SHOWN_COLUMNS) {
-        return line;
+    // By bytes first, so that megabytes on one line are not measured for every fault.
+    size_t from = *caret > BYTES_AROUND ? *caret - BYTES_AROUND : 0;
+    while (from > 0 && from < line.len && ((unsigned char)line.data[from] & 0xC0) == 0x80) {
+        from--;
     }
-    size_t from = 0;
-    size_t before = utf8_columns(str_slice(line, 0, *caret));
-    if (before > COLUMNS_BEFORE) {
-        from = utf8_cut_columns(line, before - COLUMNS_BEFORE).len;
-        *cut_before = true;
+    size_t to = *caret + BYTES_AROUND;
+    Str near = str_slice(line, from, to);
+    if (near.len < line.len || utf8_columns(near) > SHOWN_COLUMNS) {
+        size_t before = utf8_columns(str_slice(near, 0, *caret - from));
+        if (before > COLUMNS_BEFORE) {
+            size_t cut = utf8_cut_columns(near, before - COLUMNS_BEFORE).len;
+            near = str_slice(near, cut, near.len);
+            from += cut;
+        }
+        near = utf8_cut_columns(near, SHOWN_COLUMNS);
     }
-    Str rest = str_slice(line, from, line.len);
-    Str shown = utf8_cut_columns(rest, SHOWN_COLUMNS);
-    *cut_after = shown.len < rest.len;
+    *cut_before = from > 0;
+    *cut_after = from + near.len < line.len;
     *caret -= from;
-    return shown;
+    return near;
 }
 
 static void put_source(Buf *buf, Source *source, const Fault *fault, const char *on,

@@ -123,6 +123,13 @@ static bool next_event(Yaml *y, yaml_event_t *event)
     return false;
 }
 
+/** libyaml takes time with the square of the depth. */
+static bool refuse_depth(Yaml *y, size_t at)
+{
+    FAULT(y, at, false, "limit", "nested deeper than %d levels", YAML_MAX_DEPTH);
+    return false;
+}
+
 /** Read past the end of the collection whose start was just read; *out_end is behind it. */
 static bool skip_collection(Yaml *y, size_t *out_end)
 {
@@ -132,26 +139,16 @@ static bool skip_collection(Yaml *y, size_t *out_end)
         if (!next_event(y, &event)) {
             return false;
         }
-        switch (event.type) {
-        case YAML_SEQUENCE_START_EVENT:
-        case YAML_MAPPING_START_EVENT:
-            depth++;
-            break;
-        case YAML_SEQUENCE_END_EVENT:
-        case YAML_MAPPING_END_EVENT:
-            depth--;
-            break;
-        case YAML_NO_EVENT:
-        case YAML_STREAM_START_EVENT:
-        case YAML_STREAM_END_EVENT:
-        case YAML_DOCUMENT_START_EVENT:
-        case YAML_DOCUMENT_END_EVENT:
-        case YAML_ALIAS_EVENT:
-        case YAML_SCALAR_EVENT:
-            break;
-        }
+        bool starts =
+            event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
+        bool ends = event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+        depth += starts;
+        depth -= ends;
         *out_end = yaml_offset_of(y, event.end_mark.index);
         yaml_event_delete(&event);
+        if (y->depth + depth > YAML_MAX_DEPTH) {
+            return refuse_depth(y, *out_end);
+        }
     }
     return true;
 }
@@ -163,8 +160,7 @@ static bool read_node(Yaml *y, yaml_event_t *event, Value *out);
 static bool enter(Yaml *y, size_t at, bool flow)
 {
     if (y->depth == YAML_MAX_DEPTH) {
-        FAULT(y, at, false, "limit", "nested deeper than %d levels", YAML_MAX_DEPTH);
-        return false;
+        return refuse_depth(y, at);
     }
     y->depth++;
     y->flow_depth += flow;

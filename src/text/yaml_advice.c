@@ -216,6 +216,32 @@ static bool is_unclosed(const Case *c)
                              list ? "[" : "{"));
 }
 
+static bool is_missing_value(const Case *c)
+{
+    if (!problem_is(c, "expected node content")) {
+        return false;
+    }
+    char b = byte_at(c, c->problem->at);
+    if (b == '\n' || b == '\r') {
+        // The end of the text inside brackets: the last one that opens is the place to look at.
+        size_t at = c->problem->at < c->text.len ? c->problem->at : c->text.len;
+        while (at > 0 && c->text.data[at - 1] != '[' && c->text.data[at - 1] != '{') {
+            at--;
+        }
+        if (at == 0) {
+            return false;
+        }
+        bool list = c->text.data[at - 1] == '[';
+        return advise(c, at - 1, list ? "flow-list" : "flow-map",
+                      str_printf(c->arena,
+                                 "the %c that opens here is not closed, or a comma is missing",
+                                 c->text.data[at - 1]));
+    }
+    return advise(
+        c, c->problem->at, "quote",
+        str_printf(c->arena, "a value is missing here; quote text that starts with %c", b));
+}
+
 static bool is_bad_start(const Case *c)
 {
     if (!problem_is(c, "cannot start any token")) {
@@ -341,9 +367,9 @@ static bool is_tab(const Case *c)
 
 /** Tried in order: the most telling first. */
 static bool (*const recognisers[])(const Case *c) = {
-    is_dedented_text, is_unquoted_template, is_colon_text, is_unclosed, is_bad_start,
-    is_second_colon,  is_text_after_quote,  is_bad_escape, is_property, is_list_in_line,
-    is_mixed_list,    is_missing_colon,     is_tab,
+    is_dedented_text, is_unquoted_template, is_missing_value,    is_colon_text, is_unclosed,
+    is_bad_start,     is_second_colon,      is_text_after_quote, is_bad_escape, is_property,
+    is_list_in_line,  is_mixed_list,        is_missing_colon,    is_tab,
 };
 
 YamlAdvice yaml_advise(Arena *arena, Str text, const YamlProblem *problem)
