@@ -18,8 +18,7 @@
 #define JSON_MAX_DEPTH  1000
 #define DB_PATH_MAX     4096
 
-// ---- Errors
-// --------------------------------------------------------------------------------------
+// ---- Errors -------------------------------------------------------------------------------------
 
 /** What a primary result code means for a person; NULL: SQLite's own words do. */
 static const char *advice_of(int primary)
@@ -75,8 +74,7 @@ bool db_failed(Err *err, const Db *db, int rc, const char *what)
     return db_error(err, db->handle, rc, db->path, what);
 }
 
-// ---- What the path names
-// ---------------------------------------------------------------------------
+// ---- What the path names ------------------------------------------------------------------------
 
 /** Memory shared between processes, which WAL needs, does not work across machines. */
 static const char *network_file_system(const char *path)
@@ -150,8 +148,7 @@ bool db_file_check(const char *path, DbFile *out, Err *err)
     return true;
 }
 
-// ---- Opening
-// ---------------------------------------------------------------------------------------
+// ---- Opening ------------------------------------------------------------------------------------
 
 bool db_exec(Db *db, const char *sql, Err *err)
 {
@@ -388,8 +385,7 @@ void db_close(Db *db)
     *db = (Db){0};
 }
 
-// ---- Migrations
-// -------------------------------------------------------------------------------------
+// ---- Migrations ---------------------------------------------------------------------------------
 
 /** A copy of the store beside it, "muster.db.v1.bak"; an older copy of that name stays. */
 static bool back_up(Db *db, int version, Err *err)
@@ -443,8 +439,7 @@ bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
     return true;
 }
 
-// ---- Statements
-// ---------------------------------------------------------------------------------------
+// ---- Statements ---------------------------------------------------------------------------------
 
 sqlite3_stmt *db_statement(Db *db, int index)
 {

@@ -89,7 +89,7 @@ bool column_json(sqlite3_stmt *statement, int at, Arena *arena, Value *out, Err 
 /** Compact JSON in arena. fails ERR_LIMIT past 64 MiB. */
 bool json_text(Arena *arena, const Value *value, Str *out, Err *err);
 
-// ---- Locks -------------------------------------------------------------------------------------
+// ---- Locks --------------------------------------------------------------------------------------
 
 /**
  * Who may write to the file now. SQLite before 3.51.3 can lose commits when two processes write and

@@ -9,8 +9,7 @@
 
 #define CONFIDENCE 0.95
 
-// ---- What is asked for
-// ----------------------------------------------------------------------------
+// ---- What is asked for --------------------------------------------------------------------------
 
 static bool metric_parse(Arena *arena, const Value *value, MetricSpec *out, Err *err)
 {
@@ -66,8 +65,7 @@ bool metrics_parse(Arena *arena, const Value *metrics, MetricSpec **out, size_t 
     return true;
 }
 
-// ---- Scanning the scores of runs
-// --------------------------------------------------------------------
+// ---- Scanning the scores of runs ----------------------------------------------------------------
 
 void scan_init(Scan *scan)
 {
@@ -262,8 +260,7 @@ bool scan_run(Results *results, Scan *scan, int64_t run_id, int64_t epochs, bool
     return true;
 }
 
-// ---- Metrics
-// -------------------------------------------------------------------------------------------
+// ---- Metrics ------------------------------------------------------------------------------------
 
 static int compare_cells(const void *a, const void *b)
 {

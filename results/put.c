@@ -75,8 +75,7 @@ static bool put_done(Store *store, bool ok)
     return ok;
 }
 
-// ---- Calls
-// ------------------------------------------------------------------------------------------
+// ---- Calls --------------------------------------------------------------------------------------
 
 /** The key under which a map holds what is sent; NULL when it has neither. */
 static const ValuePair *prompt_pair(const Value *map)
@@ -245,8 +244,7 @@ bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, 
     return put_done(store, put_call(store, &fixed, request, reply, path, err));
 }
 
-// ---- Closings
-// ---------------------------------------------------------------------------------------
+// ---- Closings -----------------------------------------------------------------------------------
 
 /** A real as JSON; the words of reply_to_value for what JSON lacks, null for NaN. */
 static Value real_value(double d)

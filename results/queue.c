@@ -165,8 +165,7 @@ void store_queue_unlock_put(Store *store, const StoreItem *item)
     pthread_mutex_unlock(&queue->mutex);
 }
 
-// ---- Sets of hashes
-// ---------------------------------------------------------------------------------
+// ---- Sets of hashes -----------------------------------------------------------------------------
 
 uint64_t attempt_hash(int64_t run_id, Str sample_id, int64_t epoch)
 {

@@ -81,3 +81,16 @@ typedef struct ScanMetric {
  * owns   *out in arena. */
 size_t scan_metrics(Scan *scan, Arena *arena, const MetricSpec *specs, size_t n_specs, bool across,
                     ScanMetric **out);
+
+/** A run as read, with what its scan needs. */
+typedef struct RunRead {
+    RunInfo info;
+    MetricSpec *metrics;
+    size_t n_metrics;
+    bool has_clusters;
+} RunRead;
+
+/** The runs of an experiment in canonical order: eval, part, variant, model. No totals, no metrics.
+ */
+bool runs_read_sorted(Results *results, Arena *arena, int64_t experiment_id, RunRead **out,
+                      size_t *out_n, Err *err);

@@ -12,8 +12,7 @@
 #define CELL_MIN      8  // columns to which a wide cell may be cut
 #define TABLE_MAX_COL 12
 
-// ---- Harmless text
-// ---------------------------------------------------------------------------------
+// ---- Harmless text ------------------------------------------------------------------------------
 
 /** Code points that act on a terminal, or hide or reorder what is seen. */
 static bool is_dangerous(uint32_t c)
@@ -85,8 +84,7 @@ static Str clean(Arena *arena, Str text)
     return copy;
 }
 
-// ---- Numbers
-// ---------------------------------------------------------------------------------------
+// ---- Numbers ------------------------------------------------------------------------------------
 
 static Str number_text(Arena *arena, double d)
 {
@@ -106,8 +104,7 @@ static Str interval_text(Arena *arena, const MetricRow *metric)
     return str_printf(arena, "[" STR_FMT ", " STR_FMT "]", STR_ARG(low), STR_ARG(high));
 }
 
-// ---- Tables
-// ----------------------------------------------------------------------------------------
+// ---- Tables -------------------------------------------------------------------------------------
 
 typedef struct Column {
     const char *title;
@@ -225,8 +222,7 @@ static void table_put(Buf *buf, const Table *table, const ReportOptions *options
     }
 }
 
-// ---- Runs
-// ------------------------------------------------------------------------------------------
+// ---- Runs ---------------------------------------------------------------------------------------
 
 enum {
     RUN_EVAL,
@@ -437,8 +433,7 @@ void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric
     arena_finish(&arena);
 }
 
-// ---- Experiments
-// -----------------------------------------------------------------------------------
+// ---- Experiments --------------------------------------------------------------------------------
 
 static Str tags_text(Arena *arena, const Value *tags)
 {

@@ -8,8 +8,7 @@
 
 typedef struct Store Store;
 
-// ---- Writing
-// -----------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 /** Called on the writer thread after the COMMIT that made an attempt durable. */
 typedef void StoreCommitted(void *ctx, uint64_t attempt_key);
@@ -150,8 +149,7 @@ bool store_ok(const Store *store, Err *err);
 bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats,
                           Err *err);
 
-// ---- Reading
-// ------------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 typedef struct Results Results;
 
@@ -266,8 +264,7 @@ bool results_attempts(Results *results, int64_t experiment_id, const AttemptFilt
 /** SHA-256 over v_result of an experiment: equal runs, equal digest (DESIGN.md 4.5). */
 bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err);
 
-// ---- Reports (to a Buf; nothing is printed)
-// ------------------------------------------------------
+// ---- Reports (to a Buf; nothing is printed) -----------------------------------------------------
 
 typedef struct ReportOptions {
     bool color; // ANSI bold, red, dim
@@ -295,8 +292,7 @@ Value report_runs_value(Arena *arena, const RunInfo *runs, size_t n);
 Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n);
 Value report_attempt_value(Arena *arena, const AttemptInfo *attempt);
 
-// ---- Statistics (pure)
-// ------------------------------------------------------------------------------
+// ---- Statistics (pure) --------------------------------------------------------------------------
 
 /** An estimate with its two-sided interval; members that can not be known are NaN. */
 typedef struct Interval {

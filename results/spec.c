@@ -54,8 +54,7 @@ Hash spec_hash(const ExperimentSpec *spec)
     return hash_end(&sha);
 }
 
-// ---- Differences
-// ---------------------------------------------------------------------------------
+// ---- Differences --------------------------------------------------------------------------------
 
 static void add_line(SpecDiff *diff, Str line, bool of_run)
 {

@@ -10,8 +10,7 @@
 
 #include <stdatomic.h>
 
-// ---- The queue
-// -----------------------------------------------------------------------------------
+// ---- The queue ----------------------------------------------------------------------------------
 
 #define QUEUE_MAX_BYTES    (16u << 20) // of items waiting and being written
 #define SEGMENT_BYTES      ((size_t)256 << 10)
@@ -117,8 +116,7 @@ Segment *store_queue_take(StoreQueue *queue);
 void store_queue_settle(StoreQueue *queue, uint64_t n_items, size_t n_bytes);
 void store_queue_recycle(StoreQueue *queue, Segment *segment);
 
-// ---- Sets of hashes: what a resumed experiment has already
-// ----------------------------------------
+// ---- Sets of hashes: what a resumed experiment has already --------------------------------------
 
 /** Open addressing, 8 bytes an entry at a load of at most 3/4. Zeroed is empty. */
 typedef struct HashSet {
@@ -133,8 +131,7 @@ void hash_set_finish(HashSet *set);
 /** What identifies an attempt in memory. */
 uint64_t attempt_hash(int64_t run_id, Str sample_id, int64_t epoch);
 
-// ---- The store
-// -------------------------------------------------------------------------------------
+// ---- The store ----------------------------------------------------------------------------------
 
 /** A run that is open for writing. */
 typedef struct OpenRun {
@@ -233,8 +230,7 @@ void *store_writer_main(void *store);
 /** The open run of that id, or NULL. */
 const OpenRun *store_run_find(const Store *store, int64_t run_id);
 
-// ---- Specs
-// -------------------------------------------------------------------------------------------
+// ---- Specs --------------------------------------------------------------------------------------
 
 /** One hash over everything that resume compares; the order of the runs does not matter. */
 Hash spec_hash(const ExperimentSpec *spec);
@@ -259,8 +255,7 @@ Str short_id_make(Arena *arena, Rng *rng);
 /** Refuse names that selectors could not tell apart from something else. */
 bool name_check(Str name, Err *err);
 
-// ---- Requests as stored
-// -------------------------------------------------------------------------------
+// ---- Requests as stored -------------------------------------------------------------------------
 
 /**
  * Take the prompt out of a request's map: *out_prompt is text, a list of messages, or null. Of

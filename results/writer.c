@@ -26,8 +26,7 @@ const OpenRun *store_run_find(const Store *store, int64_t run_id)
     return bsearch(&run_id, store->runs, store->n_runs, sizeof(*store->runs), compare_run);
 }
 
-// ---- Samples
-// -------------------------------------------------------------------------------------
+// ---- Samples ------------------------------------------------------------------------------------
 
 /** The row that this sample already has in its set of runs; 0 when it has none. */
 static bool sample_find(Store *store, const OpenRun *run, const StoreItem *closing, int64_t *out,
@@ -110,8 +109,7 @@ static bool sample_row(Store *store, const OpenRun *run, const StoreItem *closin
     return !*out_new || sample_insert(store, run, closing, out, err);
 }
 
-// ---- Attempts
-// ------------------------------------------------------------------------------------
+// ---- Attempts -----------------------------------------------------------------------------------
 
 static bool attempt_find(Store *store, const StoreItem *item, AttemptFound *out, bool *out_found,
                          Err *err)
@@ -343,8 +341,7 @@ static bool entry_write(Store *store, const Group *group, GroupEntry *entry, int
     return entry->closing == NULL || scores_insert(store, id, &entry->closing->as.attempt, err);
 }
 
-// ---- Groups
-// --------------------------------------------------------------------------------------
+// ---- Groups -------------------------------------------------------------------------------------
 
 static void group_clear(Group *group)
 {

@@ -286,8 +286,7 @@ static void test_cross__clusters_reach_over_parts(void)
     filling_end(&f);
 }
 
-// ---- Experiments by name
-// -------------------------------------------------------------------------
+// ---- Experiments by name ------------------------------------------------------------------------
 
 static void test_experiment__is_found_by_many_names(void)
 {
@@ -360,8 +359,7 @@ static void test_experiment__an_empty_store_says_so(void)
     filling_end(&f);
 }
 
-// ---- Attempts and digest
-// -----------------------------------------------------------------------------
+// ---- Attempts and digest ------------------------------------------------------------------------
 
 static bool append_place(void *ctx, const AttemptInfo *attempt)
 {
