@@ -30,7 +30,8 @@ typedef struct GgufTensor {
 } GgufTensor;
 
 bool gguf_open(Str path, Gguf **out, Err *err);
-/** From memory (borrowed until close): for tests and fuzzing. Tensor data is as aligned as data is. */
+/** From memory (borrowed until close): for tests and fuzzing. Tensor data is as aligned as data is.
+ */
 bool gguf_open_memory(const uint8_t *data, size_t len, Gguf **out, Err *err);
 void gguf_close(Gguf *gguf);
 

@@ -291,7 +291,7 @@ void tokenizer_encode_word(const Tokenizer *tokenizer, Scratch *scratch, Str wor
     }
     encode_uncached(tokenizer, scratch, word);
     size_t n = scratch->n_ids - scratch->word_start;
-    if (n <= CACHE_WORD_IDS) {
+    if (n > 0 && n <= CACHE_WORD_IDS) {
         cached->len = (uint8_t)word.len;
         cached->n = (uint8_t)n;
         memcpy(cached->word, word.data, word.len);
