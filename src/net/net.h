@@ -28,6 +28,7 @@ typedef struct NetResponse {
     double seconds;       // of the last try
     int tries;            // 1 when the first try decided
     bool permanent;       // NET_UNREACHED that another try cannot mend (bad certificate, bad URL)
+    bool too_large;       // NET_UNREACHED because of max_body_bytes or endless headers
     char message[256];    // for people when NET_UNREACHED
 } NetResponse;
 

@@ -408,5 +408,7 @@ bool transfer_outcome(const Transfer *transfer, const CurlApi *api, NetResponse 
         worth = mends ? transfer->request.max_tries : 0;
     }
     out->permanent = worth == 0;
+    out->too_large = transfer->abort == ABORT_TOO_LARGE || transfer->abort == ABORT_HEADERS ||
+                     transfer->code == CURLE_OUT_OF_MEMORY;
     return transfer->tries <= worth;
 }

@@ -3,10 +3,7 @@
 #include "sampler/sampler_internal.h"
 
 const SamplerOps *const sampler_table[] = {
-    &sampler_local,
-    &sampler_replay,
-    &sampler_echo,
-    NULL,
+    &sampler_local, &sampler_openai, &sampler_replay, &sampler_echo, NULL,
 };
 
 Completion *completion_create(uint64_t id)

@@ -69,11 +69,15 @@ def error_json(message, code=None, kind="invalid_request_error"):
 
 def completion_choice(prompt, body, index):
     model = body.get("model", "")
-    generated = "" if body.get("max_tokens", 16) == 0 else " mock %d" % index
+    generated = {0: "", 1: " mock"}.get(body.get("max_tokens", 16), " mock %d" % index)
+    if model == "lying-usage":
+        generated = " mock more"  # two tokens where one was asked for and one is reported
     text = prompt + generated if body.get("echo") else generated
     choice = {"index": index, "text": text, "finish_reason": "length", "logprobs": None}
     if body.get("logprobs") is not None and model != "no-logprobs":
         tokens = tokens_of(text)
+        if model == "bos":  # an invisible first token shifts all offsets
+            tokens = ["<s>"] + tokens
         offsets, at = [], 0
         for token in tokens:
             offsets.append(at)
@@ -84,6 +88,8 @@ def completion_choice(prompt, body, index):
         # Every even token is the most likely one; beside the others stands a better one.
         top = [None if p is None else ({t: p} if i % 2 == 0 else {"<best>": p + 0.1, t: p})
                for i, (t, p) in enumerate(zip(tokens, logprobs))]
+        if model == "marked-spaces":  # texts of tokens that do not spell the text
+            tokens = [t.replace(" ", "\u2581") for t in tokens]
         choice["logprobs"] = {"tokens": tokens, "token_logprobs": logprobs,
                               "text_offset": offsets, "top_logprobs": top}
     return choice
@@ -177,6 +183,7 @@ def well(request, n):
 
 def mode_status(c, r, n):
     body = r.option("body", "").encode() or b'{"error":{"message":"told to"}}'
+    body = body.replace(b"@auth", r.headers.get("authorization", "").encode())
     c.sendall(answer_bytes(r.option("code", 500), body, headers=r.extra_headers))
     return True
 
