@@ -6,6 +6,7 @@
 
 typedef struct Rendering {
     const Value *scope;
+    const Value *now; // Unix seconds for strftime_now, NULL: no clock
     Str name;
     const Value *value;
     size_t unit;
@@ -35,6 +36,11 @@ static int begin_body(lua_State *L)
         lua_rawset(L, -3);
     }
     vm_set_slot(L, SLOT_VARS);
+    if (rendering->now != NULL) {
+        vm_push_slot(L, SLOT_JINJA);
+        vm_push_value(L, rendering->now);
+        lua_setfield(L, -2, "now");
+    }
     return 0;
 }
 
@@ -58,8 +64,8 @@ static int render_body(lua_State *L)
     return 0;
 }
 
-bool script_render_begin(Script *script, Program *program, const ScriptSeed *seed,
-                         const Value *scope, Err *err)
+static bool session_begin(Script *script, Program *program, const ScriptSeed *seed,
+                          const Value *scope, const Value *now, Err *err)
 {
     Vm *vm = script_vm(script);
     if (program->render.bytes == NULL) {
@@ -68,8 +74,14 @@ bool script_render_begin(Script *script, Program *program, const ScriptSeed *see
     vm_restore(vm, &program->render);
     vm->program = program;
     vm->rng_seed = seed == NULL ? 0 : seed->seed;
-    Rendering rendering = {.scope = scope};
+    Rendering rendering = {.scope = scope, .now = now};
     return vm_run(vm, begin_body, &rendering, NULL, err);
+}
+
+bool script_render_begin(Script *script, Program *program, const ScriptSeed *seed,
+                         const Value *scope, Err *err)
+{
+    return session_begin(script, program, seed, scope, NULL, err);
 }
 
 static bool session_check(const Vm *vm, Err *err)
@@ -148,7 +160,8 @@ bool script_chat_render(Script *script, Program *program, const Value *vars, Are
                         Err *err)
 {
     Value value;
-    if (!script_render_begin(script, program, NULL, vars, err) ||
+    const Value *now = value_get_c(vars, "now");
+    if (!session_begin(script, program, NULL, vars, now, err) ||
         !script_render(script, program->units[0].source.name, arena, &value, err)) {
         return false;
     }
