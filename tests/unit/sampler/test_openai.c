@@ -484,8 +484,8 @@ static void test_openai__keys(void)
 {
     // A server that repeats the key in its refusal does not get it into our messages.
     Request request = chat_of("x");
-    Completion *completion = run_at(
-        "status;code=401;key=k1;body=%7B%22error%22:%22bad%20key%20" KEY "!%22%7D", "m", &request);
+    Completion *completion =
+        run_at("status;code=401;key=k1;body=%7B%22error%22:%22bad%20@auth!%22%7D", "m", &request);
     CHECK(completion->failed);
     CHECK(strstr(completion->err.message, "bad Bearer ***!") != NULL);
     CHECK(strstr(completion->err.message, KEY) == NULL);
