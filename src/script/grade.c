@@ -216,6 +216,9 @@ static void grade_one(lua_State *L, Grading *grading, size_t number, Score *scor
     vm->rng_stream = rng_mix(0x67726164 + number);
     vm->rng_position = 0;
     int top = lua_gettop(L);
+    unit_push(L, grading->unit, UNIT_SLOT_CALL);
+    vm_note_place(L);
+    lua_settop(L, top);
     bool found = find_answer(L, grading, score);
     VarsView vars = {.in = step->in, .reply = &grading->reply};
     push_vars(L, &vars);
@@ -229,7 +232,6 @@ static void grade_one(lua_State *L, Grading *grading, size_t number, Score *scor
         SampleView sample = {
             .sample = step->in->sample, .epoch = step->in->epoch, .shows_target = true};
         unit_push(L, grading->unit, UNIT_SLOT_CALL);
-        vm_note_place(L);
         push_sample(L, &sample);
         push_reply(L, &grading->reply);
         unit_push(L, grading->unit, UNIT_SLOT_PARAMS);
