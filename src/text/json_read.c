@@ -30,6 +30,10 @@ typedef struct Reader {
     Err *err;
 } Reader;
 
+/** Most rows of a dataset fit here, so that reading one needs no malloc. */
+#define FIRST_VALUES 32
+#define FIRST_PAIRS  32
+
 static bool read_value(Reader *r, Value *out);
 
 static uint32_t column_of(const Reader *r, const char *at)
@@ -143,30 +147,32 @@ static bool read_escape(Reader *r, const char **from, char **to)
     return true;
 }
 
-/** Whether a word holds a byte that can not be copied as it is: below 0x20, '"', '\\', not ASCII.
- */
-static bool word_is_special(uint64_t w)
+static bool is_plain(unsigned char c)
 {
-    const uint64_t ones = 0x0101010101010101u;
-    const uint64_t tops = 0x8080808080808080u;
-    uint64_t quote = w ^ (ones * '"');
-    uint64_t slash = w ^ (ones * '\\');
-    return (((w - ones * 0x20) | (quote - ones) | (slash - ones) | w) & tops) != 0;
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/** The end of the run of plain bytes at p. */
+/** The end of the run of bytes at p that are copied as they are: ASCII but for ", \ and controls.
+ */
 static const char *plain_run(const char *p, const char *end)
 {
-    while (end - p >= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        if (word_is_special(word)) {
-            break;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    // Eight bytes at once. A byte that is not plain sets its top bit in `stop`; borrows only reach
+    // bytes behind the first one, so the lowest bit is exact.
+    const uint64_t ones = 0x0101010101010101u;
+    const uint64_t tops = 0x8080808080808080u;
+    for (; end - p >= 8; p += 8) {
+        uint64_t w;
+        memcpy(&w, p, 8);
+        uint64_t quote = (w ^ (ones * '"')) - ones;
+        uint64_t slash = (w ^ (ones * '\\')) - ones;
+        uint64_t stop = ((w - ones * 0x20) | quote | slash | w) & tops;
+        if (stop != 0) {
+            return p + (__builtin_ctzll(stop) >> 3);
         }
-        p += 8;
     }
-    while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
-           *p != '\\') {
+#endif
+    while (p < end && is_plain((unsigned char)*p)) {
         p++;
     }
     return p;
@@ -184,48 +190,62 @@ static const char *string_end(const char *p, const char *end)
     }
 }
 
+static void take_string(Reader *r, const char *start, const char *to, const char *close, Str *out)
+{
+    *out = (Str){start, (size_t)(to - start)};
+    r->pool += out->len + 1;
+    r->pool_left -= out->len + 1;
+    r->at = close + 1;
+}
+
+/** Copy one stretch: an escape, or a character that is not plain; false when it is not allowed. */
+static bool read_special(Reader *r, const char **from, char **to)
+{
+    const char *p = *from;
+    if (*p == '\\') {
+        return read_escape(r, from, to);
+    }
+    if ((unsigned char)*p < 0x20) {
+        return FAIL(r, p, "byte 0x%02X inside a string must be escaped", (unsigned)*p);
+    }
+    uint32_t c;
+    size_t n = utf8_decode(p, (size_t)(r->end - p), &c);
+    if (n == 0) {
+        return FAIL(r, p, "byte 0x%02X is not UTF-8", (unsigned)(unsigned char)*p);
+    }
+    memcpy(*to, p, n);
+    *to += n;
+    *from += n;
+    return true;
+}
+
 /** at is on the opening quote. */
 static bool read_string(Reader *r, Str *out)
 {
     const char *open = r->at;
     const char *from = open + 1;
-    const char *close = string_end(from, r->end);
+    const char *stop = plain_run(from, r->end);
+    bool simple = stop < r->end && *stop == '"';
+    const char *close = simple ? stop : string_end(stop, r->end);
     char *start = pool_room(r, (size_t)(close - from));
     char *to = start;
-    while (from < r->end && *from != '"') {
-        const char *stop = plain_run(from, r->end);
+    for (;;) {
         memcpy(to, from, (size_t)(stop - from));
         to += stop - from;
         from = stop;
-        if (from >= r->end || *from == '"') {
+        if (from >= r->end) {
+            return FAIL(r, open, "%s", "this string is never closed");
+        }
+        if (*from == '"') {
             break;
         }
-        if (*from == '\\') {
-            if (!read_escape(r, &from, &to)) {
-                return false;
-            }
-            continue;
+        if (!read_special(r, &from, &to)) {
+            return false;
         }
-        if ((unsigned char)*from < 0x20) {
-            return FAIL(r, from, "byte 0x%02X inside a string must be escaped", (unsigned)*from);
-        }
-        uint32_t c;
-        size_t n = utf8_decode(from, (size_t)(r->end - from), &c);
-        if (n == 0) {
-            return FAIL(r, from, "byte 0x%02X is not UTF-8", (unsigned)(unsigned char)*from);
-        }
-        memcpy(to, from, n);
-        to += n;
-        from += n;
-    }
-    if (from >= r->end) {
-        return FAIL(r, open, "%s", "this string is never closed");
+        stop = plain_run(from, r->end);
     }
     *to = '\0';
-    *out = (Str){start, (size_t)(to - start)};
-    r->pool = to + 1;
-    r->pool_left -= out->len + 1;
-    r->at = from + 1;
+    take_string(r, start, to, from, out);
     return true;
 }
 
@@ -561,6 +581,9 @@ bool json_parse(Arena *arena, Str text, const JsonOptions *options, Value *out, 
         .keep_last_duplicate = o.keep_last_duplicate,
         .err = err,
     };
+    Value values[FIRST_VALUES];
+    ValuePair pairs[FIRST_PAIRS];
+    node_stack_init(&r.nodes, values, FIRST_VALUES, pairs, FIRST_PAIRS);
     skip_space(&r);
     Value value;
     bool ok = read_value(&r, &value);

@@ -123,32 +123,53 @@ static void write_escaped(Buf *buf, unsigned char c)
     buf_printf(buf, "\\u%04x", (unsigned)c);
 }
 
-void json_write_str(Buf *buf, Str s)
+/** The bytes from at that are written as they are: text without quotes, slashes, controls. */
+static size_t clean_run(Str s, size_t at)
 {
-    buf_char(buf, '"');
-    size_t from = 0; // of what is not yet written
-    size_t at = 0;
     while (at < s.len) {
         unsigned char c = (unsigned char)s.data[at];
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            at++;
-            continue;
-        }
-        uint32_t code;
-        size_t n = utf8_decode(s.data + at, s.len - at, &code);
-        if (n > 1) {
+        if (c >= 0x80) {
+            uint32_t code;
+            size_t n = utf8_decode(s.data + at, s.len - at, &code);
+            if (n == 0) {
+                return at;
+            }
             at += n;
-            continue;
+        } else if (c < 0x20 || c == '"' || c == '\\') {
+            return at;
+        } else {
+            at++;
         }
-        buf_append(buf, s.data + from, at - from);
-        if (n == 0) {
+    }
+    return at;
+}
+
+void json_write_str(Buf *buf, Str s)
+{
+    size_t at = clean_run(s, 0);
+    if (at == s.len) { // nearly always: one piece
+        char *room = buf_reserve(buf, s.len + 2);
+        if (room != NULL) {
+            room[0] = '"';
+            memcpy(room + 1, s.data, s.len);
+            room[s.len + 1] = '"';
+            buf->len += s.len + 2;
+        }
+        return;
+    }
+    buf_char(buf, '"');
+    buf_append(buf, s.data, at);
+    while (at < s.len) {
+        unsigned char c = (unsigned char)s.data[at++];
+        if (c >= 0x80) {
             buf_str(buf, STR("\xEF\xBF\xBD"));
         } else {
             write_escaped(buf, c);
         }
-        from = ++at;
+        size_t end = clean_run(s, at);
+        buf_append(buf, s.data + at, end - at);
+        at = end;
     }
-    buf_append(buf, s.data + from, at - from);
     buf_char(buf, '"');
 }
 

@@ -12,24 +12,52 @@ static size_t grown(size_t cap)
     return cap == 0 ? 64 : cap * 2;
 }
 
+void node_stack_init(NodeStack *stack, Value *values, size_t n_values, ValuePair *pairs,
+                     size_t n_pairs)
+{
+    *stack = (NodeStack){
+        .values = values,
+        .cap_values = n_values,
+        .pairs = pairs,
+        .cap_pairs = n_pairs,
+        .first_values = values,
+        .first_pairs = pairs,
+    };
+}
+
 void node_stack_finish(NodeStack *stack)
 {
-    mem_free(stack->values);
-    mem_free(stack->pairs);
+    if (stack->values != stack->first_values) {
+        mem_free(stack->values);
+    }
+    if (stack->pairs != stack->first_pairs) {
+        mem_free(stack->pairs);
+    }
     *stack = (NodeStack){0};
+}
+
+/** A larger array with the same items; `first` is the caller's and stays. */
+static void *grow(void *items, const void *first, size_t n, size_t cap, size_t size)
+{
+    if (items != first || items == NULL) {
+        return mem_realloc(items, cap, size);
+    }
+    void *larger = mem_alloc(cap, size);
+    memcpy(larger, items, n * size);
+    return larger;
 }
 
 void node_stack_grow_values(NodeStack *stack)
 {
     size_t cap = grown(stack->cap_values);
-    stack->values = mem_realloc(stack->values, cap, sizeof(Value));
+    stack->values = grow(stack->values, stack->first_values, stack->n_values, cap, sizeof(Value));
     stack->cap_values = cap;
 }
 
 void node_stack_grow_pairs(NodeStack *stack)
 {
     size_t cap = grown(stack->cap_pairs);
-    stack->pairs = mem_realloc(stack->pairs, cap, sizeof(ValuePair));
+    stack->pairs = grow(stack->pairs, stack->first_pairs, stack->n_pairs, cap, sizeof(ValuePair));
     stack->cap_pairs = cap;
 }
 
@@ -93,19 +121,44 @@ static bool few_pairs_are_unique(const ValuePair *pairs, size_t n)
     return true;
 }
 
-size_t pairs_find_duplicates(const ValuePair *pairs, size_t n, uint32_t **out_first)
+/** A table of hashes, quick and without order; false: duplicates, or more collisions than chance.
+ */
+static bool many_pairs_are_unique(const ValuePair *pairs, size_t n)
 {
-    *out_first = NULL;
-    if (n <= 16 && few_pairs_are_unique(pairs, n)) {
-        return 0;
+    size_t cap = 64;
+    while (cap < 2 * n) {
+        cap *= 2;
     }
+    uint64_t *hashes = mem_alloc(n, sizeof(uint64_t));
+    uint32_t *table = mem_zalloc(cap, sizeof(uint32_t)); // 1 + index, 0 is free
+    size_t probes_left = 16 * n;
+    bool unique = true;
+    for (size_t i = 0; i < n && unique; i++) {
+        Str key = pairs[i].key;
+        hashes[i] = hash_fast(key.data, key.len);
+        size_t at = (size_t)hashes[i] & (cap - 1);
+        while (table[at] != 0 && unique) {
+            size_t other = table[at] - 1;
+            unique =
+                probes_left-- > 0 && !(hashes[other] == hashes[i] && str_eq(pairs[other].key, key));
+            at = (at + 1) & (cap - 1);
+        }
+        table[at] = (uint32_t)i + 1;
+    }
+    mem_free(table);
+    mem_free(hashes);
+    return unique;
+}
+
+/** All pairs by sorting: what is asked for once it is known that there are duplicates. */
+static size_t sort_out_duplicates(const ValuePair *pairs, size_t n, uint32_t *first)
+{
     KeyRef *refs = mem_alloc(n, sizeof(KeyRef));
     for (size_t i = 0; i < n; i++) {
         Str key = pairs[i].key;
         refs[i] = (KeyRef){hash_fast(key.data, key.len), key, (uint32_t)i};
     }
     qsort(refs, n, sizeof(KeyRef), compare_key_refs);
-    uint32_t *first = mem_alloc(n, sizeof(uint32_t));
     size_t n_duplicates = 0;
     for (size_t i = 0; i < n; i++) {
         bool same =
@@ -114,6 +167,17 @@ size_t pairs_find_duplicates(const ValuePair *pairs, size_t n, uint32_t **out_fi
         n_duplicates += same;
     }
     mem_free(refs);
+    return n_duplicates;
+}
+
+size_t pairs_find_duplicates(const ValuePair *pairs, size_t n, uint32_t **out_first)
+{
+    *out_first = NULL;
+    if (n <= 16 ? few_pairs_are_unique(pairs, n) : many_pairs_are_unique(pairs, n)) {
+        return 0;
+    }
+    uint32_t *first = mem_alloc(n, sizeof(uint32_t));
+    size_t n_duplicates = sort_out_duplicates(pairs, n, first);
     if (n_duplicates == 0) {
         mem_free(first);
         return 0;

@@ -63,8 +63,13 @@ typedef struct NodeStack {
     ValuePair *pairs;
     size_t n_pairs;
     size_t cap_pairs;
+    const void *first_values; // the caller's arrays, which are never freed
+    const void *first_pairs;
 } NodeStack;
 
+/** Start with arrays of the caller. */
+void node_stack_init(NodeStack *stack, Value *values, size_t n_values, ValuePair *pairs,
+                     size_t n_pairs);
 void node_stack_finish(NodeStack *stack);
 void node_stack_grow_values(NodeStack *stack);
 void node_stack_grow_pairs(NodeStack *stack);

@@ -304,6 +304,7 @@ static bool read_pair(Yaml *y, yaml_event_t *key_event, size_t map_at, bool flow
     Place place = yaml_place_of(y, key_at);
     ValuePair pair = {.line = place.line, .col = place.col};
     pair.key = yaml_read_key(y, key_event);
+    y->key = pair.key;
     yaml_event_delete(key_event);
     yaml_event_t event;
     if (!next_event(y, &event)) {
@@ -461,6 +462,7 @@ bool yaml_parse(Arena *arena, Str file, Str text, Faults *faults, Value *out)
         .file = file,
         .text = text_drop_bom(text),
         .faults = faults,
+        .key = STR_EMPTY,
         .n_faults_before = faults->n,
     };
     if (!map_text(&y)) {

@@ -22,6 +22,7 @@ typedef struct Yaml {
     uint32_t *line_starts;
     size_t n_lines;
     NodeStack nodes;
+    Str key; // last one read
     size_t depth;
     size_t flow_depth;  // of [ and { around the node that is read
     size_t quoted_line; // 1 + start of the line an unquoted template was reported on, 0 for none

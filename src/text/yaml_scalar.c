@@ -120,18 +120,28 @@ static Value number_value(Arena *arena, Str s, NumberForm form)
     return value_real(strtod(str_to_c(arena, s), NULL));
 }
 
+/** Digits of a decimal number that its value does not keep: "007", "1.10", twenty digits. */
+static bool loses_digits(const Yaml *y, Str s, const Value *value)
+{
+    size_t sign = s.data[0] == '-' || s.data[0] == '+';
+    bool has_exponent = memchr(s.data, 'e', s.len) != NULL || memchr(s.data, 'E', s.len) != NULL;
+    bool has_point = memchr(s.data, '.', s.len) != NULL;
+    if (has_exponent) {
+        return false;
+    }
+    if (!has_point) {
+        return value->kind == VALUE_REAL || (count_digits(s, sign, '0') > 0 && s.len > sign + 1 &&
+                                             s.data[sign + 1] != 'x' && s.data[sign + 1] != 'o');
+    }
+    // 0.50 is an ordinary number; version 1.10 is not 1.1.
+    return str_ends_with(y->key, STR("version")) && str_ends_with(s, STR("0")) &&
+           !str_ends_with(s, STR(".0"));
+}
+
 /** Numbers that print otherwise than they were written: an id or a version that should be text. */
 static void warn_number(Yaml *y, size_t at, Str s, const Value *value)
 {
-    size_t sign = s.data[0] == '-' || s.data[0] == '+';
-    bool zero_first = s.len > sign + 1 && s.data[sign] == '0' && s.data[sign + 1] >= '0' &&
-                      s.data[sign + 1] <= '9';
-    bool has_point = memchr(s.data, '.', s.len) != NULL;
-    bool plain_digits = memchr(s.data, 'e', s.len) == NULL && memchr(s.data, 'E', s.len) == NULL;
-    bool zero_last = has_point && plain_digits && s.data[s.len - 1] == '0' && s.len > 2 &&
-                     s.data[s.len - 2] != '.';
-    bool too_long = value->kind == VALUE_REAL && !has_point && plain_digits;
-    if (!zero_first && !zero_last && !too_long) {
+    if (!loses_digits(y, s, value)) {
         return;
     }
     Buf buf = {0};

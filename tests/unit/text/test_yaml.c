@@ -88,11 +88,11 @@ static void test_yaml__core_schema(void)
          "[\"2024-01-02\", \"=\", \"<<\", \"y\", \"n\", \"Y\", \"N\"]", ""},
         {__LINE__, S("version: 1.10\n"), "{\"version\": 1.1}",
          "1:10 warning number: 1.10 is read as the number 1.1: quote it if it is text"},
-        {__LINE__, S("a: 007\nb: -01\nc: 1.0\nd: 0.50\n"),
-         "{\"a\": 7, \"b\": -1, \"c\": 1.0, \"d\": 0.5}",
+        {__LINE__, S("a: 007\nb: -01\nc: 0\nd: 0.50\nversion: 2.0\nmin_version: 2.10\n"),
+         "{\"a\": 7, \"b\": -1, \"c\": 0, \"d\": 0.5, \"version\": 2.0, \"min_version\": 2.1}",
          "1:4 warning number: 007 is read as the number 7: quote it if it is text\n"
          "2:4 warning number: -01 is read as the number -1: quote it if it is text\n"
-         "4:4 warning number: 0.50 is read as the number 0.5: quote it if it is text"},
+         "6:14 warning number: 2.10 is read as the number 2.1: quote it if it is text"},
         {__LINE__, S("a: 9223372036854775808\nb: 0xFFFFFFFFFFFFFFFFF\n"),
          "{\"a\": 9.223372036854776e+18, \"b\": 2.9514790517935283e+20}",
          "1:4 warning number: 9223372036854775808 is read as the number 9.223372036854776e+18: "
