@@ -3,8 +3,11 @@
 // size or a length before its bytes, so that no two different sequences encode alike.
 #include "base/hash.h"
 
+#include "base/base_internal.h"
+
 #include <assert.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +83,31 @@ static void compress(uint32_t state[8], const uint8_t *block)
     state[7] += h;
 }
 
+void sha256_plain_blocks(uint32_t state[8], const uint8_t *data, size_t n_blocks)
+{
+    for (; n_blocks > 0; n_blocks--, data += BLOCK_BYTES) {
+        compress(state, data);
+    }
+}
+
+static bool use_x86;
+
+static void choose(void)
+{
+    use_x86 = sha256_x86_usable();
+}
+
+static void compress_blocks(uint32_t state[8], const uint8_t *data, size_t n_blocks)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, choose);
+    if (use_x86) {
+        sha256_x86_blocks(state, data, n_blocks, round_constants);
+    } else {
+        sha256_plain_blocks(state, data, n_blocks);
+    }
+}
+
 void sha256_init(Sha256 *sha)
 {
     static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
@@ -101,12 +129,15 @@ void sha256_update(Sha256 *sha, const void *data, size_t len)
         if (held + take < BLOCK_BYTES) {
             return;
         }
-        compress(sha->state, sha->block);
+        compress_blocks(sha->state, sha->block, 1);
         bytes += take;
         len -= take;
     }
-    for (; len >= BLOCK_BYTES; bytes += BLOCK_BYTES, len -= BLOCK_BYTES) {
-        compress(sha->state, bytes);
+    size_t n_blocks = len / BLOCK_BYTES;
+    if (n_blocks > 0) {
+        compress_blocks(sha->state, bytes, n_blocks);
+        bytes += n_blocks * BLOCK_BYTES;
+        len -= n_blocks * BLOCK_BYTES;
     }
     if (len > 0) {
         memcpy(sha->block, bytes, len);

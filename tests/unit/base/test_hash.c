@@ -3,6 +3,8 @@
 // the canonical encoding promises.
 #include "tests/unit/tap.h"
 
+#include "base/base_internal.h"
+
 static bool hex_is(const Hash *hash, const char *want)
 {
     char hex[HASH_HEX_LEN + 1];
@@ -72,6 +74,20 @@ static void test_sha256__every_split_gives_the_same(void)
         sha256_final(&sha, &parts);
         CHECK(hash_eq(&whole, &parts));
     }
+}
+
+static void test_sha256__plain_rounds_are_those_of_the_published_vector(void)
+{
+    // One padded block holding "abc": the state after it, big-endian, is the hash.
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint8_t block[64] = {'a', 'b', 'c', 0x80, [63] = 24};
+    sha256_plain_blocks(state, block, 1);
+    Hash hash;
+    for (int i = 0; i < 32; i++) {
+        hash.bytes[i] = (uint8_t)(state[i / 4] >> (24 - 8 * (i % 4)));
+    }
+    CHECK(hex_is(&hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
 }
 
 static Hash of_value(Value value)
@@ -234,6 +250,7 @@ int main(void)
     tap_run("SHA-256 of the published messages", test_sha256__published_vectors);
     tap_run("SHA-256 of a million letters", test_sha256__a_million_letters_in_uneven_pieces);
     tap_run("SHA-256 does not depend on the pieces", test_sha256__every_split_gives_the_same);
+    tap_run("SHA-256 in plain C", test_sha256__plain_rounds_are_those_of_the_published_vector);
     tap_run("the encoding's bytes", test_encoding__bytes_are_the_documented_ones);
     tap_run("order of keys, styles and places do not count",
             test_encoding__order_of_keys_styles_and_places_do_not_count);
