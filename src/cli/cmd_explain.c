@@ -186,7 +186,7 @@ static Value request_json(Explain *ex, Task *task, const Sample *sample, const R
     map_builder_put(&map, STR("eval"), value_str(task->eval->name));
     map_builder_put(&map, STR("part"), value_str(task->part));
     map_builder_put(&map, STR("variant"), value_str(task->variant->name));
-    map_builder_put(&map, STR("sample"), value_str(sample->id));
+    map_builder_put(&map, STR("id"), value_str(sample->id));
     map_builder_put(&map, STR("request"), request_to_value(arena, request));
     map_builder_put(&map, STR("sequences"), prepared_value(arena, prepared));
     return map_builder_done(&map);
@@ -348,7 +348,10 @@ static int cmd_explain_run(Cli *cli, void *options_struct, const Str *args, size
         return cli_fail(cli, &err);
     }
     bool ok = cli_registry(cli, &err) && registry_eval(cli->registry, name, &faults, &eval, &err);
-    cli_faults(cli, &faults);
+    if (cli_faults(cli, &faults) && !ok) {
+        err = (Err)ERR_INIT;
+        ERR_SET(&err, ERR_CONFIG, STR_FMT ": %zu errors (above)", STR_ARG(name), faults.n_errors);
+    }
     ok = ok && explain_open(&ex, &err) && explain_eval(&ex, eval, part, &err);
     if (ex.sampler != NULL) {
         ex.sampler->ops->close(ex.sampler);

@@ -148,7 +148,10 @@ static bool target_add(Cli *cli, TargetList *list, Str name, Str part, Err *err)
     faults_init(&faults, &cli->arena);
     const Eval *eval = NULL;
     bool ok = registry_eval(cli->registry, name, &faults, &eval, err);
-    cli_faults(cli, &faults);
+    if (cli_faults(cli, &faults) && !ok) {
+        *err = (Err)ERR_INIT;
+        ERR_SET(err, ERR_CONFIG, STR_FMT ": %zu errors (above)", STR_ARG(name), faults.n_errors);
+    }
     if (ok) {
         list->items[list->n++] = (RunTarget){.eval = eval, .part = part};
     }

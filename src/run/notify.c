@@ -101,7 +101,7 @@ static void event_write(const Commit *commit)
     json_write_str(&line, cell->task->variant->name);
     buf_c(&line, ",\"model\":");
     json_write_str(&line, model->spec);
-    buf_c(&line, ",\"sample\":");
+    buf_c(&line, ",\"id\":");
     json_write_str(&line, str_from_c(commit->sample_id));
     buf_printf(&line, ",\"epoch\":%d,\"state\":\"%s\"}\n", (int)commit->epoch,
                commit->is_error ? "error" : "done");

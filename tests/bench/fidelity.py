@@ -82,7 +82,7 @@ def choices_of(program, store, model, extra, items):
     muster(program, "run", "openbookqa", "-m", model, "--limit", str(items), "--db", store, "--quiet", "--name",
            "run" + extra.strip("-").replace(" ", ""), "--json", *extra.split())
     rows = muster(program, "show", "latest", "--samples", "--json", "--limit", str(items), "--db", store)
-    return {row["sample"]: [c["logprob"] for c in row["choices"]] for row in rows}
+    return {row["id"]: [c["logprob"] for c in row["choices"]] for row in rows}
 
 
 def compare(name, got, want, margin):
@@ -126,8 +126,8 @@ def texts(program, store, model, folder, extra):
            *extra.split())
     rows = muster(program, "show", "latest", "--samples", "--json", "--limit", "20", "--db", store)
     sent = muster(program, "explain", path, "-m", model, "--sample", "all", "--json")
-    ids = {row["sample"]: row["sequences"][0]["ids"] for row in sent}
-    return {row["sample"]: (ids[row["sample"]], row["reply"].encode()) for row in rows}
+    ids = {row["id"]: row["sequences"][0]["ids"] for row in sent}
+    return {row["id"]: (ids[row["id"]], row["text"].encode()) for row in rows}
 
 
 def partings(name, got, engine, llama_model, ends, bar):
@@ -163,8 +163,8 @@ def main():
         chat = texts(program, store, model, folder, "")
         chat32 = texts(program, store, model, folder, "--precision f32")
     reference, llama = Torch(path), Llama(path)
-    want = {row["sample"]: [score(reference, s) for s in row["sequences"]] for row in sent}
-    theirs = {row["sample"]: [score(llama, s) for s in row["sequences"]] for row in sent}
+    want = {row["id"]: [score(reference, s) for s in row["sequences"]] for row in sent}
+    theirs = {row["id"]: [score(llama, s) for s in row["sequences"]] for row in sent}
     print(f"log-likelihood of a choice, {len(want)} OpenBookQA items, against transformers float32:")
     mean32, _, agree32 = compare("muster --precision f32", ours32, want, 0.001)
     mean, _, agree = compare("muster", ours, want, 0.0)

@@ -50,7 +50,7 @@ def finish(process, read, acks):
     os.close(read)
     for line in data.split(b"\n")[:-1]:
         event = json.loads(line)
-        acks.append((event["sample"], event["epoch"]))
+        acks.append((event["id"], event["epoch"]))
     stderr = process.stderr.read().decode(errors="replace")
     return process.wait(), stderr
 
@@ -76,7 +76,7 @@ def run_to_end(muster, folder, store, name, rng, span):
 def stored(muster, folder, store, name):
     out = subprocess.run([muster, "show", name, "--samples", "--json", "--limit", "1000000", "--db", store],
                          cwd=folder, capture_output=True, check=True).stdout
-    return [(row["sample"], row["epoch"]) for row in map(json.loads, out.splitlines())]
+    return [(row["id"], row["epoch"]) for row in map(json.loads, out.splitlines())]
 
 
 def digest(muster, folder, store, name):

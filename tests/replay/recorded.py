@@ -14,7 +14,7 @@ BBH = ["boolean_expressions", "date_understanding", "multistep_arithmetic_two", 
 GSM8K = """schema: 1
 eval: gsm8k-recorded
 version: 1
-description: Recorded solutions, the number after the last "A: ".
+description: Recorded solutions, the number after the last answer mark.
 dataset: {path: replay/gsm8k/model_solutions.jsonl, expect: {rows: 1319}}
 sample: {input: "{{ question }}", target: "{{ ground_truth.split('A: ')[-1] | trim }}"}
 prompt: "{{ input }}"
@@ -72,7 +72,7 @@ def gsm8k(program, mirror, folder, model):
         f.write(GSM8K)
     muster(program, folder, "run", evalfile, "-m", "replay/" + path, "--quiet", "--name", model)
     shown = muster(program, folder, "show", model, "--samples", "--json", "--limit", "100000")
-    verdicts = {row["sample"]: row["scores"][0].get("value") for row in map(json.loads, shown.splitlines())}
+    verdicts = {row["id"]: row["scores"][0].get("value") for row in map(json.loads, shown.splitlines())}
     wrong = [i for i, row in enumerate(rows)
              if bool(verdicts.get(str(i))) != row[model]["is_correct"] or verdicts.get(str(i)) is None]
     agree = len(rows) - len(wrong)
