@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define PLACES_LOOKED_AT 40
+#define OWN_INSTRUCTIONS 100000000u
+#define OWN_DEADLINE_NS  20000000000
 
 void vm_budget_start(Vm *vm)
 {
@@ -22,6 +24,13 @@ void vm_budget_start(Vm *vm)
     vm->n_refused = 0;
     vm->n_refused_in_row = 0;
     vm->fine_ticks = false;
+}
+
+void vm_budget_own(Vm *vm)
+{
+    vm_budget_start(vm);
+    vm->limit = OWN_INSTRUCTIONS;
+    vm->deadline_ns = clock_ns() + OWN_DEADLINE_NS;
 }
 
 static void on_tick(lua_State *L, lua_Debug *ar)

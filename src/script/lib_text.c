@@ -59,15 +59,17 @@ static bool search_next(Search *search, size_t from)
 {
     bool found = false;
     Err err = ERR_INIT;
+    if (from > search->text.len) {
+        return false;
+    }
     vm_charge(search->L, REGEX_COST + (search->text.len - from) / 16);
-    bool ok =
-        from <= search->text.len && regex_find(search->regex, search->text, from, search->spans,
-                                               search->n_groups + 1, &found, &err);
+    bool ok = regex_find(search->regex, search->text, from, search->spans, search->n_groups + 1,
+                         &found, &err);
     vm_check_deadline(vm_of(search->L), search->L);
-    if (!ok && err.code != ERR_NONE) {
+    if (!ok) {
         luaL_error(search->L, "%s", err.message);
     }
-    return ok && found;
+    return found;
 }
 
 /** Where to look after a match: one code point on when it was empty. */

@@ -146,7 +146,7 @@ bool vm_build(Vm *vm, Err *err)
     vm->L = NULL;
     vm->message[0] = '\0';
     heap_init(vm);
-    vm_budget_start(vm);
+    vm_budget_own(vm);
     lua_State *L = lua_newstate(heap_realloc, vm);
     if (L == NULL) {
         return ERR_SET(err, ERR_BUDGET, "no memory for a Lua state");

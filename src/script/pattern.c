@@ -82,16 +82,16 @@ static bool in_class(unsigned char c, unsigned char letter)
     case 'w':
         result = is_lower || is_upper || is_digit;
         break;
+    case 'z': // old, but stock Lua still knows it
+        result = c == '\0';
+        break;
     case 'x':
         result = is_digit || is_between(c, 'a', 'f') || is_between(c, 'A', 'F');
         break;
     default:
         return letter == c;
     }
-    if (!is_between(letter, 'A', 'Z')) {
-        return is_between(letter, 'a', 'z') ? result : letter == c;
-    }
-    return !result;
+    return is_between(letter, 'A', 'Z') ? !result : result;
 }
 
 /** End of the single-character item that starts at p. */
@@ -215,7 +215,10 @@ static const char *match_back_reference(Matcher *m, const char *s, char digit)
     if (i < 0 || i >= m->n_captures || m->captures[i].len == OPEN) {
         luaL_error(m->L, "invalid capture index %%%d", i + 1);
     }
-    size_t len = m->captures[i].len < 0 ? 0 : (size_t)m->captures[i].len;
+    if (m->captures[i].len == POSITION) {
+        return NULL; // a position has no text to come again
+    }
+    size_t len = (size_t)m->captures[i].len;
     vm_charge(m->L, len / 16 + 1);
     if (len > (size_t)(m->text_end - s) || memcmp(m->captures[i].from, s, len) != 0) {
         return NULL;

@@ -172,6 +172,7 @@ static bool plain_image(Script *script, Err *err)
     }
     vm_snapshot(script->vm, &script->plain);
     vm_restore(script->vm, &script->plain);
+    vm_budget_own(script->vm);
     bool ok = vm_run(script->vm, dump_body, script, NULL, err);
     script->vm->live = NULL;
     return ok;
@@ -188,6 +189,7 @@ bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *
     }
     if (script->with_jinja.bytes == NULL) {
         vm_restore(script->vm, &script->plain);
+        vm_budget_own(script->vm);
         if (!vm_run(script->vm, jinja_body, NULL, NULL, err)) {
             return ERR_WRAP(err, "the Jinja runtime");
         }
@@ -214,6 +216,7 @@ bool script_compiler(Script *script, Vm **out, Err *err)
         vm_snapshot(vm, &script->compiler_image);
     }
     vm_restore(vm, &script->compiler_image);
+    vm_budget_own(vm);
     *out = vm;
     return true;
 }

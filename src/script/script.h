@@ -189,9 +189,9 @@ const Str *script_builtin_names(UnitKind kind, size_t *out_n);
 
 /**
  * Render a model's chat template (Jinja, lenient undefined, trim_blocks, lstrip_blocks).
- * vars    map: messages, add_generation_prompt, bos_token, eos_token, tools ...; `now` (Unix seconds)
- *         is what strftime_now() shows, without it that function is an error.
- * A program made by script_chat_create can be used with script_chat_render from the same thread. */
+ * vars    map: messages, add_generation_prompt, bos_token, eos_token, tools ...; `now` (Unix
+ * seconds) is what strftime_now() shows, without it that function is an error. A program made by
+ * script_chat_create can be used with script_chat_render from the same thread. */
 bool script_chat_create(Script *script, Str name, Str template_text, Program **out, Err *err);
 bool script_chat_render(Script *script, Program *program, const Value *vars, Arena *arena, Str *out,
                         Err *err);

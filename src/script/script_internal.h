@@ -183,6 +183,8 @@ static inline Str vm_str(lua_State *L, int index)
 // --------------------------------------------------------------------------------------
 
 void vm_budget_start(Vm *vm);
+/** A budget for code of our own, whatever the user's is. */
+void vm_budget_own(Vm *vm);
 /** Install the count hook on a state; new coroutines inherit it. */
 void vm_hook_install(lua_State *L);
 /** Leave the script for good. */
