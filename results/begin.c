@@ -381,10 +381,7 @@ static const int64_t *ids_in_order(Arena *arena, const ExperimentSpec *spec, con
     int64_t *ids = ARENA_ARRAY(arena, int64_t, spec->n_runs);
     for (size_t i = 0; i < spec->n_runs; i++) {
         for (size_t j = 0; j < runs->n; j++) {
-            const RunSpec *a = &spec->runs[i];
-            const RunSpec *b = &runs->specs[j];
-            if (str_eq(a->eval, b->eval) && str_eq(a->part, b->part) &&
-                str_eq(a->variant, b->variant) && str_eq(a->model, b->model)) {
+            if (spec_run_compare(&spec->runs[i], &runs->specs[j]) == 0) {
                 ids[i] = runs->ids[j];
             }
         }
@@ -434,6 +431,12 @@ static bool spec_check(Arena *arena, const ExperimentSpec *spec, Err *err)
         size_t n_metrics;
         if (!metrics_parse(arena, &spec->runs[i].metrics, &metrics, &n_metrics, err)) {
             return ERR_WRAP(err, "eval '" STR_FMT "'", STR_ARG(spec->runs[i].eval));
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (spec_run_compare(&spec->runs[i], &spec->runs[j]) == 0) {
+                Str words = spec_run_words(arena, &spec->runs[i]);
+                return ERR_SET(err, ERR_USAGE, "run " STR_FMT " is there twice", STR_ARG(words));
+            }
         }
     }
     return true;

@@ -6,13 +6,11 @@
 #include "text/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 10000
 #define JSON_MAX_DEPTH  1000
@@ -129,22 +127,7 @@ bool db_file_check(const char *path, DbFile *out, Err *err)
                        "put it on a local disk",
                        path, network);
     }
-    if (info.st_size == 0) {
-        *out = DB_FILE_EMPTY;
-        return true;
-    }
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        int saved = errno;
-        return ERR_SET(err, ERR_STORE, "store '%s' can not be read: %s", path, strerror(saved));
-    }
-    char magic[16];
-    ssize_t n = pread(fd, magic, sizeof(magic), 0);
-    close(fd);
-    if (n != (ssize_t)sizeof(magic) || memcmp(magic, "SQLite format 3", 16) != 0) {
-        return db_error(err, NULL, SQLITE_NOTADB, path, "open");
-    }
-    *out = DB_FILE_SQLITE;
+    *out = info.st_size == 0 ? DB_FILE_EMPTY : DB_FILE_FULL;
     return true;
 }
 
@@ -320,7 +303,7 @@ bool db_open_reader(Db *db, const char *path, Err *err)
     }
     int64_t version = 0;
     Err first = ERR_INIT;
-    if (kind == DB_FILE_SQLITE && !open_reader_as(db, path, 0, &version, &first)) {
+    if (kind == DB_FILE_FULL && !open_reader_as(db, path, 0, &version, &first)) {
         // A WAL database in a folder that can not be written can only be read as it lies there.
         int primary = db->handle != NULL ? sqlite3_errcode(db->handle) & 0xff : SQLITE_OK;
         char uri[3 * DB_PATH_MAX];

@@ -41,10 +41,12 @@ bool db_failed(Err *err, const Db *db, int rc, const char *what);
 typedef enum DbFile {
     DB_FILE_NONE,
     DB_FILE_EMPTY,
-    DB_FILE_SQLITE,
+    DB_FILE_FULL,
 } DbFile;
 
-/** Refuse folders, pipes, files of other programs and network file systems. */
+/**
+ * Refuse folders, pipes and network file systems. Never opens the file: closing it again would drop
+ * the POSIX locks that SQLite holds on it elsewhere in this process. */
 bool db_file_check(const char *path, DbFile *out, Err *err);
 /**
  * Open for writing; the file is created, and made or migrated to DB_VERSION. Call it with the

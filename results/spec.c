@@ -11,7 +11,7 @@
 #define DIFF_SHOWN     8
 #define DIFF_VALUE_MAX 48 // bytes of one value in a message
 
-static int compare_run_keys(const RunSpec *a, const RunSpec *b)
+int spec_run_compare(const RunSpec *a, const RunSpec *b)
 {
     int order = str_cmp(a->eval, b->eval);
     order = order != 0 ? order : str_cmp(a->part, b->part);
@@ -21,7 +21,7 @@ static int compare_run_keys(const RunSpec *a, const RunSpec *b)
 
 static int compare_run_pointers(const void *a, const void *b)
 {
-    return compare_run_keys(*(const RunSpec *const *)a, *(const RunSpec *const *)b);
+    return spec_run_compare(*(const RunSpec *const *)a, *(const RunSpec *const *)b);
 }
 
 Hash spec_hash(const ExperimentSpec *spec)
@@ -193,7 +193,7 @@ static void diff_run(SpecDiff *diff, const RunSpec *old, const RunSpec *new)
     spec_diff_values(diff, STR_EMPTY, true, &old->spec, &new->spec);
 }
 
-static Str run_words(Arena *arena, const RunSpec *run)
+Str spec_run_words(Arena *arena, const RunSpec *run)
 {
     return str_printf(arena, STR_FMT "%s" STR_FMT "%s" STR_FMT " on " STR_FMT, STR_ARG(run->eval),
                       run->part.len > 0 ? "/" : "", STR_ARG(run->part),
@@ -206,21 +206,21 @@ void spec_diff_runs(SpecDiff *diff, const RunSpec *old, size_t n_old, const RunS
     bool *met = mem_zalloc(n_new + 1, sizeof(*met));
     for (size_t i = 0; i < n_old; i++) {
         size_t j = 0;
-        while (j < n_new && compare_run_keys(&old[i], &new[j]) != 0) {
+        while (j < n_new && spec_run_compare(&old[i], &new[j]) != 0) {
             j++;
         }
         if (j < n_new) {
             met[j] = true;
             diff_run(diff, &old[i], &new[j]);
         } else {
-            Str name = run_words(diff->arena, &old[i]);
+            Str name = spec_run_words(diff->arena, &old[i]);
             add_change(diff, str_printf(diff->arena, "run " STR_FMT, STR_ARG(name)), false,
                        STR("there"), STR("absent"));
         }
     }
     for (size_t j = 0; j < n_new; j++) {
         if (!met[j]) {
-            Str name = run_words(diff->arena, &new[j]);
+            Str name = spec_run_words(diff->arena, &new[j]);
             add_change(diff, str_printf(diff->arena, "run " STR_FMT, STR_ARG(name)), false,
                        STR("absent"), STR("there"));
         }

@@ -234,6 +234,10 @@ const OpenRun *store_run_find(const Store *store, int64_t run_id);
 
 /** One hash over everything that resume compares; the order of the runs does not matter. */
 Hash spec_hash(const ExperimentSpec *spec);
+/** Order by eval, part, variant and model, which name a run within its experiment. */
+int spec_run_compare(const RunSpec *a, const RunSpec *b);
+/** "mmlu/anatomy shout on local/x". */
+Str spec_run_words(Arena *arena, const RunSpec *run);
 /** "settings.seed: 1 -> 2; limit: absent -> 10": how two maps differ, as lines in out. */
 typedef struct SpecDiff {
     Arena *arena;

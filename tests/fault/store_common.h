@@ -250,6 +250,20 @@ static inline void check_disk(const Place *place, const Acked *acked)
     CHECK_INT(n_lost, 0);
 }
 
+/** How many attempts are finished. */
+static inline int64_t done_at(const Place *place)
+{
+    Err err = ERR_INIT;
+    Arena arena = {0};
+    ExperimentInfo info = {0};
+    Results *results = results_at(place);
+    CHECK_OK(results_experiment(results, &arena, STR("killed"), &info, &err), &err);
+    int64_t n = info.n_done;
+    results_close(results);
+    arena_finish(&arena);
+    return n;
+}
+
 static inline Hash digest_at(const Place *place)
 {
     Err err = ERR_INIT;

@@ -27,7 +27,8 @@ static void test_full__stops_and_can_be_resumed(void)
     work.file_limit = 0;
     int status = child_run(&work, &acked, 0, false);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    CHECK_INT(acked.n_done, acked.n);
+    CHECK_INT(acked.n_done, acked.n); // nobody was killed: all of them were heard of
+    CHECK_INT(done_at(&place), acked.n);
     CHECK_INT(acked.n_repeated, 0);
     check_disk(&place, &acked);
     mem_free(acked.times);

@@ -37,7 +37,9 @@ static void test_kill__loses_nothing_acknowledged(void)
     int status = child_run(&work, &acked, 0, false);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK_INT(acked.n_repeated, 0);
-    CHECK_INT(acked.n_done, acked.n);
+    // A kill between COMMIT and acknowledgement leaves at most one group that nobody heard of.
+    CHECK(acked.n - acked.n_done <= 512 * (int64_t)n_killed);
+    CHECK_INT(done_at(&place), acked.n);
     check_disk(&place, &acked);
 
     Place whole = place_make();

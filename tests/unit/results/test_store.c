@@ -454,6 +454,12 @@ static void test_begin__names_what_differs(void)
     CHECK(has_text(err.message, "solver: \"generate\" -> absent"));
     CHECK(has_text(err.message, "run demo/c on echo/x: absent -> there"));
 
+    err = (Err)ERR_INIT;
+    RunSpec twice[2] = {runs[1], runs[1]};
+    ExperimentSpec doubled = experiment_make(&arena, STR("twice"), 1, twice, 2);
+    CHECK(!store_experiment_begin(store, &arena, &doubled, RESUME_NO, &open, &err));
+    CHECK(err.code == ERR_USAGE && has_text(err.message, "demo/b on echo/x is there twice"));
+
     // The order of runs and of keys does not matter; which id belongs to which run does.
     err = (Err)ERR_INIT;
     RunSpec swapped[2] = {runs[1], runs[0]};
