@@ -46,12 +46,12 @@ typedef struct RunSpec {
 } RunSpec;
 
 // RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
-//   use      "accuracy" or "mean": the mean of the scores (accuracy is its name for right and
-//   wrong) of       name of one grader, or "" for every grader average  "parts": the metric across
-//   an eval's parts is the unweighted mean of the parts' values;
-//            "" or absent: it is taken over all samples of all parts together
-//   graders  list of the eval's grader names, in their order: what "every grader" means
-// Anything else (another use, `over`) is refused with ERR_UNSUPPORTED when the experiment begins.
+//   use      "accuracy" or "mean": both the mean of the scores
+//   of       name of one grader, or "" for every grader
+//   average  "parts": across an eval's parts, the unweighted mean of the parts' values;
+//            "" or absent: over all samples of all parts together
+//   graders  the eval's grader names, in their order: what "every grader" means
+// Anything else (another use, `over`) is ERR_UNSUPPORTED when the experiment begins.
 
 typedef struct ExperimentSpec {
     Str name;   // "" : one is made up (adjective-noun-number)
@@ -79,8 +79,9 @@ typedef struct ExperimentOpen {
 } ExperimentOpen;
 
 /**
- * Start or resume an experiment; takes its writer lock (a second process gets ERR_STORE naming the
- * holder). owns *out strings in arena. */
+ * Start or resume an experiment; takes its writer lock.
+ * owns   what *out points to, in arena.
+ * fails  ERR_EXISTS, ERR_USAGE as ResumeMode says; ERR_STORE naming the process that holds it. */
 bool store_experiment_begin(Store *store, Arena *arena, const ExperimentSpec *spec,
                             ResumeMode resume, ExperimentOpen *out, Err *err);
 /**
@@ -127,10 +128,11 @@ typedef struct AttemptRow {
 } AttemptRow;
 
 /**
- * Queue one reply (copied). Blocks only when the bounded queue is full. Grader calls start with
- * "g". The first call of an attempt that had ended in an error replaces that error and its calls; a
- * call of a finished attempt is dropped. fails  ERR_STORE with the writer's first error. thread
- * any. */
+ * Queue one reply (copied). Blocks only when the bounded queue is full. A grader's calls have paths
+ * that start with "g". The first call of an attempt that had ended in an error replaces that error
+ * and its calls; a call of a finished attempt is dropped.
+ * fails  ERR_STORE with the writer's first error.
+ * thread any. */
 bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
                     const Request *request, const Reply *reply, Err *err);
 /**
@@ -267,7 +269,7 @@ bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err
 // ---- Reports (to a Buf; nothing is printed) -----------------------------------------------------
 
 typedef struct ReportOptions {
-    bool color; // ANSI bold, red, dim
+    bool color; // ANSI bold, red, green
     int width;  // columns of the terminal; 0: as wide as it takes
 } ReportOptions;
 

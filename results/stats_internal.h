@@ -36,9 +36,9 @@ typedef struct StatsCell {
 
 /**
  * Delete-one-cluster jackknife of the unweighted mean over parts of sum(y)/sum(w); one part gives
- * the plain ratio. A part that a deletion leaves empty drops out of that replicate. shapes  cells
- * (n_cells), sorted by cluster; clusters are 0..n_clusters-1, parts 0..n_parts-1. owns    scratch
- * is used and given back. */
+ * the plain ratio. A part that a deletion leaves empty drops out of that replicate.
+ * shapes  cells (n_cells), by cluster; numbers are 0..n_clusters-1 and 0..n_parts-1.
+ * owns    scratch is used and given back. */
 Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_cells,
                               size_t n_clusters, size_t n_parts, double shift, double confidence);
 
