@@ -26,8 +26,8 @@ typedef struct RowCheck {
     size_t n_equal_choices; // rows with equal choices of which only some are right
     size_t n_hidden;        // rows whose column differs from the sample's field of its name
     Str hidden;             // such a name
-    Str *prompt_names;      // names that prompt or messages read
-    size_t n_prompt_names;
+    bool reads_id;          // the prompt of the variant at hand does
+    bool reads_input;
     bool needs_target;
 } RowCheck;
 
@@ -44,8 +44,7 @@ static void list_rest(RowCheck *check, const Listed *listed, const char *what)
     }
 }
 
-// ---- A rendered sample
-// --------------------------------------------------------------------------------
+// ---- A rendered sample -------------------------------------------------------------------------
 
 static bool is_blank(Str text)
 {
@@ -110,16 +109,14 @@ static void check_hidden(RowCheck *check, const Sample *sample)
 {
     const struct {
         const char *name;
+        bool read;
         Value value;
-    } fields[] = {{"id", value_str(sample->id)}, {"input", sample->input}};
+    } fields[] = {{"id", check->reads_id, value_str(sample->id)},
+                  {"input", check->reads_input, sample->input}};
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         const Value *column = value_get_c(&sample->row, fields[i].name);
-        bool read = false;
-        for (size_t k = 0; k < check->n_prompt_names; k++) {
-            read = read || str_eq_c(check->prompt_names[k], fields[i].name);
-        }
         Str text;
-        if (read && column != NULL && !value_equal(column, &fields[i].value) &&
+        if (fields[i].read && column != NULL && !value_equal(column, &fields[i].value) &&
             !(tmpl_scalar_text(&check->arena, column, &text) && fields[i].value.kind == VALUE_STR &&
               str_eq(text, fields[i].value.as.str))) {
             check->n_hidden++;
@@ -128,16 +125,41 @@ static void check_hidden(RowCheck *check, const Sample *sample)
     }
 }
 
-static void row_fault(RowCheck *check, const Task *task, size_t index, uint32_t line,
+static void row_fault(RowCheck *check, const Task *task, size_t index, const Value *at,
                       const char *what)
 {
     if (list_one(&check->rendering)) {
         Str place =
             rows_place(task->data->part->rows, (size_t)task_row_number(task, index), &check->arena);
-        faults_add(check->faults, check->eval->file, line, 0, false, "rows",
+        faults_add(check->faults, check->eval->file, at->line, at->col, false, "rows",
                    "%s%s" STR_FMT ": " STR_FMT, what, task->part.len > 0 ? " in part " : "",
                    STR_ARG(task->part), STR_ARG(place));
     }
+}
+
+/** The value of the eval that a rendering error is about. */
+static const Value *failed_field(const Task *task, const Err *err)
+{
+    const Eval *eval = task->eval;
+    const struct {
+        const char *word;
+        const Value *value;
+    } fields[] = {
+        {": sample.id: ", &eval->sample_id},
+        {": sample.input: ", &eval->sample_input},
+        {": sample.choices: ", &eval->sample_choices},
+        {": sample.target: ", &eval->sample_target},
+        {": sample.metadata: ", &eval->sample_metadata},
+        {": sample.cluster: ", &eval->sample_cluster},
+        {": prompt: ", &task->variant->prompt},
+        {": messages: ", &task->variant->messages},
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (strstr(err->message, fields[i].word) != NULL) {
+            return fields[i].value;
+        }
+    }
+    return NULL;
 }
 
 static void check_sample(RowCheck *check, Task *task, size_t index)
@@ -146,16 +168,16 @@ static void check_sample(RowCheck *check, Task *task, size_t index)
     Err err = ERR_INIT;
     if (!registry_task_sample(check->registry, task, index, &check->arena, &sample, &err)) {
         if (list_one(&check->rendering)) {
-            fault_of_err(check->faults, check->eval->file, 0, 0, "rows", &err);
+            fault_of_err(check->faults, check->eval->file, failed_field(task, &err), "rows", &err);
         }
         return;
     }
     if (prompt_is_empty(&sample)) {
         const Value *prompt = &task->variant->prompt;
-        row_fault(check, task, index, prompt->line, "the prompt is empty");
+        row_fault(check, task, index, prompt, "the prompt is empty");
     }
     if (check->needs_target && target_is_empty(&sample)) {
-        row_fault(check, task, index, check->eval->sample_target.line, "the target is empty");
+        row_fault(check, task, index, &check->eval->sample_target, "the target is empty");
     }
     check->n_equal_choices += equal_choices_differ(&sample);
     check_hidden(check, &sample);
@@ -173,13 +195,11 @@ static void check_task(RowCheck *check, Task *task)
     }
     Err err = ERR_INIT;
     if (!registry_task_check_ids(check->registry, task, &err)) {
-        fault_of_err(check->faults, check->eval->file, check->eval->sample_id.line,
-                     check->eval->sample_id.col, "rows", &err);
+        fault_of_err(check->faults, check->eval->file, &check->eval->sample_id, "rows", &err);
     }
 }
 
-// ---- expect
-// -------------------------------------------------------------------------------------------------
+// ---- expect ------------------------------------------------------------------------------------
 
 /** Values of one column seen so far, by hash. */
 typedef struct SeenColumn {
@@ -353,8 +373,7 @@ static bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cell
     return ok;
 }
 
-// ---- The whole
-// -----------------------------------------------------------------------------------------------
+// ---- The whole ---------------------------------------------------------------------------------
 
 static bool graders_need_target(Registry *registry, const Eval *eval)
 {
@@ -374,30 +393,37 @@ static bool graders_need_target(Registry *registry, const Eval *eval)
     return false;
 }
 
-static bool prompt_names(RowCheck *check, Arena *arena, const EvalVariant *variant, Err *err)
+/** Whether prompt or messages read a name, as far as it can be told without helpers. */
+static bool prompt_reads(RowCheck *check, const EvalVariant *variant, const char *name)
 {
-    TmplBuilder all = {.arena = arena, .file = check->eval->file};
-    TmplBuilder prompt = all;
+    Arena arena = {0};
+    TmplBuilder builder = {.arena = &arena, .file = check->eval->file};
     SampleTmpl tmpl;
-    sample_tmpl_build(&all, check->eval, variant, &tmpl);
-    for (size_t i = 0; i < all.n; i++) {
-        if (str_starts_with(all.units[i].name, STR("prompt")) ||
-            str_starts_with(all.units[i].name, STR("messages"))) {
-            tmpl_builder_push(&prompt, &all.units[i]);
+    sample_tmpl_build(&builder, check->eval, variant, &tmpl);
+    bool found = false;
+    for (size_t i = 0; i < builder.n && !found; i++) {
+        Str *names = NULL;
+        size_t n = 0;
+        Err ignored = ERR_INIT; // filters of helpers: nothing is said about that template
+        if ((str_starts_with(builder.units[i].name, STR("prompt")) ||
+             str_starts_with(builder.units[i].name, STR("messages"))) &&
+            script_template_names(check->registry->script, &builder.units[i], &arena, &names, &n,
+                                  &ignored)) {
+            for (size_t k = 0; k < n; k++) {
+                found = found || str_eq_c(names[k], name);
+            }
         }
     }
-    return needed_names(check->registry, &prompt, arena, &check->prompt_names,
-                        &check->n_prompt_names, err);
+    arena_finish(&arena);
+    return found;
 }
 
-static bool check_cells(RowCheck *check, const MatrixCell *cells, size_t n_cells, Arena *arena,
-                        Err *err)
+static bool check_cells(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err)
 {
     for (size_t v = 0; v < check->eval->n_variants; v++) {
         const EvalVariant *variant = &check->eval->variants[v];
-        if (!prompt_names(check, arena, variant, err)) {
-            return false;
-        }
+        check->reads_id = prompt_reads(check, variant, "id");
+        check->reads_input = prompt_reads(check, variant, "input");
         for (size_t i = 0; i < n_cells; i++) {
             Task *task = NULL;
             if (!registry_task_open(check->registry, check->eval, cells[i].name, variant, 0, &task,
@@ -439,7 +465,7 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
     Err open_err = ERR_INIT;
     check.needs_target = graders_need_target(registry, eval);
     bool ok = matrix_cells(registry, eval, &arena, &cells, &n_cells, &open_err) &&
-              check_cells(&check, cells, n_cells, &arena, &open_err) &&
+              check_cells(&check, cells, n_cells, &open_err) &&
               check_expect(&check, cells, n_cells, &open_err);
     list_rest(&check, &check.rendering, "have faults like these");
     list_rest(&check, &check.expected, "are not as expected");
@@ -448,7 +474,7 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
         faults_add(faults, eval->file, 0, 0, true, "not-checked", "not checked: %s",
                    open_err.message);
     } else if (!ok) {
-        fault_of_err(faults, eval->file, 0, 0, "rows", &open_err);
+        fault_of_err(faults, eval->file, &eval->where, "rows", &open_err);
     }
     arena_finish(&check.arena);
     arena_finish(&arena);

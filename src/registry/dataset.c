@@ -25,8 +25,7 @@ static bool has_part(Str path)
     return str_find(path, STR(PART_MARK), 0) != STR_NONE;
 }
 
-// ---- Sources
-// --------------------------------------------------------------------------------------------
+// ---- Sources -----------------------------------------------------------------------------------
 
 static const Str *urls_of(Arena *arena, const Value *url, const Value *bases, Str path,
                           size_t *out_n)
@@ -79,8 +78,7 @@ void sources_from_value(Registry *registry, const Value *sources, const Value *b
     out->n_files = sources->as.list.n;
 }
 
-// ---- Splits, parts, texts
-// -----------------------------------------------------------------------------
+// ---- Splits, parts, texts ----------------------------------------------------------------------
 
 static void split_file_from_value(Arena *arena, const Value *value, SplitFile *out)
 {
@@ -234,8 +232,7 @@ static void parts_from_value(Registry *registry, const Value *value, Str file, D
     }
 }
 
-// ---- Checks across keys
-// -----------------------------------------------------------------------------------
+// ---- Checks across keys ------------------------------------------------------------------------
 
 static bool is_source(const Dataset *dataset, Str path)
 {
@@ -347,8 +344,7 @@ bool dataset_from_value(Registry *registry, Str file, const Value *root, Faults 
     return faults->n_errors == before;
 }
 
-// ---- Look-ups
-// -------------------------------------------------------------------------------------------------
+// ---- Look-ups ----------------------------------------------------------------------------------
 
 bool registry_dataset(Registry *registry, Str name, const Dataset **out, Err *err)
 {

@@ -59,8 +59,7 @@ static size_t count_keys(const Value *map, const char *const *keys)
     return n;
 }
 
-// ---- matrix
-// --------------------------------------------------------------------------------------------
+// ---- matrix ------------------------------------------------------------------------------------
 
 static bool axis_value_ok(EvalReader *reader, const Value *value)
 {
@@ -163,8 +162,7 @@ static void read_matrix(EvalReader *reader, const Value *root, Eval *out)
     out->n_matrix = matrix->as.map.n;
 }
 
-// ---- dataset, sample, few_shot
-// ------------------------------------------------------------------------
+// ---- dataset, sample, few_shot -----------------------------------------------------------------
 
 static void read_dataset(EvalReader *reader, const Value *root, Eval *out)
 {
@@ -255,8 +253,7 @@ static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval
     }
 }
 
-// ---- solver, graders, metrics
-// ---------------------------------------------------------------------------
+// ---- solver, graders, metrics ------------------------------------------------------------------
 
 /** Keys that the table does not name: a solver's or grader's own params. */
 static Value params_of(EvalReader *reader, const Value *map, const KeyTable *table,
@@ -358,8 +355,9 @@ static void read_graders(EvalReader *reader, const Value *root, Eval *out)
         for (size_t k = 0; k < i; k++) {
             if (str_eq(graders[k].name, grader->name)) {
                 faults_add(reader->faults, reader->file, map->line, map->col, false, "duplicate",
-                           "two graders are called '" STR_FMT "'; give one another name:",
+                           "two graders are called '" STR_FMT "': give one a name: of its own",
                            STR_ARG(grader->name));
+                break;
             }
         }
     }
@@ -397,11 +395,14 @@ static void read_metrics(EvalReader *reader, const Value *root, Eval *out)
     out->n_metrics = n;
 }
 
-// ---- Variants
-// -----------------------------------------------------------------------------------------------
+// ---- Variants ----------------------------------------------------------------------------------
 
 static void check_messages(EvalReader *reader, const Value *list)
 {
+    static const char *const message_keys[] = {"role", "content", NULL};
+    static const char *const message_only[] = {"role", "content", "name", NULL};
+    static const char *const loop_keys[] = {"each", "messages", NULL};
+    static const char *const loop_only[] = {"each", "messages", "as", NULL};
     for (size_t i = 0; list->kind == VALUE_LIST && i < list->as.list.n; i++) {
         const Value *message = &list->as.list.items[i];
         if (message->kind != VALUE_MAP) {
@@ -409,12 +410,8 @@ static void check_messages(EvalReader *reader, const Value *list)
         }
         bool loop =
             value_get_c(message, "each") != NULL || value_get_c(message, "messages") != NULL;
-        const char *const *needs = (const char *const[]){"role", "content", NULL};
-        const char *const *refused = (const char *const[]){"each", "messages", "as", NULL};
-        if (loop) {
-            needs = (const char *const[]){"each", "messages", NULL};
-            refused = (const char *const[]){"role", "content", "name", NULL};
-        }
+        const char *const *needs = loop ? loop_keys : message_keys;
+        const char *const *refused = loop ? message_only : loop_only;
         for (; *needs != NULL; needs++) {
             if (value_get_c(message, *needs) == NULL) {
                 faults_add(reader->faults, reader->file, message->line, message->col, false,
@@ -494,8 +491,7 @@ static void read_limits(const Value *root, Eval *out)
     };
 }
 
-// ---- The whole
-// -----------------------------------------------------------------------------------------------
+// ---- The whole ---------------------------------------------------------------------------------
 
 static void put_default(MapBuilder *map, const Value *root, const char *key, Value value)
 {
@@ -581,8 +577,8 @@ bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const E
     if (!registry_yaml(registry, file, faults, &root, err)) {
         return false;
     }
-    eval_from_value(registry, file, &root, faults, eval);
-    eval_check(registry, eval, faults);
+    bool whole = eval_from_value(registry, file, &root, faults, eval);
+    eval_check(registry, eval, whole, faults);
     const Value *at = value_get_c(&root, "eval");
     if (!is_path && eval->name.len > 0 && !str_eq(eval->name, name_or_path)) {
         faults_add(faults, file, at->line, at->col, false, "bad-value",

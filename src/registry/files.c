@@ -15,8 +15,7 @@
 #define MIRROR_MAX_FILES 1000000
 #define MEMO_MAX_BYTES   ((size_t)32 << 20)
 
-// ---- The hash memo
-// ----------------------------------------------------------------------------------
+// ---- The hash memo -----------------------------------------------------------------------------
 
 /** What a file was when its hash was computed. */
 typedef struct HashMemoEntry {
@@ -179,8 +178,7 @@ bool files_hash(Registry *registry, Str path, Hash *out, Err *err)
     return ok;
 }
 
-// ---- The mirror
-// ---------------------------------------------------------------------------------------
+// ---- The mirror --------------------------------------------------------------------------------
 
 typedef struct MirrorWalk {
     Registry *registry;
@@ -273,8 +271,7 @@ bool files_in_mirror(Registry *registry, const RegistryFile *file, Str *out_path
     return false;
 }
 
-// ---- The cache
-// ------------------------------------------------------------------------------------------
+// ---- The cache ---------------------------------------------------------------------------------
 
 Str files_cache_path(Registry *registry, const RegistryFiles *files, const RegistryFile *file,
                      Arena *arena)

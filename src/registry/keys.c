@@ -22,8 +22,7 @@ static const KeyRow key_ident = {"a name", .flags = KEY_IDENT};
 static const KeyRow key_name = {"a name", .flags = KEY_NAME};
 static const KeyRow key_filled = {"a name", .flags = KEY_FILLED};
 
-// ---- dataset:
-// ---------------------------------------------------------------------------------------
+// ---- dataset: ----------------------------------------------------------------------------------
 
 static const KeyRow each_length = {
     "a range", .accepts = ACCEPT_LIST, .flags = KEY_FILLED,
@@ -56,8 +55,7 @@ static const KeyRow eval_dataset_rows[] = {
 };
 static const KeyTable eval_dataset = {"'dataset'", eval_dataset_rows, false};
 
-// ---- sample: and prompts
-// ---------------------------------------------------------------------------
+// ---- sample: and prompts -----------------------------------------------------------------------
 
 static const KeyRow choice_rows[] = {
     {"context", .accepts = TEXT, .flags = KEY_REQUIRED | KEY_TEMPLATE},
@@ -114,8 +112,7 @@ static const KeyRow few_shot_rows[] = {
 };
 static const KeyTable few_shot_table = {"'few_shot'", few_shot_rows, false};
 
-// ---- solver, graders, metrics
-// ----------------------------------------------------------------------
+// ---- solver, graders, metrics ------------------------------------------------------------------
 
 static const KeyRow generation_rows[] = {
     {"max_tokens", .accepts = ACCEPT_INT, .min = 1, .max = 1e9},
@@ -179,8 +176,7 @@ const char *const keys_graders_later[] = {"code_tests", "combine",     "exec_che
                                           "json",       "judge",       "length",     "loss",
                                           "mass",       "starts_with", NULL};
 
-// ---- The eval file
-// ----------------------------------------------------------------------------------
+// ---- The eval file -----------------------------------------------------------------------------
 
 static const KeyRow variant_rows[] = {
     {"prompt", .accepts = TEXT, .flags = KEY_TEMPLATE},
@@ -189,7 +185,8 @@ static const KeyRow variant_rows[] = {
     {"solver", .accepts = ACCEPT_MAP, .map = &keys_solver},
     END,
 };
-static const KeyTable variant_table = {"a variant", variant_rows, false};
+static const KeyTable variant_table = {
+    "a variant (it may replace prompt, messages, few_shot, solver)", variant_rows, false};
 static const KeyRow each_variant = {"a variant", .accepts = ACCEPT_MAP, .map = &variant_table};
 
 static const char *const then_words[] = {"error", NULL};
@@ -234,8 +231,7 @@ static const KeyRow eval_rows[] = {
 };
 const KeyTable keys_eval = {"an eval file", eval_rows, false};
 
-// ---- Dataset files
-// ----------------------------------------------------------------------------------
+// ---- Dataset files -----------------------------------------------------------------------------
 
 static const char *const formats[] = {"jsonl", "json", "csv", "tsv", NULL};
 static const KeyRow split_rows[] = {
@@ -287,8 +283,7 @@ static const KeyRow dataset_rows[] = {
 };
 const KeyTable keys_dataset = {"a dataset file", dataset_rows, false};
 
-// ---- Model files
-// --------------------------------------------------------------------------------------
+// ---- Model files -------------------------------------------------------------------------------
 
 static const char *const providers[] = {"local", "openai", NULL};
 static const KeyRow price_rows[] = {
@@ -315,8 +310,7 @@ static const KeyRow model_rows[] = {
 };
 const KeyTable keys_model = {"a model file", model_rows, false};
 
-// ---- Gates (DESIGN.md 4.5)
-// ------------------------------------------------------------------------------
+// ---- Gates (DESIGN.md 4.5) ---------------------------------------------------------------------
 
 static const KeyRow each_bound = {"a bound", .accepts = ACCEPT_NUMBER};
 static const KeyRow each_bounds = {"bounds", .accepts = ACCEPT_NUMBER | ACCEPT_MAP,

@@ -22,8 +22,7 @@ bool eval_file_locate(Registry *registry, const Eval *eval, Str path, Str *out)
     return file_size(*out, &bytes);
 }
 
-// ---- The matrix
-// -------------------------------------------------------------------------------------------
+// ---- The matrix --------------------------------------------------------------------------------
 
 /** One axis with its values at hand. */
 typedef struct Axis {
@@ -121,8 +120,7 @@ bool registry_parts(Registry *registry, const Eval *eval, Str **out, size_t *out
     return true;
 }
 
-// ---- Programs of helpers and a few templates
-// --------------------------------------------------------------
+// ---- Programs of helpers and a few templates ---------------------------------------------------
 
 bool helpers_push(Registry *registry, const Eval *eval, TmplBuilder *builder, Err *err)
 {
@@ -140,45 +138,65 @@ bool helpers_push(Registry *registry, const Eval *eval, TmplBuilder *builder, Er
     if (!file_read(builder->arena, unit.file, REGISTRY_LUA_MAX_BYTES, &unit.text, err)) {
         return false;
     }
-    tmpl_builder_push(builder, &unit);
+    tmpl_builder_push(builder, &unit, NULL);
     return true;
 }
 
-bool needed_names(Registry *registry, const TmplBuilder *builder, Arena *arena, Str **out,
-                  size_t *out_n, Err *err)
+static bool is_word_byte(char c, bool first)
 {
-    size_t cap = 16, n = 0;
-    Str *names = ARENA_ARRAY(arena, Str, cap);
-    for (size_t i = 0; i < builder->n; i++) {
-        Str *read = NULL;
-        size_t n_read = 0;
-        if (builder->units[i].kind != UNIT_TEMPLATE) {
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (!first && c >= '0' && c <= '9');
+}
+
+/** The next identifier of a text that does not stand behind a dot; false at the end. */
+static bool next_word(Str text, size_t *at, Str *out)
+{
+    for (size_t i = *at; i < text.len; i++) {
+        if (!is_word_byte(text.data[i], true)) {
             continue;
         }
-        if (!script_template_names(registry->script, &builder->units[i], arena, &read, &n_read,
-                                   err)) {
-            return false;
+        size_t to = i + 1;
+        while (to < text.len && is_word_byte(text.data[to], false)) {
+            to++;
         }
-        for (size_t k = 0; k < n_read; k++) {
-            size_t at = 0;
-            while (at < n && !str_eq(names[at], read[k])) {
-                at++;
+        bool member = i > 0 && (text.data[i - 1] == '.' || is_word_byte(text.data[i - 1], false));
+        if (!member) {
+            *out = str_slice(text, i, to);
+            *at = to;
+            return true;
+        }
+        i = to - 1;
+    }
+    return false;
+}
+
+void words_of_units(const TmplBuilder *builder, Arena *arena, Str **out, size_t *out_n)
+{
+    size_t cap = 32, n = 0;
+    Str *words = ARENA_ARRAY(arena, Str, cap);
+    for (size_t i = 0; i < builder->n; i++) {
+        size_t at = 0;
+        Str word;
+        while (builder->units[i].kind == UNIT_TEMPLATE &&
+               next_word(builder->units[i].text, &at, &word)) {
+            size_t k = 0;
+            while (k < n && !str_eq(words[k], word)) {
+                k++;
             }
-            if (at < n) {
+            if (k < n) {
                 continue;
             }
             if (n == cap) {
                 Str *more = ARENA_ARRAY(arena, Str, cap * 2);
-                memcpy(more, names, n * sizeof(*names));
-                names = more;
+                memcpy(more, words, n * sizeof(*words));
+                words = more;
                 cap *= 2;
             }
-            names[n++] = read[k];
+            words[n++] = str_copy(arena, word);
         }
     }
-    *out = names;
+    *out = words;
     *out_n = n;
-    return true;
 }
 
 /** dataset.part for a cell. */
@@ -216,8 +234,7 @@ static bool part_name(Registry *registry, const Eval *eval, const Value *vars, A
     return ok;
 }
 
-// ---- Rows of a split
-// -----------------------------------------------------------------------------------------
+// ---- Rows of a split ---------------------------------------------------------------------------
 
 Str eval_split_name(const Eval *eval, const Dataset *dataset)
 {
@@ -304,8 +321,7 @@ static bool texts_open(Registry *registry, const Dataset *dataset, Str part, Are
     return true;
 }
 
-// ---- where
-// -----------------------------------------------------------------------------------------------------
+// ---- where -------------------------------------------------------------------------------------
 
 /** What evaluates `where` for one row after another. */
 typedef struct WhereFilter {
@@ -360,9 +376,9 @@ bool where_apply(Registry *registry, const Eval *eval, const Value *constants, c
     WhereFilter filter = {.constants = *constants};
     bool ok = helpers_push(registry, eval, &builder, err);
     filter.tmpl = tmpl_build(&builder, STR("where"), &eval->where);
-    ok = ok && needed_names(registry, &builder, &arena, &filter.needed, &filter.n_needed, err) &&
-         script_program_create(registry->script, builder.units, builder.n, constants,
-                               &filter.program, err);
+    words_of_units(&builder, &arena, &filter.needed, &filter.n_needed);
+    ok = ok && script_program_create(registry->script, builder.units, builder.n, constants,
+                                     &filter.program, err);
     uint32_t *kept = NULL;
     size_t n = 0, cap = 0;
     for (size_t i = 0; ok && i < rows->n && n < at_most; i++) {
@@ -398,8 +414,7 @@ bool where_apply(Registry *registry, const Eval *eval, const Value *constants, c
     return true;
 }
 
-// ---- Parts
-// ------------------------------------------------------------------------------------------------------
+// ---- Parts -------------------------------------------------------------------------------------
 
 static bool part_data_open(Registry *registry, const Eval *eval, const Value *vars, PartRows *part,
                            Err *err)

@@ -128,8 +128,7 @@ static bool part_open(const Pull *pull, int flags, int *out_fd, Err *err)
     return true;
 }
 
-// ---- The mirror
-// ---------------------------------------------------------------------------------------------
+// ---- The mirror --------------------------------------------------------------------------------
 
 static bool copy_into(const Pull *pull, int from, int to, Err *err)
 {
@@ -175,8 +174,7 @@ static bool pull_mirror(Pull *pull, Err *err)
     return ok || source_failed(pull, STR("mirror"), err->message);
 }
 
-// ---- URLs
-// ------------------------------------------------------------------------------------------------------
+// ---- URLs --------------------------------------------------------------------------------------
 
 /** A download that runs: pieces go to fd. */
 typedef struct Download {
@@ -312,8 +310,7 @@ static bool pull_url(Pull *pull, Str url, Err *err)
     return ok || source_failed(pull, url, err->message);
 }
 
-// ---- pip
-// ---------------------------------------------------------------------------------------------------------
+// ---- pip ---------------------------------------------------------------------------------------
 
 static bool zip_to_fd(void *ctx, const uint8_t *data, size_t len, Err *err)
 {
@@ -434,8 +431,7 @@ static bool pull_pip(Pull *pull, Err *err)
     return ok || source_failed(pull, source, err->message);
 }
 
-// ---- The whole
-// -----------------------------------------------------------------------------------------------------
+// ---- The whole ---------------------------------------------------------------------------------
 
 /** Try the sources in order; stop at once when the user wants to. */
 static bool pull_sources(Pull *pull, Err *err)

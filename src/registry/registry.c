@@ -35,8 +35,7 @@ void registry_destroy(Registry *registry)
     mem_free(registry);
 }
 
-// ---- Names to files
-// ---------------------------------------------------------------------------------
+// ---- Names to files ----------------------------------------------------------------------------
 
 const char *registry_kind_dir(RegistryKind kind)
 {
@@ -152,8 +151,7 @@ bool registry_not_found(Registry *registry, RegistryKind kind, const char *what,
     return false;
 }
 
-// ---- YAML files
-// ----------------------------------------------------------------------------------------
+// ---- YAML files --------------------------------------------------------------------------------
 
 bool registry_yaml(Registry *registry, Str file, Faults *faults, Value *out, Err *err)
 {
@@ -205,38 +203,65 @@ void registry_schema_version(const Value *root, Str file, Faults *faults)
     }
 }
 
-void fault_of_err(Faults *faults, Str file, uint32_t line, uint32_t col, const char *code,
-                  const Err *err)
+/** Columns of a template count in its text: how far that is from the start of its line. */
+static uint32_t col_shift(const Value *at)
 {
-    Str message = str_from_c(err->message);
-    uint32_t numbers[2] = {line, col};
-    if (str_starts_with(message, file) && message.len > file.len && message.data[file.len] == ':') {
-        size_t at = file.len;
-        for (int i = 0; i < 2 && at + 1 < message.len && message.data[at] == ':'; i++) {
-            size_t from = at + 1, to = from;
-            while (to < message.len && message.data[to] >= '0' && message.data[to] <= '9') {
-                to++;
-            }
-            int64_t number = 0;
-            if (!str_to_i64(str_slice(message, from, to), &number) || number > UINT32_MAX) {
-                break;
-            }
-            numbers[i] = (uint32_t)number;
-            numbers[1] = i == 0 ? 0 : numbers[1];
-            at = to;
-        }
-        if (at > file.len) {
-            message = str_trim(str_slice(message, at, message.len));
-            message = str_starts_with(message, STR(":"))
-                          ? str_trim(str_slice(message, 1, message.len))
-                          : message;
-        }
+    switch ((ValueStyle)at->style) {
+    case VALUE_STYLE_QUOTED:
+        return at->col;
+    case VALUE_STYLE_PLAIN:
+        return at->col > 0 ? at->col - 1 : 0;
+    case VALUE_STYLE_LITERAL:
+    case VALUE_STYLE_FOLDED:
+        break; // script knows their indentation
     }
-    faults_add(faults, file, numbers[0], numbers[1], false, code, STR_FMT, STR_ARG(message));
+    return 0;
 }
 
-// ---- Solvers and graders
-// -----------------------------------------------------------------------------------
+/** Take "FILE:LINE:COL: " out of a message; the numbers that are missing stay 0. */
+static Str take_place(Arena *arena, Str message, Str file, uint32_t *out_line, uint32_t *out_col)
+{
+    uint32_t *const numbers[] = {out_line, out_col};
+    Str mark = str_concat(arena, file, STR(":"));
+    size_t start = str_find(message, mark, 0);
+    if (start == STR_NONE) {
+        return message;
+    }
+    size_t at = start + file.len;
+    for (int i = 0; i < 2 && at < message.len && message.data[at] == ':'; i++) {
+        size_t to = at + 1;
+        while (to < message.len && message.data[to] >= '0' && message.data[to] <= '9') {
+            to++;
+        }
+        int64_t number = 0;
+        if (!str_to_i64(str_slice(message, at + 1, to), &number) || number > UINT32_MAX) {
+            break;
+        }
+        *numbers[i] = (uint32_t)number;
+        at = to;
+    }
+    Str rest = str_slice(message, at, message.len);
+    rest = str_starts_with(rest, STR(": ")) ? str_slice(rest, 2, rest.len) : rest;
+    return str_concat(arena, str_slice(message, 0, start), rest);
+}
+
+void fault_of_err(Faults *faults, Str file, const Value *at, const char *code, const Err *err)
+{
+    uint32_t line = 0, col = 0;
+    Str message = take_place(faults->arena, str_from_c(err->message), file, &line, &col);
+    if (line == 0 && at != NULL) {
+        line = at->line;
+        col = at->col;
+    } else if (col > 0 && at != NULL && line == at->line) {
+        col += col_shift(at);
+    } else if (at != NULL && line == at->line) {
+        col = at->col;
+    }
+    col = line > 0 && col == 0 ? 1 : col;
+    faults_add(faults, file, line, col, false, code, STR_FMT, STR_ARG(message));
+}
+
+// ---- Solvers and graders -----------------------------------------------------------------------
 
 static const char *unit_dir(UnitKind kind)
 {
@@ -334,8 +359,7 @@ void registry_unit_names(Registry *registry, UnitKind kind, Str eval_dir, Arena 
     *out_n = list.n;
 }
 
-// ---- Lists
-// --------------------------------------------------------------------------------------------------
+// ---- Lists -------------------------------------------------------------------------------------
 
 static Str pulled_detail(Registry *registry, const RegistryFiles *files)
 {
@@ -442,8 +466,7 @@ bool registry_list(Registry *registry, RegistryKind kind, RegistryEntry **out, s
     return true;
 }
 
-// ---- Files of any kind
-// ----------------------------------------------------------------------------------------
+// ---- Files of any kind -------------------------------------------------------------------------
 
 static bool check_dataset(Registry *registry, Str file, const Value *root, Faults *faults)
 {
@@ -462,8 +485,8 @@ static bool check_eval(Registry *registry, Str file, const Value *root, Faults *
 {
     Eval *eval = ARENA_NEW(&registry->arena, Eval);
     size_t before = faults->n_errors;
-    eval_from_value(registry, file, root, faults, eval);
-    eval_check(registry, eval, faults);
+    bool whole = eval_from_value(registry, file, root, faults, eval);
+    eval_check(registry, eval, whole, faults);
     return faults->n_errors == before;
 }
 

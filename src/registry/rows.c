@@ -33,8 +33,7 @@ struct RowFile {
     size_t n_names;
 };
 
-// ---- The index
-// ------------------------------------------------------------------------------------------
+// ---- The index ---------------------------------------------------------------------------------
 
 static bool span_add(RowFile *file, uint64_t from, uint64_t to, Err *err)
 {
@@ -174,8 +173,7 @@ static bool index_text(RowFile *file, const RowFileSpec *spec, Str text, Err *er
     return ok;
 }
 
-// ---- Opening
-// ----------------------------------------------------------------------------------------------
+// ---- Opening -----------------------------------------------------------------------------------
 
 Str format_of_path(Str path)
 {
@@ -437,8 +435,7 @@ void rows_release(Registry *registry, Rows *rows)
     rows_destroy(rows);
 }
 
-// ---- Reading
-// ----------------------------------------------------------------------------------------------
+// ---- Reading -----------------------------------------------------------------------------------
 
 static const RowFile *file_of(const Rows *rows, size_t index)
 {

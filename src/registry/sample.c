@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-// ---- Templates of an eval
-// ------------------------------------------------------------------------------
+// ---- Templates of an eval ----------------------------------------------------------------------
 
 static bool build_if(TmplBuilder *builder, const char *unit, const Value *value, Tmpl *out)
 {
@@ -41,8 +40,7 @@ void sample_tmpl_build(TmplBuilder *builder, const Eval *eval, const EvalVariant
     }
 }
 
-// ---- Choices and targets
-// ----------------------------------------------------------------------------------
+// ---- Choices and targets -----------------------------------------------------------------------
 
 static bool choice_of_value(Arena *arena, const Value *value, size_t index, Choice *out, Err *err)
 {
@@ -168,8 +166,7 @@ bool sample_targets(Arena *arena, const Value *value, Sample *out, Err *err)
     return true;
 }
 
-// ---- The fields
-// -------------------------------------------------------------------------------------------------
+// ---- The fields --------------------------------------------------------------------------------
 
 static bool render_text(TmplSession *session, const Tmpl *tmpl, const char *what, Str *out,
                         Err *err)
@@ -261,8 +258,7 @@ static Hash sample_hash(const Sample *sample)
     return hash_end(&sha);
 }
 
-// ---- The prompt
-// ---------------------------------------------------------------------------------------------------
+// ---- The prompt --------------------------------------------------------------------------------
 
 /** The shots of a sample whose own row is among those to choose from: the others, count of them. */
 static Value shots_without(const struct TaskData *data, int64_t row_number, Arena *arena)
@@ -343,8 +339,7 @@ static bool render_prompt(const struct TaskData *data, TmplSession *session, Sam
     return true;
 }
 
-// ---- A sample
-// -------------------------------------------------------------------------------------------------------
+// ---- A sample ----------------------------------------------------------------------------------
 
 /** H64 of what ctx.rng() may depend on: the same for every model and variant. */
 static uint64_t render_seed(const Task *task, Str id)
@@ -450,8 +445,7 @@ bool registry_task_sample(Registry *registry, Task *task, size_t index, Arena *a
            sample_failed(task, row_number, err);
 }
 
-// ---- Ids
-// --------------------------------------------------------------------------------------------------------------
+// ---- Ids ---------------------------------------------------------------------------------------
 
 /** Hashes of ids seen so far with the sample each belongs to; equal hashes are compared as text. */
 typedef struct IdSet {

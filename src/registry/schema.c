@@ -113,7 +113,8 @@ Str schema_did_you_mean(Arena *arena, Str word, const Str *candidates, size_t n)
             }
         }
     }
-    size_t nearest = str_nearest(word, candidates, n);
+    // One letter is near to every other: no help.
+    size_t nearest = word.len < 2 ? STR_NONE : str_nearest(word, candidates, n);
     if (nearest == STR_NONE) {
         return STR_EMPTY;
     }
@@ -318,11 +319,19 @@ static bool check_list(const KeyRow *row, Str name, const Value *value, Str file
 static void check_free_key(const KeyRow *row, const ValuePair *pair, Str name, Str file,
                            Faults *faults)
 {
-    Value key = value_str(pair->key);
-    key.line = pair->line;
-    key.col = pair->col;
-    Str what = str_printf(faults->arena, "a key of %.*s", STR_ARG(name));
-    (void)check_text(row, what, &key, file, faults);
+    const char *rule = NULL;
+    if ((row->flags & KEY_NAME) != 0 && !schema_is_name(pair->key)) {
+        rule = "a name of letters, digits and . _ -";
+    } else if ((row->flags & KEY_IDENT) != 0 && !schema_is_ident(pair->key)) {
+        rule = "a name of letters, digits and _";
+    } else if ((row->flags & KEY_FILLED) != 0 && pair->key.len == 0) {
+        rule = "a name";
+    }
+    if (rule != NULL) {
+        faults_add(faults, file, pair->line, pair->col, false, "bad-value",
+                   "key '" STR_FMT "' of '" STR_FMT "' has to be %s",
+                   STR_ARG(str_slice(pair->key, 0, 120)), STR_ARG(name), rule);
+    }
 }
 
 static bool check_map(const KeyRow *row, Str name, const Value *value, Str file, Faults *faults)
@@ -401,8 +410,7 @@ void schema_check(const KeyTable *table, const Value *map, Str file, Faults *fau
     }
 }
 
-// ---- What is left when every fault is taken out
-// ---------------------------------------------------------
+// ---- What is left when every fault is taken out ------------------------------------------------
 
 static bool clean_value(Arena *arena, const KeyRow *row, const Value *value, Value *out);
 
@@ -446,8 +454,9 @@ static bool clean_value(Arena *arena, const KeyRow *row, const Value *value, Val
     } else if (value->kind == VALUE_MAP) {
         *out = row->map != NULL ? schema_clean(arena, row->map, value)
                                 : clean_free_map(arena, row, value);
-    } else if (schema_check_value(row, STR_EMPTY, value, STR_EMPTY, &scratch)) {
-        *out = *value;
+    } else if (row->words != NULL ||
+               schema_check_value(row, STR_EMPTY, value, STR_EMPTY, &scratch)) {
+        *out = *value; // another word than those allowed is still there: it is not missing
     } else {
         return false;
     }

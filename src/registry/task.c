@@ -8,8 +8,7 @@
 
 #define SHOTS_MAX 100000
 
-// ---- Shots
-// ---------------------------------------------------------------------------------------------------
+// ---- Shots -------------------------------------------------------------------------------------
 
 /** Where shots come from. */
 typedef struct ShotSource {
@@ -194,7 +193,8 @@ static bool shot_make(Registry *registry, Task *task, Program *program, const Sa
         shot_put(&maker, "id", id);
     }
     shot_put_fields(&maker);
-    *out = shot_value(&maker, row);
+    Value shot = shot_value(&maker, row);
+    *out = value_copy(&data->arena, &shot); // the rows may be closed before the task
     return true;
 }
 
@@ -242,7 +242,8 @@ static bool shots_open(Registry *registry, Task *task, Err *err)
     bool opened = shot_source_open(registry, task, &data->constants, &source, err);
     bool ok = opened && helpers_push(registry, task->eval, &builder, err);
     sample_tmpl_build(&builder, task->eval, &bare, &tmpl);
-    ok = ok && needed_names(registry, &builder, &scratch, &data->needed, &data->n_needed, err) &&
+    words_of_units(&builder, &scratch, &data->needed, &data->n_needed);
+    ok = ok &&
          script_program_create(registry->script, builder.units, builder.n, &data->constants,
                                &program, err) &&
          shots_make(registry, task, program, &tmpl, &source, err);
@@ -252,8 +253,7 @@ static bool shots_open(Registry *registry, Task *task, Err *err)
     return ok;
 }
 
-// ---- Programs
-// ---------------------------------------------------------------------------------------------------
+// ---- Programs ----------------------------------------------------------------------------------
 
 static bool shared_find(Registry *registry, Str key, SharedProgram **out)
 {
@@ -352,7 +352,7 @@ static bool shared_program_open(Registry *registry, Task *task, TmplBuilder *bui
         return false;
     }
     for (size_t i = 0; i < builder->n; i++) {
-        tmpl_builder_push(&all, &builder->units[i]);
+        tmpl_builder_push(&all, &builder->units[i], builder->texts[i]);
     }
     if (!script_program_create(registry->script, all.units, all.n,
                                templates ? &task->data->constants : NULL, &program, err)) {
@@ -372,7 +372,7 @@ static bool solver_open(Registry *registry, Task *task, Arena *arena, Err *err)
     TmplBuilder builder = {.arena = arena, .file = task->eval->file};
     ScriptUnit script_unit = script_unit_of(unit, STR("solver"), solver->params);
     script_unit.solver = solver;
-    tmpl_builder_push(&builder, &script_unit);
+    tmpl_builder_push(&builder, &script_unit, NULL);
     const Value none = value_null();
     Str key = str_printf(arena, "solver %u:%u", solver->line, solver->col);
     return shared_program_open(registry, task, &builder, key,
@@ -393,7 +393,7 @@ static bool graders_open(Registry *registry, Task *task, Arena *arena, Err *err)
         }
         ScriptUnit script_unit = script_unit_of(unit, grader->name, grader->params);
         script_unit.grader = grader;
-        tmpl_builder_push(&builder, &script_unit);
+        tmpl_builder_push(&builder, &script_unit, NULL);
         templates = templates || has_templates(unit, &grader->params, &grader->when);
     }
     return shared_program_open(registry, task, &builder, STR("graders"), templates,
@@ -408,8 +408,8 @@ static bool render_program_open(Registry *registry, Task *task, Err *err)
         return false;
     }
     sample_tmpl_build(&builder, task->eval, task->variant, &data->tmpl);
-    return needed_names(registry, &builder, &data->arena, &data->needed, &data->n_needed, err) &&
-           script_program_create(registry->script, builder.units, builder.n, &data->constants,
+    words_of_units(&builder, &data->arena, &data->needed, &data->n_needed);
+    return script_program_create(registry->script, builder.units, builder.n, &data->constants,
                                  &data->program, err);
 }
 
@@ -437,8 +437,7 @@ static bool programs_open(Registry *registry, Task *task, Err *err)
     return true;
 }
 
-// ---- Opening and closing
-// -------------------------------------------------------------------------------------------
+// ---- Opening and closing -----------------------------------------------------------------------
 
 static void set_chat(Task *task)
 {

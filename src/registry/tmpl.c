@@ -6,20 +6,23 @@
 
 #include <string.h>
 
-// ---- Building
-// --------------------------------------------------------------------------------------
+// ---- Building ----------------------------------------------------------------------------------
 
-void tmpl_builder_push(TmplBuilder *builder, const ScriptUnit *unit)
+void tmpl_builder_push(TmplBuilder *builder, const ScriptUnit *unit, const Value *text)
 {
     if (builder->n == builder->cap) {
         size_t cap = builder->cap == 0 ? 16 : builder->cap * 2;
         ScriptUnit *units = ARENA_ARRAY(builder->arena, ScriptUnit, cap);
+        const Value **texts = ARENA_ARRAY(builder->arena, const Value *, cap);
         if (builder->n > 0) {
             memcpy(units, builder->units, builder->n * sizeof(*units));
+            memcpy(texts, builder->texts, builder->n * sizeof(*texts));
         }
         builder->units = units;
+        builder->texts = texts;
         builder->cap = cap;
     }
+    builder->texts[builder->n] = text;
     builder->units[builder->n++] = *unit;
 }
 
@@ -77,7 +80,7 @@ static Tmpl build_text(TmplBuilder *builder, Str unit, const Value *value)
     }
     tmpl.kind = is_bare_name(text, &tmpl.name) ? TMPL_NAME : TMPL_UNIT;
     ScriptUnit script_unit = tmpl_unit_of(builder->file, unit, value);
-    tmpl_builder_push(builder, &script_unit);
+    tmpl_builder_push(builder, &script_unit, value);
     return tmpl;
 }
 
@@ -110,8 +113,7 @@ Tmpl tmpl_build(TmplBuilder *builder, Str unit, const Value *value)
     return tmpl;
 }
 
-// ---- A session
-// -----------------------------------------------------------------------------------------
+// ---- A session ---------------------------------------------------------------------------------
 
 /** A name as the templates of this session see it, or NULL. */
 static const Value *session_find(const TmplSession *session, Str name, Value *scratch)
@@ -254,8 +256,7 @@ bool tmpl_scalar_text(Arena *arena, const Value *value, Str *out)
     return false;
 }
 
-// ---- Messages
-// --------------------------------------------------------------------------------------------
+// ---- Messages ----------------------------------------------------------------------------------
 
 static MessageTmpl message_build(TmplBuilder *builder, Str unit, const Value *value)
 {

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// What the files that check an eval share: eval_check.c (data, metrics, the order of things),
+// eval_check_templates.c (what templates may read), eval_check_units.c (solvers, graders, params).
+#pragma once
+
+#include "registry/registry_internal.h"
+
+/** Names, each once. */
+typedef struct NameSet {
+    Arena *arena;
+    Str *names;
+    size_t n;
+    size_t cap;
+} NameSet;
+
+void name_set_add(NameSet *set, Str name);
+bool name_in(Str name, const Str *names, size_t n);
+
+/** What the checks of one eval share. */
+typedef struct EvalCheck {
+    Registry *registry;
+    Arena *arena; // scratch of the whole check
+    const Eval *eval;
+    Faults *faults;
+    Str helpers_text;
+    const Str *columns; // known columns, when has_columns
+    size_t n_columns;
+    bool has_columns;
+} EvalCheck;
+
+#define FAULT(check, at, code, ...)                                                                \
+    faults_add((check)->faults, (check)->eval->file, (at)->line, (at)->col, false, (code),         \
+               __VA_ARGS__)
+#define WARN(check, at, code, ...)                                                                 \
+    faults_add((check)->faults, (check)->eval->file, (at)->line, (at)->col, true, (code),          \
+               __VA_ARGS__)
+
+/** Which names a template may read. */
+typedef enum TmplScope {
+    SCOPE_PART,   // matrix variables
+    SCOPE_ROW,    // and columns, row, row_number
+    SCOPE_PROMPT, // matrix variables, columns, the sample's fields, shots; not the target
+    SCOPE_GRADER, // and target, answer, reply
+} TmplScope;
+
+/** One template: its syntax, and the names it reads, which are added to read. extra: loop names. */
+void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Value *text,
+                const NameSet *extra, NameSet *read);
+/** Every text in a value is a template. */
+void check_tree(const EvalCheck *check, TmplScope scope, Str unit, const Value *value,
+                const NameSet *extra, NameSet *read);
+void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names);
+/** A variant's prompt or messages; target, input: what those templates read. */
+void check_prompt(const EvalCheck *check, const EvalVariant *variant, const NameSet *target,
+                  const NameSet *input);
+
+/** Both set *out to the units found, NULL where there is none. */
+void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaUnit **out);
+void check_graders(const EvalCheck *check, const LuaUnit *const *solvers, const LuaUnit **out);
+
+/** A place that has no value of its own. */
+Value check_place(uint32_t line, uint32_t col);

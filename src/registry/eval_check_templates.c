@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// The templates of an eval without its rows: their syntax, the names they read against the names
+// their place can see, the target on its way into the prompt.
+#include "registry/eval_check.h"
+
+#include <string.h>
+
+bool name_in(Str name, const Str *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void name_set_add(NameSet *set, Str name)
+{
+    if (name_in(name, set->names, set->n)) {
+        return;
+    }
+    if (set->n == set->cap) {
+        size_t cap = set->cap == 0 ? 16 : set->cap * 2;
+        Str *names = ARENA_ARRAY(set->arena, Str, cap);
+        if (set->n > 0) {
+            memcpy(names, set->names, set->n * sizeof(*names));
+        }
+        set->names = names;
+        set->cap = cap;
+    }
+    set->names[set->n++] = name;
+}
+
+static void known_names(const EvalCheck *check, TmplScope scope, NameSet *out)
+{
+    static const char *const sample_names[] = {"id", "input", "metadata"};
+    const Eval *eval = check->eval;
+    for (size_t i = 0; i < eval->n_matrix; i++) {
+        name_set_add(out, eval->matrix[i].name);
+        for (size_t k = 0; k < eval->matrix[i].n; k++) {
+            const Value *extra = &eval->matrix[i].extras[k];
+            for (size_t j = 0; extra->kind == VALUE_MAP && j < extra->as.map.n; j++) {
+                name_set_add(out, extra->as.map.pairs[j].key);
+            }
+        }
+    }
+    for (size_t i = 0; scope != SCOPE_PART && i < check->n_columns; i++) {
+        name_set_add(out, check->columns[i]);
+    }
+    if (scope == SCOPE_ROW) {
+        name_set_add(out, STR("row"));
+        name_set_add(out, STR("row_number"));
+    }
+    if (scope == SCOPE_PROMPT || scope == SCOPE_GRADER) {
+        for (size_t i = 0; i < sizeof(sample_names) / sizeof(sample_names[0]); i++) {
+            name_set_add(out, str_from_c(sample_names[i]));
+        }
+        if (eval->sample_choices.kind != VALUE_NULL) {
+            name_set_add(out, STR("choices"));
+        }
+        name_set_add(out, STR("shots"));
+    }
+    if (scope == SCOPE_GRADER) {
+        name_set_add(out, STR("target"));
+        name_set_add(out, STR("answer"));
+        name_set_add(out, STR("reply"));
+        name_set_add(out, STR("row"));
+        name_set_add(out, STR("row_number"));
+    }
+}
+
+/** Where a template first reads a name: the start of the text when it can not be said. */
+static Value name_place(const Value *text, Str name)
+{
+    bool block = text->style == VALUE_STYLE_LITERAL || text->style == VALUE_STYLE_FOLDED;
+    Str s = text->as.str;
+    uint32_t line = text->line + (block ? 1 : 0);
+    uint32_t col = block ? text->indent : text->col - (text->style == VALUE_STYLE_PLAIN ? 1 : 0);
+    bool inside = false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i], next = i + 1 < s.len ? s.data[i + 1] : '\0';
+        col++;
+        if (c == '\n') {
+            if (!block) {
+                break; // an escape, or a line that YAML has folded: columns are lost
+            }
+            line++;
+            col = text->indent;
+        } else if (c == '{' && (next == '{' || next == '%')) {
+            inside = true;
+        } else if (c == '}' && next != '}') {
+            inside = false;
+        } else if (inside && schema_is_ident((Str){&c, 1}) &&
+                   (i == 0 || !schema_is_ident(str_slice(s, i - 1, i)))) {
+            size_t to = i + 1;
+            while (to < s.len && (schema_is_ident(str_slice(s, to, to + 1)) ||
+                                  (s.data[to] >= '0' && s.data[to] <= '9'))) {
+                to++;
+            }
+            if (str_eq(str_slice(s, i, to), name) && (i == 0 || s.data[i - 1] != '.')) {
+                return check_place(line, col);
+            }
+        }
+    }
+    return *text;
+}
+
+/** One name that a template reads, against what its scope holds. */
+static void check_name(const EvalCheck *check, TmplScope scope, const Value *text, Str name,
+                       const NameSet *extra)
+{
+    bool column = check->has_columns && name_in(name, check->columns, check->n_columns);
+    Value at = name_place(text, name);
+    if (scope == SCOPE_PROMPT && !column &&
+        (str_eq_c(name, "row") || str_eq_c(name, "row_number"))) {
+        FAULT(check, &at, "unknown-variable",
+              "'" STR_FMT "' is seen by sample: and where: only; use a column or metadata",
+              STR_ARG(name));
+        return;
+    }
+    if (scope == SCOPE_PROMPT && str_eq_c(name, "target") &&
+        check->eval->sample_target.kind != VALUE_NULL) {
+        FAULT(check, &at, "unknown-variable",
+              "the prompt can not see 'target' (a shot's is s.target)");
+        return;
+    }
+    bool all_known = check->has_columns || scope == SCOPE_PART;
+    if (!all_known || check->eval->helpers.len > 0 || name_in(name, extra->names, extra->n)) {
+        return; // columns are known when the data is read; helpers may define names
+    }
+    NameSet known = {.arena = check->arena};
+    known_names(check, scope, &known);
+    if (!name_in(name, known.names, known.n)) {
+        Str hint = schema_did_you_mean(check->arena, name, known.names, known.n);
+        FAULT(check, &at, "unknown-variable", "unknown variable '" STR_FMT "'" STR_FMT,
+              STR_ARG(name), STR_ARG(hint));
+    }
+}
+
+void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Value *text,
+                const NameSet *extra, NameSet *read)
+{
+    ScriptUnit unit = tmpl_unit_of(check->eval->file, unit_name, text);
+    Str *names = NULL;
+    size_t n = 0;
+    Err err = ERR_INIT;
+    if (!script_template_names(check->registry->script, &unit, check->arena, &names, &n, &err)) {
+        // A helper may be what is not known: such an eval's templates are loaded with them later.
+        if (check->eval->helpers.len == 0) {
+            fault_of_err(check->faults, check->eval->file, text, "template", &err);
+        } else if (str_find(text->as.str, STR("shots"), 0) != STR_NONE) {
+            name_set_add(read, STR("shots"));
+        }
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        check_name(check, scope, text, names[i], extra);
+        name_set_add(read, names[i]);
+    }
+}
+
+void check_tree(const EvalCheck *check, TmplScope scope, Str unit, const Value *value,
+                const NameSet *extra, NameSet *read)
+{
+    if (value->kind == VALUE_STR) {
+        check_text(check, scope, unit, value, extra, read);
+    } else if (value->kind == VALUE_LIST) {
+        for (size_t i = 0; i < value->as.list.n; i++) {
+            Str name = str_printf(check->arena, STR_FMT "[%zu]", STR_ARG(unit), i);
+            check_tree(check, scope, name, &value->as.list.items[i], extra, read);
+        }
+    } else if (value->kind == VALUE_MAP) {
+        for (size_t i = 0; i < value->as.map.n; i++) {
+            Str name = str_printf(check->arena, STR_FMT "." STR_FMT, STR_ARG(unit),
+                                  STR_ARG(value->as.map.pairs[i].key));
+            check_tree(check, scope, name, &value->as.map.pairs[i].value, extra, read);
+        }
+    }
+}
+
+static void check_messages(const EvalCheck *check, TmplScope scope, Str unit, const Value *list,
+                           const NameSet *extra, NameSet *read)
+{
+    for (size_t i = 0; i < list->as.list.n; i++) {
+        const Value *item = &list->as.list.items[i];
+        const Value *inner = value_get_c(item, "messages");
+        const Value *each = value_get_c(item, "each");
+        const Value *parts[] = {value_get_c(item, "content"), value_get_c(item, "name")};
+        Str name = str_printf(check->arena, STR_FMT "[%zu]", STR_ARG(unit), i);
+        if (item->kind == VALUE_STR) {
+            check_text(check, scope, name, item, extra, read);
+        }
+        for (size_t k = 0; k < 2; k++) {
+            if (parts[k] != NULL) {
+                check_tree(check, scope, name, parts[k], extra, read);
+            }
+        }
+        if (each != NULL && inner != NULL && inner->kind == VALUE_LIST) {
+            if (schema_is_ident(each->as.str)) {
+                check_name(check, scope, each, each->as.str, extra);
+                name_set_add(read, each->as.str);
+            } else {
+                check_text(check, scope, name, each, extra, read);
+            }
+            NameSet more = {.arena = check->arena};
+            for (size_t k = 0; k < extra->n; k++) {
+                name_set_add(&more, extra->names[k]);
+            }
+            name_set_add(&more, value_get_str(item, "as", STR("s")));
+            check_messages(check, scope, str_concat(check->arena, name, STR(".messages")), inner,
+                           &more, read);
+        }
+    }
+}
+
+void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names)
+{
+    const Eval *eval = check->eval;
+    NameSet none = {.arena = check->arena}, read = {.arena = check->arena};
+    check_tree(check, SCOPE_PART, STR("dataset.part"), &eval->dataset_part, &none, &read);
+    check_tree(check, SCOPE_ROW, STR("where"), &eval->where, &none, &read);
+    check_tree(check, SCOPE_ROW, STR("sample.id"), &eval->sample_id, &none, &read);
+    if (eval->sample_input.kind == VALUE_LIST) {
+        check_messages(check, SCOPE_ROW, STR("sample.input"), &eval->sample_input, &none,
+                       input_names);
+    } else {
+        check_tree(check, SCOPE_ROW, STR("sample.input"), &eval->sample_input, &none, input_names);
+    }
+    check_tree(check, SCOPE_ROW, STR("sample.choices"), &eval->sample_choices, &none, input_names);
+    check_tree(check, SCOPE_ROW, STR("sample.target"), &eval->sample_target, &none, target_names);
+    check_tree(check, SCOPE_ROW, STR("sample.metadata"), &eval->sample_metadata, &none, &read);
+    check_tree(check, SCOPE_ROW, STR("sample.cluster"), &eval->sample_cluster, &none, &read);
+}
+
+/** Columns that only the target is made of should not stand in the prompt. */
+static void warn_target_column(const EvalCheck *check, const Value *at, const NameSet *prompt,
+                               const NameSet *target, const NameSet *input)
+{
+    static const char *const fields[] = {"id", "input", "choices", "metadata", "shots", NULL};
+    for (size_t i = 0; i < target->n; i++) {
+        Str name = target->names[i];
+        bool axis = false;
+        for (size_t k = 0; k < check->eval->n_matrix; k++) {
+            axis = axis || str_eq(check->eval->matrix[k].name, name);
+        }
+        if (!axis && !str_eq_c(name, "row") && !keys_word_in(fields, name) &&
+            name_in(name, prompt->names, prompt->n) && !name_in(name, input->names, input->n)) {
+            WARN(check, at, "target-in-prompt",
+                 "the prompt reads '" STR_FMT "', which the target is made of", STR_ARG(name));
+        }
+    }
+}
+
+void check_prompt(const EvalCheck *check, const EvalVariant *variant, const NameSet *target,
+                  const NameSet *input)
+{
+    NameSet none = {.arena = check->arena}, read = {.arena = check->arena};
+    const Value *at = variant->prompt.kind != VALUE_NULL ? &variant->prompt : &variant->messages;
+    if (variant->prompt.kind == VALUE_STR) {
+        check_text(check, SCOPE_PROMPT, STR("prompt"), &variant->prompt, &none, &read);
+    }
+    if (variant->messages.kind == VALUE_LIST) {
+        check_messages(check, SCOPE_PROMPT, STR("messages"), &variant->messages, &none, &read);
+    }
+    warn_target_column(check, at, &read, target, input);
+    bool uses_shots = name_in(STR("shots"), read.names, read.n);
+    const Value *few_shot = value_get_c(&check->eval->source, "few_shot");
+    if (variant->few_shot.given && !uses_shots) {
+        at = at->kind == VALUE_NULL && few_shot != NULL ? few_shot : at;
+        FAULT(check, at, "few-shot", "'few_shot' is given, but the prompt does not use shots");
+    } else if (!variant->few_shot.given && uses_shots) {
+        FAULT(check, at, "few-shot", "the prompt uses shots, but 'few_shot' is not given");
+    }
+}
