@@ -104,8 +104,7 @@ static void test_schema__values(void)
          "7:10: bad-value: 'helpers' has to be a path that stays inside its folder, not "
          "'../x.lua'\n"},
         {__LINE__, &keys_eval, HEAD "sample: {input: x}\nmatrix: {a b: [1]}\n",
-         "7:10: bad-value: 'a key of matrix' has to be a name of letters, digits and _, not 'a "
-         "b'\n"},
+         "7:10: bad-value: key 'a b' of 'matrix' has to be a name of letters, digits and _\n"},
         {__LINE__, &keys_eval, HEAD SAMPLE "prompt: >\n  a\n  b\n",
          "7:9: warning folded: 'prompt' is written with >, which joins its lines; | keeps them\n"},
         {__LINE__, &keys_dataset,
