@@ -455,13 +455,63 @@ static void warn_counts(RowCheck *check)
     }
 }
 
+/** Run the examples of a solver or grader; each one that fails is a fault where the eval names it.
+ */
+static void check_examples(RowCheck *check, UnitKind kind, Str name, uint32_t line, uint32_t col)
+{
+    Arena arena = {0};
+    const LuaUnit *unit = NULL;
+    size_t n_run = 0;
+    Str failures = STR_EMPTY, failure;
+    Err err = ERR_INIT;
+    bool ok = registry_unit(check->registry, kind, name, check->eval->dir, &unit, &err) &&
+              script_unit_examples(check->registry->script, kind, unit->file, unit->text, &arena,
+                                   &n_run, &failures, &err);
+    if (!ok) {
+        faults_add(check->faults, check->eval->file, line, col, false, "lua", "%s", err.message);
+    }
+    bool more = failures.len > 0;
+    while (ok && more) {
+        Str rest = STR_EMPTY;
+        more = str_cut(failures, STR("\n"), &failure, &rest);
+        if (failure.len > 0) {
+            faults_add(check->faults, check->eval->file, line, col, false, "example",
+                       STR_FMT ": " STR_FMT, STR_ARG(unit->file), STR_ARG(failure));
+        }
+        failures = rest;
+    }
+    arena_finish(&arena);
+}
+
+static void check_all_examples(RowCheck *check)
+{
+    const Eval *eval = check->eval;
+    for (size_t i = 0; i < eval->n_variants; i++) {
+        const EvalSolver *solver = &eval->variants[i].solver;
+        bool seen = i > 0 && str_eq(solver->use, eval->variants[i - 1].solver.use);
+        if (!seen) {
+            check_examples(check, UNIT_SOLVER, solver->use, solver->line, solver->col);
+        }
+    }
+    for (size_t i = 0; i < eval->n_graders; i++) {
+        bool seen = false;
+        for (size_t k = 0; k < i; k++) {
+            seen = seen || str_eq(eval->graders[k].use, eval->graders[i].use);
+        }
+        if (!seen) {
+            check_examples(check, UNIT_GRADER, eval->graders[i].use, eval->graders[i].line,
+                           eval->graders[i].col);
+        }
+    }
+}
+
 bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults,
                          Err *err)
 {
     RowCheck check = {.registry = registry, .eval = eval, .faults = faults, .max_rows = max_rows};
     Arena arena = {0};
     MatrixCell *cells = NULL;
-    size_t n_cells = 0, before = faults->n_errors;
+    size_t n_cells = 0;
     Err open_err = ERR_INIT;
     check.needs_target = graders_need_target(registry, eval);
     bool ok = matrix_cells(registry, eval, &arena, &cells, &n_cells, &open_err) &&
@@ -470,13 +520,20 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
     list_rest(&check, &check.rendering, "have faults like these");
     list_rest(&check, &check.expected, "are not as expected");
     warn_counts(&check);
+    if (max_rows == 0) {
+        check_all_examples(&check);
+    }
     if (!ok && open_err.code == ERR_NOT_FOUND) {
         faults_add(faults, eval->file, 0, 0, true, "not-checked", "not checked: %s",
                    open_err.message);
-    } else if (!ok) {
+    } else if (!ok && open_err.code != ERR_IO) {
         fault_of_err(faults, eval->file, &eval->where, "rows", &open_err);
     }
     arena_finish(&check.arena);
     arena_finish(&arena);
-    return faults->n_errors == before || registry_faults_err(faults, err);
+    if (!ok && open_err.code == ERR_IO) {
+        *err = open_err;
+        return false;
+    }
+    return true;
 }

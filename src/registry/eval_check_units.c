@@ -14,7 +14,9 @@ static const LuaUnit *check_unit(const EvalCheck *check, UnitKind kind, Str name
         return unit;
     }
     if (err.code != ERR_NOT_FOUND) {
-        FAULT(check, at, "lua", "%s", err.message);
+        Str file = str_concat(check->arena, name, STR(".lua"));
+        bool named = str_find(str_from_c(err.message), file, 0) != STR_NONE;
+        FAULT(check, at, "lua", "%s%s%s", named ? "" : file.data, named ? "" : ": ", err.message);
         return NULL;
     }
     if (keys_word_in(kind == UNIT_SOLVER ? keys_solvers_later : keys_graders_later, name)) {

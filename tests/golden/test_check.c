@@ -24,8 +24,8 @@ static Str report(Registry *registry, Str file)
         Faults again;
         faults_init(&again, &arena);
         if (CHECK_OK(registry_eval(registry, file, &again, &eval, &err), &err)) {
-            ok = registry_check_rows(registry, eval, 0, &faults, &err);
-            CHECK(ok == (faults.n_errors == 0));
+            CHECK_OK(registry_check_rows(registry, eval, 0, &faults, &err), &err);
+            ok = faults.n_errors == 0;
         }
     }
     Buf buf = {0};

@@ -1,0 +1,1 @@
+return { name = "broken_solver", version = 1, description = "No solve function." }
