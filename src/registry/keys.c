@@ -189,14 +189,13 @@ static const KeyTable variant_table = {
     "a variant (it may replace prompt, messages, few_shot, solver)", variant_rows, false};
 static const KeyRow each_variant = {"a variant", .accepts = ACCEPT_MAP, .map = &variant_table};
 
-static const char *const then_words[] = {"error", NULL};
-static const char *const then_later[] = {"grade", "zero", NULL};
+static const char *const then_words[] = {"error", "grade", "zero", NULL};
 static const KeyRow limits_rows[] = {
     {"turns", .accepts = ACCEPT_INT, .min = 1, .max = 1e6},
     {"tokens", .accepts = ACCEPT_INT, .min = 1, .max = 1e12},
     {"seconds", .accepts = ACCEPT_NUMBER, .min = 0.001, .max = 1e6},
-    {"cost_usd", .accepts = ACCEPT_NUMBER, .flags = KEY_LATER},
-    {"then", .accepts = TEXT, .words = then_words, .later_words = then_later},
+    {"cost_usd", .accepts = ACCEPT_NUMBER, .min = 1e-9, .max = 1e9},
+    {"then", .accepts = TEXT, .words = then_words},
     END,
 };
 static const KeyTable limits_table = {"'limits'", limits_rows, false};
