@@ -27,7 +27,8 @@ struct Regex {
     Str checked; // the text last found to be UTF-8: a search that goes on need not check it again
     uint64_t steps;
     uint64_t steps_max;
-    size_t position; // of the last callout
+    uint64_t steps_wanted; // by regex_limit_steps; 0 for the default
+    size_t position;       // of the last callout
 };
 
 static int count_step(pcre2_callout_block *block, void *user)
@@ -123,11 +124,22 @@ size_t regex_groups(const Regex *regex)
     return regex->n_groups;
 }
 
+void regex_limit_steps(Regex *regex, uint64_t steps)
+{
+    regex->steps_wanted = steps;
+}
+
+uint64_t regex_steps(const Regex *regex)
+{
+    return regex->steps;
+}
+
 /** Give a search its steps and make sure that its text is UTF-8. */
 static bool begin_search(Regex *regex, Str text, size_t from, Err *err)
 {
     regex->steps = 0;
-    regex->steps_max = STEPS_MAX + STEPS_PER_BYTE * (uint64_t)text.len;
+    regex->steps_max = regex->steps_wanted > 0 ? regex->steps_wanted
+                                               : STEPS_MAX + STEPS_PER_BYTE * (uint64_t)text.len;
     if (from > text.len) {
         return ERR_SET(err, ERR_PARSE, "search from byte %zu of %zu", from, text.len);
     }

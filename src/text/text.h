@@ -143,7 +143,7 @@ typedef enum RegexFlags {
     REGEX_ANCHORED = 8,
     REGEX_BYTES = 16,     // no UTF mode: for bytes that are not text
     REGEX_UNLIMITED = 32, // steps are not counted: faster; only for patterns of our own
-    REGEX_NO_JIT = 64,    // interpreted: the same answers, slower
+    REGEX_NO_JIT = 64,    // interpreted: the same answers, slower; limits are met elsewhere
 } RegexFlags;
 
 /** Compile; UTF and UCP on, so \w, \d and classes are Unicode. fails ERR_PARSE with the offset. */
@@ -151,6 +151,11 @@ bool regex_create(Str pattern, int flags, Regex **out, Err *err);
 void regex_destroy(Regex *regex);
 /** Number of capture groups, without the whole match. */
 size_t regex_groups(const Regex *regex);
+
+/** Most steps of one search (about 25 ns each); 0 restores the default, 4 million + 64 a byte. */
+void regex_limit_steps(Regex *regex, uint64_t steps);
+/** Steps the last search took, to charge a budget with; 0 under REGEX_UNLIMITED. */
+uint64_t regex_steps(const Regex *regex);
 
 /** Bytes [from, to) of a text; from is STR_NONE for a group that took no part. */
 typedef struct RegexSpan {

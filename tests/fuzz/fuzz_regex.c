@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Flags, a pattern and a text: "FLAGS pattern \n text". Compiled and interpreted code must agree
-// wherever neither hits its limit, and no pair may take long.
+// wherever neither hits its limit, and no pair may take long. Patterns that call themselves or a
+// group, or hold verbs, are only run: there the two halves of PCRE2 10.42 differ (calls: fixed in
+// 10.43).
 #include "text/text.h"
+
+#include <string.h>
+
+#define STEPS 20000 // few, so that many inputs are tried
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,6 +32,18 @@ static void check_matches(Str text, const RegexSpan *spans, size_t n, size_t wid
     }
 }
 
+static bool has_calls_or_verbs(Str pattern)
+{
+    for (size_t i = 0; i + 2 < pattern.len; i++) {
+        const char *p = pattern.data + i;
+        if ((p[0] == '(' && p[1] == '?' && memchr("R0123456789+-&P", p[2], 15) != NULL) ||
+            (p[0] == '\\' && p[1] == 'g') || (p[0] == '(' && p[1] == '*')) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) {
@@ -47,6 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         arena_finish(&arena);
         return 0;
     }
+    regex_limit_steps(fast, STEPS);
+    regex_limit_steps(slow, STEPS);
     size_t width = regex_groups(fast) + 1;
     RegexSpan *fast_spans = NULL;
     RegexSpan *slow_spans = NULL;
@@ -56,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool slow_ok = regex_find_all(&arena, slow, text, 50, &slow_spans, &n_slow, &slow_err);
     check(fast_ok || fast_err.code == ERR_LIMIT || fast_err.code == ERR_PARSE);
     check(slow_ok || slow_err.code == ERR_LIMIT || slow_err.code == ERR_PARSE);
-    if (fast_ok && slow_ok) {
+    if (fast_ok && slow_ok && !has_calls_or_verbs(pattern)) {
         check_matches(text, fast_spans, n_fast, width);
         check(n_fast == n_slow);
         for (size_t i = 0; i < n_fast * width; i++) {

@@ -209,6 +209,28 @@ static void test_regex__limits(void)
     arena_finish(&arena);
 }
 
+static void test_regex_limit_steps__and_count(void)
+{
+    for (size_t v = 0; v < 2; v++) {
+        Regex *regex = NULL;
+        Err err = ERR_INIT;
+        bool found = false;
+        CHECK_OK(regex_create(STR("(?:a|b)*c"), variants[v], &regex, &err), &err);
+        CHECK_OK(regex_find(regex, STR("abababc"), 0, NULL, 0, &found, &err), &err);
+        uint64_t needed = regex_steps(regex);
+        CHECK(found && needed > 7 && needed < 100);
+        regex_limit_steps(regex, needed);
+        CHECK_OK(regex_find(regex, STR("abababc"), 0, NULL, 0, &found, &err), &err);
+        regex_limit_steps(regex, needed - 1);
+        CHECK(!regex_find(regex, STR("abababc"), 0, NULL, 0, &found, &err));
+        CHECK_INT(err.code, ERR_LIMIT);
+        regex_limit_steps(regex, 0);
+        Err after = ERR_INIT;
+        CHECK_OK(regex_find(regex, STR("abababc"), 0, NULL, 0, &found, &after), &after);
+        regex_destroy(regex);
+    }
+}
+
 /** What long texts ordinarily need stays below the limit, and is linear. */
 static void test_regex__long_texts(void)
 {
@@ -256,6 +278,7 @@ int main(void)
     tap_run("from an offset", test_regex_find__from_an_offset);
     tap_run("refused patterns", test_regex_create__refuses);
     tap_run("limits", test_regex__limits);
+    tap_run("steps", test_regex_limit_steps__and_count);
     tap_run("long texts", test_regex__long_texts);
     return tap_done();
 }
