@@ -213,9 +213,14 @@ static bool check_kind(const KeyRow *row, Str name, const Value *value, Str file
         return true;
     }
     Str words = accepted_words(faults->arena, row->accepts);
+    char real[40];
+    bool fraction = value->kind == VALUE_REAL && (row->accepts & ACCEPT_INT) != 0;
+    if (fraction) {
+        text_format_real(value->as.real, real);
+    }
     faults_add(faults, file, value->line, value->col, false, "wrong-type",
                "'" STR_FMT "' has to be " STR_FMT ", not %s%s", STR_ARG(name), STR_ARG(words),
-               value_kind_word(value), kind_advice(row->accepts, value));
+               fraction ? real : value_kind_word(value), kind_advice(row->accepts, value));
     return false;
 }
 

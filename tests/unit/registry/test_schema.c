@@ -62,7 +62,7 @@ static void test_schema__types(void)
 {
     const Case cases[] = {
         {__LINE__, &keys_eval, HEAD SAMPLE "version: 1.10\n",
-         "7:10: wrong-type: 'version' has to be a whole number, not a number\n"},
+         "7:10: wrong-type: 'version' has to be a whole number, not 1.1\n"},
         {__LINE__, &keys_eval, HEAD SAMPLE "version: \"2\"\n",
          "7:10: wrong-type: 'version' has to be a whole number, not text (write it without "
          "quotes)\n"},
