@@ -124,7 +124,7 @@ bool registry_task_open(Registry *registry, const Eval *eval, Str part, const Ev
 void registry_task_close(Registry *registry, Task *task);
 /**
  * Render sample number index (0 .. n_samples-1) in file order.
- * owns   *out in arena.
+ * owns   *out in arena; it also borrows from the task, which has to stay open.
  * fails  ERR_SCRIPT naming the eval's file and line and the row. */
 bool registry_task_sample(Registry *registry, Task *task, size_t index, Arena *arena, Sample *out,
                           Err *err);

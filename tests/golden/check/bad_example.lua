@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 return {
   name = "bad_example",
   version = 1,

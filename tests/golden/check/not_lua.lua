@@ -1,1 +1,2 @@
+-- SPDX-License-Identifier: MIT
 return { name = "not_lua", 

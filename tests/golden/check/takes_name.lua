@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 return {
   name = "takes_name",
   version = 1,
