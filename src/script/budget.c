@@ -43,6 +43,11 @@ static void on_tick(lua_State *L, lua_Debug *ar)
         vm_abandon(vm, L, ESCAPE_INSTRUCTIONS);
     }
     vm_check_deadline(vm, L);
+    if (!vm->collecting && heap_used(vm) > vm->collect_from) {
+        vm->collecting = true;
+        vm->cold_dirty = true;
+        lua_gc(L, LUA_GCRESTART);
+    }
     if (vm->fine_ticks && tick != VM_TICK_FINE) {
         lua_sethook(L, on_tick, LUA_MASKCOUNT, VM_TICK_FINE);
     }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The allocator of a Lua state, wholly inside the state's region so that a byte copy of the region
-// is a copy of the heap too: a bump mark and free lists by size class, no headers (Lua says how
+// is a copy of the heap too: bump marks and free lists by size class, no headers (Lua says how
 // large a block is). Big requests charge the budget, since the C loops that fill them see no
 // instruction hook. A state that can not be given memory is abandoned instead of being left to try
 // again and again.
+//
+// Two zones: what is allocated while code is loaded into an image (functions, their constants,
+// strings) lies in the cold zone. Nothing but the collector and a growing string table ever writes
+// there, so a restore may leave it as it is unless one of these two was at work (vm->cold_dirty).
 #include "script/script_internal.h"
 
 #include <string.h>
@@ -15,16 +19,22 @@
 #define BIG_BYTES   (64u << 10) // charged, and the clock is looked at
 #define FINE_BYTES  (256u << 10)
 #define REFUSED_MAX 12
+#define STRINGS_MIN 1024u // bytes of the smallest string table
 
 typedef struct FreeBlock {
     struct FreeBlock *next;
 } FreeBlock;
 
-struct Heap {
-    size_t used;  // bump mark, from the region's start
-    size_t limit; // end of the region
-    size_t peak;  // the highest mark since the image was restored
+typedef struct Zone {
+    size_t used; // bump mark, from the region's start
+    size_t limit;
     FreeBlock *free[N_CLASSES];
+} Zone;
+
+struct Heap {
+    Zone hot;
+    Zone cold;
+    size_t peak; // the highest mark of the hot zone since the image was restored
 };
 
 static Heap *heap_of(const Vm *vm)
@@ -36,18 +46,33 @@ void heap_init(Vm *vm)
 {
     Heap *heap = heap_of(vm);
     memset(heap, 0, sizeof(*heap));
-    heap->used = (sizeof(*heap) + 15) & ~(size_t)15;
-    heap->limit = vm->bytes;
+    heap->hot.used = (sizeof(*heap) + 15) & ~(size_t)15;
+    heap->hot.limit = vm->hot_bytes;
+    heap->cold.used = vm->hot_bytes;
+    heap->cold.limit = vm->bytes;
+    vm->n_protos = 0;
 }
 
 size_t heap_used(const Vm *vm)
 {
-    return heap_of(vm)->used;
+    return heap_of(vm)->hot.used;
 }
 
 size_t heap_peak(const Vm *vm)
 {
     return heap_of(vm)->peak;
+}
+
+size_t heap_cold_used(const Vm *vm)
+{
+    return heap_of(vm)->cold.used;
+}
+
+void heap_cold_skip(Vm *vm, size_t offset)
+{
+    Zone *cold = &heap_of(vm)->cold;
+    cold->used = offset > cold->used ? offset : cold->used;
+    memset(cold->free, 0, sizeof(cold->free)); // holes before it belong to somebody else's copy
 }
 
 /** Class of a size and what it is rounded up to. */
@@ -65,7 +90,47 @@ static unsigned class_of(size_t bytes, size_t *out_rounded)
     return N_SMALL + 4 * (octave - 10) + (unsigned)(quarter - 5);
 }
 
-static void *block_take(Heap *heap, size_t bytes)
+static Zone *zone_of(const Vm *vm, const void *block)
+{
+    Heap *heap = heap_of(vm);
+    return (size_t)((const uint8_t *)block - vm->base) >= vm->hot_bytes ? &heap->cold : &heap->hot;
+}
+
+// ---- Function prototypes of base images
+// --------------------------------------------------------------- Their last member links them into
+// the collector's list of what is still to be looked at. Between collections it means nothing, but
+// it would make equal cold zones look different.
+
+static void proto_add(Vm *vm, const void *block, size_t bytes)
+{
+    if (vm->n_protos < VM_PROTOS_MAX) {
+        size_t from = (size_t)((const uint8_t *)block - vm->base);
+        vm->protos[vm->n_protos++] = from + bytes - sizeof(void *);
+    }
+}
+
+static void proto_remove(Vm *vm, const void *block, size_t bytes)
+{
+    size_t link = (size_t)((const uint8_t *)block - vm->base) + bytes - sizeof(void *);
+    for (size_t i = 0; i < vm->n_protos; i++) {
+        if (vm->protos[i] == link) {
+            vm->protos[i] = vm->protos[--vm->n_protos];
+            return;
+        }
+    }
+}
+
+void heap_forget_links(Vm *vm)
+{
+    for (size_t i = 0; i < vm->n_protos; i++) {
+        memset(vm->base + vm->protos[i], 0, sizeof(void *));
+    }
+}
+
+// ---- Blocks
+// ---------------------------------------------------------------------------------------------
+
+static void *zone_take(Heap *heap, Zone *zone, size_t bytes)
 {
     size_t rounded;
     if (bytes > ((size_t)1 << 30)) {
@@ -75,44 +140,52 @@ static void *block_take(Heap *heap, size_t bytes)
     if (class >= N_CLASSES) {
         return NULL;
     }
-    FreeBlock *block = heap->free[class];
+    FreeBlock *block = zone->free[class];
     if (block != NULL) {
-        heap->free[class] = block->next;
+        zone->free[class] = block->next;
         return block;
     }
-    if (rounded > heap->limit - heap->used) {
+    if (rounded > zone->limit - zone->used) {
         return NULL;
     }
-    block = (FreeBlock *)(void *)((uint8_t *)heap + heap->used);
-    heap->used += rounded;
-    heap->peak = heap->used > heap->peak ? heap->used : heap->peak;
+    block = (FreeBlock *)(void *)((uint8_t *)heap + zone->used);
+    zone->used += rounded;
+    heap->peak = heap->hot.used > heap->peak ? heap->hot.used : heap->peak;
     return block;
 }
 
-static void block_give(Heap *heap, void *block, size_t bytes)
+static void zone_give(Vm *vm, Zone *zone, void *block, size_t bytes)
 {
+    Heap *heap = heap_of(vm);
+    if (zone == &heap->cold && (size_t)((uint8_t *)block - vm->base) < vm->cold_floor) {
+        return; // not to be reused: an image on this base would not save what lies there
+    }
+    if (zone == &heap->cold && vm->building && vm->cold_floor == 0) {
+        proto_remove(vm, block, bytes);
+    }
     size_t rounded;
     unsigned class = class_of(bytes, &rounded);
-    if ((uint8_t *)block + rounded == (uint8_t *)heap + heap->used) {
-        heap->used -= rounded; // the newest block: the mark moves back
+    if ((uint8_t *)block + rounded == (uint8_t *)heap + zone->used) {
+        zone->used -= rounded; // the newest block: the mark moves back
         return;
     }
     FreeBlock *free_block = block;
-    free_block->next = heap->free[class];
-    heap->free[class] = free_block;
+    free_block->next = zone->free[class];
+    zone->free[class] = free_block;
 }
 
 /** Resize the newest block where it lies. */
-static bool block_stretch(Heap *heap, void *block, size_t old_rounded, size_t new_rounded)
+static bool zone_stretch(Heap *heap, Zone *zone, void *block, size_t old_rounded,
+                         size_t new_rounded)
 {
-    if ((uint8_t *)block + old_rounded != (uint8_t *)heap + heap->used) {
+    if ((uint8_t *)block + old_rounded != (uint8_t *)heap + zone->used) {
         return false;
     }
-    if (new_rounded > old_rounded && new_rounded - old_rounded > heap->limit - heap->used) {
+    if (new_rounded > old_rounded && new_rounded - old_rounded > zone->limit - zone->used) {
         return false;
     }
-    heap->used = heap->used - old_rounded + new_rounded;
-    heap->peak = heap->used > heap->peak ? heap->used : heap->peak;
+    zone->used = zone->used - old_rounded + new_rounded;
+    heap->peak = heap->hot.used > heap->peak ? heap->hot.used : heap->peak;
     return true;
 }
 
@@ -121,6 +194,7 @@ static void *refuse(Vm *vm)
 {
     vm->n_refused++;
     vm->n_refused_in_row++;
+    vm->cold_dirty = true; // by the collection that follows
     if (vm->L != NULL && (vm->n_refused_in_row > 1 || vm->n_refused > REFUSED_MAX)) {
         vm_abandon(vm, vm->L, ESCAPE_MEMORY);
     }
@@ -136,31 +210,57 @@ static void charge_big(Vm *vm, size_t bytes)
     }
 }
 
+/** tag is Lua's: the kind of object, or 0 for arrays and the like. */
+static void *take(Vm *vm, size_t tag, size_t bytes)
+{
+    Heap *heap = heap_of(vm);
+    if (bytes == 0) {
+        return NULL;
+    }
+    if (bytes >= BIG_BYTES) {
+        charge_big(vm, bytes);
+    }
+    void *block = NULL;
+    // Tables, closures, upvalues, userdata and threads change; code, constants and strings do not.
+    if (vm->loading && (tag == 0 || tag == LUA_TSTRING || tag > LUA_NUMTYPES)) {
+        block = zone_take(heap, &heap->cold, bytes);
+        if (block != NULL && tag > LUA_NUMTYPES && vm->cold_floor == 0) {
+            proto_add(vm, block, bytes);
+        }
+    }
+    if (block == NULL) {
+        block = zone_take(heap, &heap->hot, bytes);
+    }
+    if (block == NULL) {
+        return refuse(vm);
+    }
+    vm->n_refused_in_row = 0;
+    return block;
+}
+
+/** A doubling array that may be the string table: its growth rewrites links inside all strings. */
+static bool may_be_strings(size_t old_bytes, size_t new_bytes)
+{
+    return old_bytes >= STRINGS_MIN && (old_bytes & (old_bytes - 1)) == 0 &&
+           new_bytes == 2 * old_bytes;
+}
+
 void *heap_realloc(void *context, void *block, size_t old_bytes, size_t new_bytes)
 {
     Vm *vm = context;
     Heap *heap = heap_of(vm);
-    if (block == NULL) { // old_bytes is a type tag
-        if (new_bytes == 0) {
-            return NULL;
-        }
-        if (new_bytes >= BIG_BYTES) {
-            charge_big(vm, new_bytes);
-        }
-        void *fresh = block_take(heap, new_bytes);
-        if (fresh == NULL) {
-            return refuse(vm);
-        }
-        vm->n_refused_in_row = 0;
-        return fresh;
+    if (block == NULL) {
+        return take(vm, old_bytes, new_bytes);
     }
+    Zone *zone = zone_of(vm, block);
     if (new_bytes == 0) {
-        block_give(heap, block, old_bytes);
+        zone_give(vm, zone, block, old_bytes);
         return NULL;
     }
     if (new_bytes > ((size_t)1 << 30)) {
         return refuse(vm);
     }
+    vm->cold_dirty = vm->cold_dirty || may_be_strings(old_bytes, new_bytes);
     size_t old_rounded, new_rounded;
     unsigned old_class = class_of(old_bytes, &old_rounded);
     if (old_class == class_of(new_bytes, &new_rounded)) {
@@ -169,16 +269,19 @@ void *heap_realloc(void *context, void *block, size_t old_bytes, size_t new_byte
     if (new_bytes >= BIG_BYTES && new_bytes > old_bytes) {
         charge_big(vm, new_bytes);
     }
-    if (block_stretch(heap, block, old_rounded, new_rounded)) {
+    if (zone_stretch(heap, zone, block, old_rounded, new_rounded)) {
         return block;
     }
-    void *fresh = block_take(heap, new_bytes);
+    void *fresh = zone_take(heap, zone, new_bytes);
+    if (fresh == NULL && zone == &heap->cold) {
+        fresh = zone_take(heap, &heap->hot, new_bytes);
+    }
     if (fresh == NULL) {
         // Shrinking must not fail: the block stays and is filed under the smaller class later.
         return new_bytes < old_bytes ? block : refuse(vm);
     }
     vm->n_refused_in_row = 0;
     memcpy(fresh, block, old_bytes < new_bytes ? old_bytes : new_bytes);
-    block_give(heap, block, old_bytes);
+    zone_give(vm, zone, block, old_bytes);
     return fresh;
 }

@@ -146,6 +146,9 @@ bool vm_build(Vm *vm, Err *err)
     vm->L = NULL;
     vm->message[0] = '\0';
     heap_init(vm);
+    vm_building(vm, NULL);
+    vm->loading = false;
+    vm->collecting = true;
     vm_budget_own(vm);
     lua_State *L = lua_newstate(heap_realloc, vm);
     if (L == NULL) {
@@ -174,6 +177,17 @@ static void push_environment(lua_State *L)
     lua_setmetatable(L, -2);
 }
 
+static void load_buffer(lua_State *L, Str source, const char *name, const char *mode)
+{
+    Vm *vm = vm_of(L);
+    vm->loading = vm->building;
+    int status = luaL_loadbufferx(L, source.data, source.len, name, mode);
+    vm->loading = false;
+    if (status != LUA_OK) {
+        lua_error(L);
+    }
+}
+
 void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted)
 {
     if (source.len > VM_SOURCE_MAX) {
@@ -191,9 +205,7 @@ void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted)
     }
     vm_push_str(L, shown);
     lua_concat(L, 2);
-    if (luaL_loadbufferx(L, source.data, source.len, lua_tostring(L, -1), "t") != LUA_OK) {
-        lua_error(L);
-    }
+    load_buffer(L, source, lua_tostring(L, -1), "t");
     lua_remove(L, -2);
     if (trusted) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
@@ -205,9 +217,7 @@ void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted)
 
 void vm_load_code(lua_State *L, Str code, const char *name)
 {
-    if (luaL_loadbufferx(L, code.data, code.len, name, "b") != LUA_OK) {
-        lua_error(L);
-    }
+    load_buffer(L, code, name, "b");
     lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
     lua_setupvalue(L, -2, 1);
 }

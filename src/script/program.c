@@ -385,6 +385,7 @@ static bool build_image(Script *script, Program *program, UnitKind group, Image 
     }
     Vm *vm = script_vm(script);
     vm_restore(vm, base);
+    vm_building(vm, base);
     Builder builder = {.script = script, .program = program};
     builder.helpers = ARENA_ARRAY(&program->arena, Str, HELPERS_MAX);
     if (jinja && !vm_run(vm, constants_body, &builder, NULL, err)) {
@@ -437,13 +438,9 @@ void script_program_destroy(Script *script, Program *program)
         return;
     }
     Vm *vm = script_vm(script);
-    if (vm->live == &program->render || vm->live == &program->solve ||
-        vm->live == &program->grade) {
-        vm->live = NULL;
-    }
-    image_finish(&program->render);
-    image_finish(&program->solve);
-    image_finish(&program->grade);
+    image_finish(vm, &program->render);
+    image_finish(vm, &program->solve);
+    image_finish(vm, &program->grade);
     arena_finish(&program->arena);
     mem_free(program);
 }

@@ -11,6 +11,7 @@
 #define DEFAULT_DEADLINE_MS  5000
 #define DEFAULT_MEMORY       ((size_t)64 << 20)
 #define MIN_MEMORY           ((size_t)2 << 20)
+#define STRING_ROOM          1200
 #define EMBEDDED_MAX         16
 #define COMPILER_MEMORY      ((size_t)64 << 20)
 
@@ -52,11 +53,11 @@ void script_destroy(Script *script)
     if (script == NULL) {
         return;
     }
+    image_finish(script->vm, &script->plain);
+    image_finish(script->vm, &script->with_jinja);
+    image_finish(script->compiler, &script->compiler_image);
     vm_destroy(script->vm);
     vm_destroy(script->compiler);
-    image_finish(&script->plain);
-    image_finish(&script->with_jinja);
-    image_finish(&script->compiler_image);
     for (size_t i = 0; i < EMBEDDED_MAX; i++) {
         buf_finish(&script->code[i]);
     }
@@ -143,9 +144,21 @@ void script_load_jinja(lua_State *L)
     vm_set_slot(L, SLOT_JINJA);
 }
 
+/**
+ * Load the runtime, and make the string table large enough that programs on this image do not make
+ * it grow: growing rewrites all strings, and then nothing of the cold zone could be shared.
+ */
 static int jinja_body(lua_State *L)
 {
     script_load_jinja(L);
+    Vm *vm = vm_of(L);
+    vm->loading = true; // these strings go where nobody copies them around
+    lua_createtable(L, STRING_ROOM, 0);
+    for (int i = 1; i <= STRING_ROOM; i++) {
+        lua_pushfstring(L, "room %d", i);
+        lua_rawseti(L, -2, i);
+    }
+    vm->loading = false;
     return 0;
 }
 
@@ -189,12 +202,12 @@ bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *
     }
     if (script->with_jinja.bytes == NULL) {
         vm_restore(script->vm, &script->plain);
+        vm_building(script->vm, NULL);
         vm_budget_own(script->vm);
         if (!vm_run(script->vm, jinja_body, NULL, NULL, err)) {
             return ERR_WRAP(err, "the Jinja runtime");
         }
         vm_snapshot(script->vm, &script->with_jinja);
-        script->vm->live = NULL;
     }
     *out = &script->with_jinja;
     return true;

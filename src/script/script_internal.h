@@ -25,6 +25,7 @@
 #define VM_TICK           1000    // VM instructions between two looks at the budget
 #define VM_TICK_FINE      16      // once big blocks are about, C loops over them are slow
 #define VM_COROUTINE_COST VM_TICK // a fresh coroutine starts a fresh count
+#define VM_PROTOS_MAX     2048
 #define VM_MESSAGE_MAX    1600
 #define VM_SOURCE_MAX     (1 << 20) // bytes of one source text
 
@@ -57,10 +58,15 @@ typedef enum UnitSlot {
     UNIT_SLOTS,
 } UnitSlot;
 
-/** A byte copy of a loaded state. */
+/** A byte copy of a loaded state: the hot zone's prefix, and a stretch of the cold zone (heap.c).
+ */
 typedef struct Image {
     uint8_t *bytes;
     size_t len;
+    uint8_t *cold;
+    size_t cold_from; // offset in the region
+    size_t cold_len;
+    const struct Image *base; // whose cold stretch this one needs too, or NULL
 } Image;
 
 /** Why control came back by longjmp; the state is lost then. */
@@ -80,6 +86,7 @@ typedef struct Vm {
     uint8_t
         *base; // the region: a Heap, then its blocks; the lua_State lies at the same place always
     size_t bytes;
+    size_t hot_bytes; // where the cold zone starts
     lua_State *L;
     const Image *live; // whose state the region holds and may go on; NULL: nothing usable
     Script *script;
@@ -96,6 +103,18 @@ typedef struct Vm {
     uint32_t n_refused; // allocations refused, and in a row
     uint32_t n_refused_in_row;
     bool fine_ticks;
+    bool collecting;     // the collector has been started; images come with it stopped
+    size_t collect_from; // bytes in use that start it
+    // The cold zone: whose stretches lie there now, and whether they may have been written to.
+    const Image *cold_own;
+    const Image *cold_base;
+    bool cold_dirty;
+    const Image *build_base; // whose cold stretch the image in the making shares, or NULL
+    bool building;           // an image is being made: loaded code goes to the cold zone
+    bool loading;
+    size_t protos[VM_PROTOS_MAX]; // offsets of links to forget
+    size_t n_protos;
+    size_t cold_floor; // below it nothing is given back: it belongs to cold_base
     // Where an abandoned script goes, and what it was doing.
     jmp_buf escape;
     char message[VM_MESSAGE_MAX];
@@ -115,6 +134,12 @@ void *heap_realloc(void *vm, void *block, size_t old_bytes, size_t new_bytes); /
 size_t heap_used(const Vm *vm);
 /** The most that was in use since the last vm_restore, in bytes from the region's start. */
 size_t heap_peak(const Vm *vm);
+/** End of what was handed out in the cold zone, from the region's start. */
+size_t heap_cold_used(const Vm *vm);
+/** Clear what the last collection left in the function prototypes of a base image (heap.c). */
+void heap_forget_links(Vm *vm);
+/** Go on handing out from that offset of the cold zone. */
+void heap_cold_skip(Vm *vm, size_t offset);
 
 /** The budget of every call, defaults filled in. */
 const ScriptBudget *script_budget(const Script *script);
@@ -135,9 +160,12 @@ bool vm_build(Vm *vm, Err *err);
 void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted);
 /** Load trusted code that this process dumped itself. Pushes the function; raises. */
 void vm_load_code(lua_State *L, Str code, const char *name);
-/** The region as it is now, after a full collection. */
+/** Begin an image on top of a restored base (NULL: on a state that was just built). */
+void vm_building(Vm *vm, const Image *base);
+/** The region as it is now, after a full collection; the state is not to be used on. */
 void vm_snapshot(Vm *vm, Image *out);
-void image_finish(Image *image);
+/** Free an image; the region forgets that it holds parts of it. */
+void image_finish(Vm *vm, Image *image);
 /** Start a call: the image's bytes, a full budget, empty scratch. */
 void vm_restore(Vm *vm, const Image *image);
 /**

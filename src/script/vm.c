@@ -4,15 +4,20 @@
 // only.
 #include "script/script_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define KEEP_BYTES ((size_t)4 << 20) // resident memory that a call may leave behind
+#define KEEP_BYTES    ((size_t)4 << 20) // resident memory that a call may leave behind
+#define COLD_BYTES    ((size_t)4 << 20) // the cold zone
+#define COLD_RESERVED ((size_t)1 << 20) // of it, for base images; programs come behind
+#define COLLECT_BYTES ((size_t)1 << 20) // what a call may allocate before the collector starts
 
-bool vm_create(Script *script, size_t bytes, Vm **out, Err *err)
+bool vm_create(Script *script, size_t hot_bytes, Vm **out, Err *err)
 {
+    hot_bytes = (hot_bytes + 4095) & ~(size_t)4095;
+    size_t bytes = hot_bytes + COLD_BYTES;
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
@@ -21,6 +26,7 @@ bool vm_create(Script *script, size_t bytes, Vm **out, Err *err)
     Vm *vm = mem_zalloc(1, sizeof(*vm));
     vm->base = base;
     vm->bytes = bytes;
+    vm->hot_bytes = hot_bytes;
     vm->script = script;
     arena_init(&vm->scratch, 0);
     buf_init(&vm->buf, VM_STRING_MAX);
@@ -42,35 +48,131 @@ void vm_destroy(Vm *vm)
     mem_free(vm);
 }
 
-void vm_snapshot(Vm *vm, Image *out)
+// ---- Images
+// -------------------------------------------------------------------------------------------------
+
+void vm_building(Vm *vm, const Image *base)
 {
-    // A long pause now, so that short calls end before the first collection; then the usual one.
-    lua_gc(vm->L, LUA_GCINC, 1000, 0, 0);
-    lua_gc(vm->L, LUA_GCCOLLECT);
-    lua_gc(vm->L, LUA_GCCOLLECT);
-    lua_gc(vm->L, LUA_GCINC, 200, 0, 0);
-    vm_hook_install(vm->L); // starts the count anew
-    out->len = heap_used(vm);
-    out->bytes = mem_alloc(out->len, 1);
-    if (getenv("SZ"))
-        fprintf(stderr, "image %zu live %d KB\n", out->len, lua_gc(vm->L, LUA_GCCOUNT));
-    memcpy(out->bytes, vm->base, out->len);
+    vm->building = true;
+    vm->build_base = base != NULL && base->cold_len > 0 ? base : NULL;
+    vm->cold_own = NULL;
+    if (base != NULL) {
+        vm->cold_floor = vm->hot_bytes + COLD_RESERVED;
+        heap_cold_skip(vm, vm->cold_floor);
+    } else {
+        vm->cold_floor = 0;
+    }
 }
 
-void image_finish(Image *image)
+/**
+ * Collect until the base's cold stretch is as the base has it: a collection turns the color of
+ * every object, a second one turns it back. False: it has changed for good (the string table has
+ * grown).
+ */
+static bool settle(Vm *vm, const Image *base)
 {
+    lua_gc(vm->L, LUA_GCCOLLECT);
+    for (int i = 0; i < 3; i++) {
+        lua_gc(vm->L, LUA_GCCOLLECT);
+        heap_forget_links(vm);
+        if (base == NULL || memcmp(vm->base + base->cold_from, base->cold, base->cold_len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint8_t *bytes_copy(const uint8_t *from, size_t len)
+{
+    uint8_t *copy = mem_alloc(len + 1, 1);
+    memcpy(copy, from, len);
+    return copy;
+}
+
+void vm_snapshot(Vm *vm, Image *out)
+{
+    const Image *base = vm->build_base;
+    lua_gc(vm->L, LUA_GCINC, 200, 0, 0);
+    bool shares = settle(vm, base);
+    lua_gc(vm->L, LUA_GCSTOP);
+    vm_hook_install(vm->L); // starts the count anew
+    *out = (Image){.len = heap_used(vm), .base = shares ? base : NULL};
+    out->bytes = bytes_copy(vm->base, out->len);
+    out->cold_from = shares && vm->cold_floor > 0 ? vm->cold_floor : vm->hot_bytes;
+    out->cold_len = heap_cold_used(vm) - out->cold_from;
+    out->cold = bytes_copy(vm->base + out->cold_from, out->cold_len);
+    vm->live = NULL;
+    vm->building = false;
+    vm->cold_base = NULL;
+    vm->cold_own = NULL;
+}
+
+void image_finish(Vm *vm, Image *image)
+{
+    if (vm != NULL && (vm->live == image || vm->cold_own == image || vm->cold_base == image)) {
+        vm->live = NULL;
+        vm->cold_own = NULL;
+        vm->cold_base = NULL;
+    }
     mem_free(image->bytes);
+    mem_free(image->cold);
     *image = (Image){0};
+}
+
+static void cold_copy(Vm *vm, const Image *image)
+{
+    memcpy(vm->base + image->cold_from, image->cold, image->cold_len);
+}
+
+/** What the sharing rests on, checked where speed does not matter: nobody has written there. */
+static void cold_check(const Vm *vm, const Image *image)
+{
+#ifdef __SANITIZE_ADDRESS__
+    assert(memcmp(vm->base + image->cold_from, image->cold, image->cold_len) == 0);
+#else
+    (void)vm;
+    (void)image;
+#endif
+}
+
+/** Bring the cold zone to what the image needs, leaving what is there already. */
+static void cold_restore(Vm *vm, const Image *image)
+{
+    if (vm->cold_dirty) {
+        vm->cold_own = NULL;
+        vm->cold_base = NULL;
+        vm->cold_dirty = false;
+    }
+    if (image->base != NULL && vm->cold_base != image->base) {
+        cold_copy(vm, image->base);
+        vm->cold_base = image->base;
+    } else if (image->base != NULL) {
+        cold_check(vm, image->base);
+    }
+    if (vm->cold_own != image) {
+        cold_copy(vm, image);
+        vm->cold_own = image;
+        if (image->cold_from == vm->hot_bytes && image->cold_len > 0) {
+            vm->cold_base = image; // it lies where bases do
+        }
+    } else {
+        cold_check(vm, image);
+    }
 }
 
 void vm_restore(Vm *vm, const Image *image)
 {
     if (heap_peak(vm) > image->len + KEEP_BYTES) {
         size_t keep = (image->len + KEEP_BYTES) & ~(size_t)4095;
-        madvise(vm->base + keep, vm->bytes - keep, MADV_DONTNEED);
+        madvise(vm->base + keep, vm->hot_bytes - keep, MADV_DONTNEED);
     }
     memcpy(vm->base, image->bytes, image->len);
+    cold_restore(vm, image);
     vm->live = image;
+    vm->collecting = false;
+    vm->collect_from = image->len + COLLECT_BYTES;
+    vm->building = false;
+    vm->loading = false;
     vm->main_place[0] = '\0';
     arena_reset(&vm->scratch);
     buf_clear(&vm->notes);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Microseconds of Lua work for one sample: render a small row, step `generate` twice, grade with `exact`.
+// Microseconds of Lua work for one sample: render a small row, step `generate` twice, grade with
+// `exact`.
 //   ninja -C build-release tests/bench/bench_script && build-release/tests/bench/bench_script
 #include "script/script.h"
 
 #include <stdio.h>
 
 #define ROUNDS 20000
+#define BATCH  50 // the fastest batch counts: other programs share the machine
 
 typedef struct Bench {
     Script *script;
@@ -116,6 +118,7 @@ int main(void)
 {
     Bench bench = {0};
     int64_t at[5] = {0};
+    int64_t best[5] = {0};
     double right = 0;
     bench_open(&bench);
     for (int64_t i = 0; i < ROUNDS; i++) {
@@ -150,11 +153,15 @@ int main(void)
         at[2] += t3 - t2;
         at[3] += t4 - t3;
         at[4] += t4 - t0;
+        for (int k = 0; (i + 1) % BATCH == 0 && k < 5; k++) {
+            best[k] = best[k] == 0 || at[k] < best[k] ? at[k] : best[k];
+            at[k] = 0;
+        }
     }
-    static const char *const names[] = {"render 4 templates", "solve to the effect", "solve to the end",
-                                        "grade", "whole sample"};
+    static const char *const names[] = {"render 4 templates", "solve to the effect",
+                                        "solve to the end", "grade", "whole sample"};
     for (int i = 0; i < 5; i++) {
-        printf("%-20s %6.2f us\n", names[i], (double)at[i] / ROUNDS / 1000);
+        printf("%-20s %6.2f us\n", names[i], (double)best[i] / BATCH / 1000);
     }
     printf("right: %g of %d\n", right, ROUNDS);
     script_program_destroy(bench.script, bench.templates);
