@@ -21,9 +21,9 @@ static void completion_take(Loop *loop, Completion *completion)
     attempt->n_in_flight--;
     loop->n_requests--;
     if (completion->failed) {
-        attempt_fail(attempt, &completion->err);
-        if (completion->err.code == ERR_MODEL && loop->fatal.code == ERR_NONE) {
-            loop->fatal = completion->err;
+        attempt_fail(attempt, completion->err);
+        if (completion->err->code == ERR_MODEL && loop->fatal.code == ERR_NONE) {
+            loop->fatal = *completion->err;
         }
         completion_destroy(completion);
     } else {

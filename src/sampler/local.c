@@ -180,8 +180,7 @@ static void on_done(void *ctx, uint64_t id, const EngineResult *result)
     Pending *pending = pending_take(local, id);
     Completion *completion = completion_create(id);
     if (result->err != NULL) {
-        completion->failed = true;
-        completion->err = *result->err;
+        *completion_fail(completion) = *result->err;
     } else {
         completion->reply.usage.input = (int64_t)result->n_prompt_tokens;
         completion->reply.usage.cached = (int64_t)result->n_cached_tokens;

@@ -175,8 +175,7 @@ static void call_cancel_parts(const Call *call, Net *net)
 static void call_fail(Call *call, const Err *err)
 {
     if (!call->completion->failed) {
-        call->completion->failed = true;
-        call->completion->err = *err;
+        *completion_fail(call->completion) = *err;
         call_cancel_parts(call, call->openai->net);
     }
 }

@@ -100,18 +100,11 @@ static bool first_by_text(const EchoLists *lists, size_t n_prompt, Str text, siz
     return true;
 }
 
-/** The number of tokens before those that spell the generated text, or STR_NONE. */
-static size_t prompt_tokens_by_text(const EchoLists *lists, Str generated)
+/** Whether the first n_prompt tokens spell the prompt, but for one invisible token before it. */
+static bool spells_prompt(const EchoLists *lists, size_t n_prompt, Str prompt)
 {
     size_t first;
-    if (!first_by_text(lists, lists->tokens->n, generated, &first)) {
-        return STR_NONE;
-    }
-    size_t len = 0;
-    for (size_t i = first; i < lists->tokens->n; i++) {
-        len += lists->tokens->items[i].as.str.len;
-    }
-    return len == generated.len ? first : STR_NONE;
+    return first_by_text(lists, n_prompt, prompt, &first) && first <= 1;
 }
 
 /**
@@ -149,25 +142,42 @@ static bool first_by_offsets(const EchoLists *lists, size_t n_prompt, const Scor
 }
 
 /**
- * The scored tokens are [*out_first, *out_n). How many tokens were generated is said by the usage,
- * which counts an end-of-text token that no text shows, but is not always right. */
+ * The scored tokens are [*out_first, *out_n). The lists may hold generated tokens after those of
+ * the prompt: as many as the usage says, or as the generated text has, or none of them; so each
+ * reading is tried against the whole prompt, and a doubtful one is refused rather than scored. */
 static bool border_find(const EchoLists *lists, const Value *body, Str text, const ScorePart *part,
                         size_t *out_first, size_t *out_n)
 {
     size_t n = lists->tokens->n;
     int64_t said = value_get_int(value_get_c(body, "usage"), "completion_tokens", 1);
-    size_t n_generated = said < 0 ? 0 : (uint64_t)said > n ? n : (size_t)said;
-    size_t by_usage = n - n_generated;
-    *out_n = by_usage;
-    if (first_by_text(lists, by_usage, part->text, out_first)) {
-        return true;
+    size_t n_said = said < 0 ? 0 : (uint64_t)said > n ? n : (size_t)said;
+    size_t readings[3] = {n - n_said, n, n};
+    first_by_text(lists, n, str_slice(text, part->prompt.len, text.len), &readings[1]);
+    for (int i = 0; i < 3; i++) {
+        *out_n = readings[i];
+        if (spells_prompt(lists, *out_n, part->prompt)) {
+            return first_by_text(lists, *out_n, part->text, out_first);
+        }
     }
-    size_t by_text = prompt_tokens_by_text(lists, str_slice(text, part->prompt.len, text.len));
-    if (by_text != STR_NONE && first_by_text(lists, by_text, part->text, out_first)) {
-        *out_n = by_text;
-        return true;
+    for (int i = 0; i < 3; i++) {
+        *out_n = readings[i];
+        if (first_by_offsets(lists, *out_n, part, out_first)) {
+            return true;
+        }
     }
-    return first_by_offsets(lists, by_usage, part, out_first);
+    size_t n_found =
+        0; // the context is not spelled (parts of characters): the text must be, in one way
+    for (int i = 0; i < 3; i++) {
+        bool repeated =
+            (i > 0 && readings[i] == readings[0]) || (i > 1 && readings[i] == readings[1]);
+        size_t first;
+        if (!repeated && first_by_text(lists, readings[i], part->text, &first)) {
+            *out_first = first;
+            *out_n = readings[i];
+            n_found++;
+        }
+    }
+    return n_found == 1;
 }
 
 /** Whether no other token is likelier. Without a list of others it is not known: false. */

@@ -353,8 +353,10 @@ static bool replay_submit(Sampler *sampler, uint64_t id, const Request *request,
     (void)err;
     Completion *completion = completion_create(id);
     replay->stats.requests++;
-    completion->failed =
-        !reply_look_up(replay, request, &completion->arena, &completion->reply, &completion->err);
+    Err cause = ERR_INIT;
+    if (!reply_look_up(replay, request, &completion->arena, &completion->reply, &cause)) {
+        *completion_fail(completion) = cause;
+    }
     arena_reset(&replay->scratch);
     queue_push(replay->host->completions, &completion->node);
     return true;

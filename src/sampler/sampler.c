@@ -6,17 +6,34 @@ const SamplerOps *const sampler_table[] = {
     &sampler_local, &sampler_openai, &sampler_replay, &sampler_echo, NULL,
 };
 
+static Err no_error; // what a completion that did not fail points to; never written
+
 Completion *completion_create(uint64_t id)
 {
     Completion *completion = mem_zalloc(1, sizeof *completion);
     completion->id = id;
+    completion->err = &no_error;
     arena_init(&completion->arena, 512); // many are alive at once, most are small
     return completion;
+}
+
+Err *completion_fail(Completion *completion)
+{
+    if (completion->failed) {
+        static _Thread_local Err later;
+        return &later;
+    }
+    completion->failed = true;
+    completion->err = mem_zalloc(1, sizeof(Err));
+    return completion->err;
 }
 
 void completion_destroy(Completion *completion)
 {
     if (completion != NULL) {
+        if (completion->err != &no_error) {
+            mem_free(completion->err);
+        }
         arena_finish(&completion->arena);
         mem_free(completion);
     }

@@ -16,13 +16,16 @@ typedef struct Completion {
     QueueNode node;
     uint64_t id;
     bool failed;
-    Err err;     // when failed: ERR_REPLY, ERR_NET, ERR_HTTP, ERR_LIMIT (attempt), ERR_MODEL (whole run)
-    Reply reply; // else; in arena
+    Err *err; // when failed: ERR_REPLY, ERR_NET, ERR_HTTP, ERR_LIMIT (attempt), ERR_MODEL (whole run); else
+              // an empty one. Apart, since an Err is large and many completions can wait at once
+    Reply reply; // when not failed; in arena
     Arena arena;
 } Completion;
 
 Completion *completion_create(uint64_t id);
 void completion_destroy(Completion *completion);
+/** Mark a completion as failed; returns the error to fill in. The first failure stays. */
+Err *completion_fail(Completion *completion);
 
 /** Settings that come from the command line. */
 typedef struct SamplerSettings {

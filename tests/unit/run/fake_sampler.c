@@ -37,9 +37,19 @@ Completion *completion_create(uint64_t id)
 void completion_destroy(Completion *completion)
 {
     if (completion != NULL) {
+        if (completion->failed) {
+            mem_free(completion->err);
+        }
         arena_finish(&completion->arena);
         mem_free(completion);
     }
+}
+
+Err *completion_fail(Completion *completion)
+{
+    completion->failed = true;
+    completion->err = mem_zalloc(1, sizeof(Err));
+    return completion->err;
 }
 
 /** The reply: the sample's id and the call's path, so that scores tell which reply came where. */
@@ -48,12 +58,10 @@ static Completion *answer(FakeSampler *sampler, const FakeRequest *waiting)
     Completion *completion = completion_create(waiting->id);
     const Request *request = waiting->request;
     if (waiting->cancelled) {
-        completion->failed = true;
-        ERR_SET(&completion->err, ERR_CANCELLED, "cancelled");
+        ERR_SET(completion_fail(completion), ERR_CANCELLED, "cancelled");
         fake.n_cancelled++;
     } else if (fake.fail_with != NULL && str_eq_c(request->sample_id, fake.fail_with)) {
-        completion->failed = true;
-        ERR_SET(&completion->err, fake.fail_code, "the fake fails sample " STR_FMT,
+        ERR_SET(completion_fail(completion), fake.fail_code, "the fake fails sample " STR_FMT,
                 STR_ARG(request->sample_id));
     } else {
         completion->reply.text = str_printf(&completion->arena, STR_FMT "/" STR_FMT,

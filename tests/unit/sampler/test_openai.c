@@ -220,7 +220,7 @@ static void test_openai__what_chats_answer(void)
                   str_eq_c(reply->reasoning, cases[i].reasoning);
         CHECK(ok);
         if (!ok) {
-            printf("# case of line %d: %s\n", cases[i].line, completion->err.message);
+            printf("# case of line %d: %s\n", cases[i].line, completion->err->message);
         }
         if (strcmp(cases[i].model, "tools") == 0) {
             Value want = parse("[{\"id\": \"c1\", \"name\": \"add\", \"arguments\": {\"a\": 1}}]");
@@ -269,7 +269,7 @@ static void test_openai__scores(void)
     Completion *completion = run_at("ok;key=score", "m", &request);
     CHECK(!completion->failed);
     if (completion->failed) {
-        printf("# %s\n", completion->err.message);
+        printf("# %s\n", completion->err->message);
         completion_destroy(completion);
         return;
     }
@@ -303,8 +303,8 @@ static void test_openai__scores_of_peculiar_servers(void)
     static const struct {
         const char *model;
         int first; // index of the first scored token
-    } cases[] = {{"bos", 4}, {"marked-spaces", 3}, {"lying-usage", 3}};
-    LoglikItem item = {.context = {.text = STR("The sky is ")}, .text = STR("blue deep")};
+    } cases[] = {{"bos", 4}, {"marked-spaces", 3}, {"lying-usage", 3}, {"prompt-only", 3}};
+    LoglikItem item = {.context = {.text = STR("The sky is ")}, .text = STR("blue blue")};
     Request request = {.kind = REQUEST_LOGLIK, .items = &item, .n_items = 1, .per_token = true};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Completion *completion = run_at("ok", cases[i].model, &request);
@@ -315,7 +315,7 @@ static void test_openai__scores_of_peculiar_servers(void)
             CHECK_NEAR(completion->reply.choices[0].logprob,
                        mock_logprob(5, at) + mock_logprob(5, at + 1), 1e-12);
         } else {
-            printf("# %s: %s\n", cases[i].model, completion->err.message);
+            printf("# %s: %s\n", cases[i].model, completion->err->message);
         }
         completion_destroy(completion);
     }
@@ -341,8 +341,8 @@ static void test_openai__greedy_and_unconditional(void)
     // Without a text for the beginning, a first token has no score: said once, for the run.
     completion = run_at("ok", "m", &request);
     CHECK(completion->failed);
-    CHECK_INT(completion->err.code, ERR_MODEL);
-    CHECK(strstr(completion->err.message, "settings.bos") != NULL);
+    CHECK_INT(completion->err->code, ERR_MODEL);
+    CHECK(strstr(completion->err->message, "settings.bos") != NULL);
     completion_destroy(completion);
 }
 
@@ -355,11 +355,11 @@ static void test_openai__servers_without_scores_are_found_out(void)
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         Completion *completion = run_at("ok", models[i], &request);
         CHECK(completion->failed);
-        CHECK_INT(completion->err.code, ERR_MODEL);
-        bool said = strstr(completion->err.message, "offers no log-likelihoods") != NULL;
+        CHECK_INT(completion->err->code, ERR_MODEL);
+        bool said = strstr(completion->err->message, "offers no log-likelihoods") != NULL;
         CHECK(said);
         if (!said) {
-            printf("# %s: %s\n", models[i], completion->err.message);
+            printf("# %s: %s\n", models[i], completion->err->message);
         }
         completion_destroy(completion);
     }
@@ -423,17 +423,17 @@ static void test_openai__failures(void)
         }
         bool failed = cases[i].code != ERR_NONE;
         bool ok = completion->failed == failed &&
-                  (!failed || (completion->err.code == cases[i].code &&
-                               strstr(completion->err.message, cases[i].want) != NULL));
+                  (!failed || (completion->err->code == cases[i].code &&
+                               strstr(completion->err->message, cases[i].want) != NULL));
         CHECK(ok);
         if (!ok) {
             printf("# case of line %d: failed %d, %s [%s]\n", cases[i].line, completion->failed,
-                   completion->err.message, err_code_word(completion->err.code));
+                   completion->err->message, err_code_word(completion->err->code));
         }
         if (strstr(cases[i].segment, "content_filter") != NULL) {
             CHECK_INT(completion->reply.stop, STOP_FILTER);
         }
-        for (const char *c = completion->err.message; *c != '\0'; c++) {
+        for (const char *c = completion->err->message; *c != '\0'; c++) {
             CHECK((unsigned char)*c >= 0x20); // no escape sequences to the terminal
         }
         completion_destroy(completion);
@@ -487,8 +487,8 @@ static void test_openai__keys(void)
     Completion *completion =
         run_at("status;code=401;key=k1;body=%7B%22error%22:%22bad%20@auth!%22%7D", "m", &request);
     CHECK(completion->failed);
-    CHECK(strstr(completion->err.message, "bad Bearer ***!") != NULL);
-    CHECK(strstr(completion->err.message, KEY) == NULL);
+    CHECK(strstr(completion->err->message, "bad Bearer ***!") != NULL);
+    CHECK(strstr(completion->err->message, KEY) == NULL);
     completion_destroy(completion);
     // Without a key: fine for a server on this machine, refused for others before anything is sent.
     unsetenv("OPENAI_API_KEY");
@@ -498,7 +498,7 @@ static void test_openai__keys(void)
     Value log = server_log("k2");
     CHECK(value_get_c(value_get_c(&log.as.list.items[0], "headers"), "authorization") == NULL);
     completion = run_at("status;code=401;key=k3", "m", &request);
-    CHECK(strstr(completion->err.message, "$OPENAI_API_KEY is not set") != NULL);
+    CHECK(strstr(completion->err->message, "$OPENAI_API_KEY is not set") != NULL);
     completion_destroy(completion);
     TestHost test;
     test_host_init(&test);
@@ -629,7 +629,7 @@ static void test_openai__cancelling_and_closing(void)
     sampler->ops->cancel(sampler, 99);
     Completion *completion = test_host_take(&test);
     CHECK(completion != NULL && completion->id == 2 && completion->failed);
-    CHECK_INT(completion->err.code, ERR_CANCELLED);
+    CHECK_INT(completion->err->code, ERR_CANCELLED);
     completion_destroy(completion);
     CHECK_INT(net_pending(test.net), 1);
     // Closed with a call in flight: nothing is delivered, nothing leaks (under ASan).

@@ -73,7 +73,7 @@ static void test_replay__the_most_specific_line_answers(void)
         CHECK(ok);
         if (!ok && completion != NULL) {
             printf("# case of line %d: '" STR_FMT "' %s\n", cases[i].line,
-                   STR_ARG(completion->reply.text), completion->err.message);
+                   STR_ARG(completion->reply.text), completion->err->message);
         }
         if (completion != NULL && strcmp(cases[i].want, "all") == 0) {
             CHECK_INT(completion->reply.stop, STOP_LENGTH);
@@ -107,13 +107,13 @@ static void test_replay__choices(void)
     request.sample_id = STR("2"); // one choice recorded, two asked for
     completion = test_host_run(&test, sampler, &request, &err);
     CHECK(completion->failed);
-    CHECK_INT(completion->err.code, ERR_REPLY);
-    CHECK(strstr(completion->err.message, "line 2: it has 1 choices where 2") != NULL);
+    CHECK_INT(completion->err->code, ERR_REPLY);
+    CHECK(strstr(completion->err->message, "line 2: it has 1 choices where 2") != NULL);
     completion_destroy(completion);
     request = request_of("e", "", "1", 1, "0"); // text asked for, choices recorded
     completion = test_host_run(&test, sampler, &request, &err);
     CHECK(completion->failed);
-    CHECK(strstr(completion->err.message, "no 'text'") != NULL);
+    CHECK(strstr(completion->err->message, "no 'text'") != NULL);
     completion_destroy(completion);
     sampler->ops->close(sampler);
     test_host_finish(&test);
@@ -131,8 +131,8 @@ static void test_replay__a_missing_reply_names_the_key(void)
     Request request = request_of("mmlu", "anatomy", "42", 3, "1");
     Completion *completion = test_host_run(&test, sampler, &request, &err);
     CHECK(completion->failed);
-    CHECK_INT(completion->err.code, ERR_REPLY);
-    CHECK(strstr(completion->err.message,
+    CHECK_INT(completion->err->code, ERR_REPLY);
+    CHECK(strstr(completion->err->message,
                  "no reply for eval 'mmlu', part 'anatomy', id '42', epoch 3, call '1'") != NULL);
     completion_destroy(completion);
     sampler->ops->close(sampler);
