@@ -120,3 +120,32 @@ bool schedule_has_work(const Schedule *schedule);
 void schedule_step(Schedule *schedule);
 /** Give up jobs with this id (all when id is NULL); they finish with err. */
 void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err);
+
+/** Grow an array by one when it is full. */
+#define GROW(array, n, cap)                                                                        \
+    do {                                                                                           \
+        if ((n) == (cap)) {                                                                        \
+            (cap) = (cap) == 0 ? 64 : (cap)*2;                                                     \
+            (array) = mem_realloc((array), (cap), sizeof(*(array)));                               \
+        }                                                                                          \
+    } while (0)
+
+// ---- schedule_plan.c: what goes into a step
+// ----------------------------------------------------------
+
+typedef enum EmitResult {
+    EMIT_DONE,    // everything this item waits for is in the step
+    EMIT_PARTLY,  // the step is full, or the rest has to wait for it
+    EMIT_BLOCKED, // no slots
+} EmitResult;
+
+/** Slots that a job's replies can come to hold: the last token of a reply is never computed. */
+uint64_t job_reserve(const Job *job);
+void plan_clear(StepPlan *plan);
+/** The next token of every running reply, oldest first, as far as rows of logits go. */
+void plan_decode(Schedule *schedule);
+/** Take items in order until the step is full; the first *out_done of them are wholly in the step.
+ */
+EmitResult plan_prefill(Schedule *schedule, size_t *out_done);
+/** The slots of positions 0 .. n-1 on the path that ends in node. */
+void path_extents(const TrieNode *node, uint32_t n, ExtentList *out);
