@@ -232,10 +232,13 @@ static bool read_list(Yaml *y, size_t start, bool flow, Value *out)
 
 static void check_duplicates(Yaml *y, size_t base)
 {
-    ValuePair *pairs = y->nodes.pairs + base;
     size_t n = y->nodes.n_pairs - base;
+    if (n < 2) {
+        return;
+    }
+    ValuePair *pairs = y->nodes.pairs + base;
     uint32_t *first;
-    if (n < 2 || pairs_find_duplicates(pairs, n, &first) == 0) {
+    if (pairs_find_duplicates(pairs, n, &first) == 0) {
         return;
     }
     size_t kept = 0;

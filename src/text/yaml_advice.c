@@ -272,7 +272,7 @@ static bool is_second_colon(const Case *c)
                       "ends its value"));
 }
 
-static bool is_text_after_quote(const Case *c)
+static bool is_text_after_end(const Case *c)
 {
     if (!problem_is(c, "did not find expected key") &&
         !problem_is(c, "expected <document start>")) {
@@ -286,7 +286,18 @@ static bool is_text_after_quote(const Case *c)
                       STR("this line does not fit what stands above it: check the indentation and "
                           "the quotes"));
     }
-    if (!str_ends_with(before, STR("\"")) && !str_ends_with(before, STR("'"))) {
+    char last = before.data[before.len - 1];
+    char b = byte_at(c, c->problem->at);
+    if (b == ']' || b == '}') {
+        return advise(c, c->problem->at, b == ']' ? "flow-list" : "flow-map",
+                      str_printf(c->arena, "this %c closes nothing", b));
+    }
+    if (last == ']' || last == '}') {
+        return advise(
+            c, c->problem->at, "quote",
+            str_printf(c->arena, "text goes on after the closing %c: quote all of it", last));
+    }
+    if (last != '"' && last != '\'') {
         return false;
     }
     return advise(
@@ -367,9 +378,9 @@ static bool is_tab(const Case *c)
 
 /** Tried in order: the most telling first. */
 static bool (*const recognisers[])(const Case *c) = {
-    is_dedented_text, is_unquoted_template, is_missing_value,    is_colon_text, is_unclosed,
-    is_bad_start,     is_second_colon,      is_text_after_quote, is_bad_escape, is_property,
-    is_list_in_line,  is_mixed_list,        is_missing_colon,    is_tab,
+    is_dedented_text, is_unquoted_template, is_missing_value,  is_colon_text, is_unclosed,
+    is_bad_start,     is_second_colon,      is_text_after_end, is_bad_escape, is_property,
+    is_list_in_line,  is_mixed_list,        is_missing_colon,  is_tab,
 };
 
 YamlAdvice yaml_advise(Arena *arena, Str text, const YamlProblem *problem)

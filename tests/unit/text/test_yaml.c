@@ -257,6 +257,9 @@ static void test_yaml__other_advice(void)
          "where \\ is itself"},
         {__LINE__, S("a: \"x\nb: 1\n"), NULL,
          "1:4 error quote: the quote that opens here is never closed"},
+        {__LINE__, S("a: {}}\n"), NULL, "1:6 error flow-map: this } closes nothing"},
+        {__LINE__, S("a: [b] c\n"), NULL,
+         "1:8 error quote: text goes on after the closing ]: quote all of it"},
         {__LINE__, S("a: 'it's'\n"), NULL,
          "1:8 error quote: text goes on after the closing quote: put all of it in quotes (inside "
          "double quotes write \\\", inside single quotes '')"},

@@ -7,7 +7,9 @@
 #include "../tap.h"
 
 /** A Str in a static table, where a compound literal would not be constant. */
+// clang-format off
 #define S(literal) {("" literal), sizeof(literal) - 1}
+// clang-format on
 
 /** Check in a table's loop, naming the row by its line. */
 #define ROW_CHECK(row, condition)                                                                  \
