@@ -14,9 +14,14 @@
 #define CPU_ISA_AVX2     1
 #define CPU_ISA_AVX512   2
 
-#define LANES  16
+#define LANES 16
+#if CPU_ISA == CPU_ISA_PORTABLE // lanes are loops: forcing them inline only makes the compiler slow
+#define INLINE static inline __attribute__((unused))
+#define UNROLL
+#else
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 // ---- The lanes: load, store, and what IEEE 754 defines
 // ------------------------------------------------
