@@ -19,10 +19,14 @@ void tokenizer_close(Tokenizer *tokenizer);
  * Text to ids.
  * special  parse control tokens written out in the text (<|im_start|>), as chat templates need
  * bos      put BOS first iff the tokenizer says so and the text does not start with it
- * shapes   *out_ids (n) i32, in arena. Any bytes are accepted. fails ERR_LIMIT over 64 MiB. */
+ * shapes   *out_ids (n) i32, in arena. Any bytes are accepted: invalid UTF-8 keeps its bytes (the words
+ *          are cut as if each such byte were U+FFFD); a byte that the vocabulary lacks is dropped.
+ * fails    ERR_LIMIT over 64 MiB. Time is linear in the text.
+ * thread   any number of threads may encode and decode with one tokenizer. */
 bool tokenizer_encode(const Tokenizer *tokenizer, Str text, bool special, bool bos, Arena *arena,
                       int32_t **out_ids, size_t *out_n, Err *err);
-/** Ids to bytes; control tokens print nothing unless special. Appends to buf. */
+/** Ids to bytes; control tokens print nothing unless special. Appends to buf. A SentencePiece space right
+ *  after BOS, which encoding put there, is left out. */
 void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, bool special, Buf *buf);
 /** The bytes one id stands for (control tokens: their text). Borrows from the tokenizer. */
 Str tokenizer_piece(const Tokenizer *tokenizer, int32_t id);
