@@ -3,7 +3,7 @@
 #include "script/regex_cache.h"
 #include "script/script_internal.h"
 
-#define GROUPS_MAX 1
+#define MATCHES_MAX (1 << 20)
 
 static Str rule_after(const AnswerRule *rule, Str text, bool *out_found)
 {
@@ -12,39 +12,29 @@ static Str rule_after(const AnswerRule *rule, Str text, bool *out_found)
     return *out_found ? str_slice(text, at + rule->after.len, text.len) : STR_EMPTY;
 }
 
-static bool rule_regex(Script *script, const AnswerRule *rule, Str text, bool *out_found, Str *out,
-                       Err *err)
+static bool rule_regex(Script *script, const AnswerRule *rule, Str text, Arena *arena,
+                       bool *out_found, Str *out, Err *err)
 {
     Regex *regex;
-    *out_found = false;
+    RegexSpan *spans;
+    size_t n;
     if (!regex_cache_get(script_regexes(script), rule->regex, &regex, err)) {
         return false;
     }
-    size_t from = 0;
-    while (from <= text.len) {
-        RegexSpan spans[GROUPS_MAX + 1];
-        bool found;
-        size_t n = regex_groups(regex) > 0 ? 2 : 1;
-        if (!regex_find(regex, text, from, spans, n, &found, err)) {
-            return false;
-        }
-        if (!found) {
-            break;
-        }
-        RegexSpan span = n == 2 && spans[1].from != STR_NONE ? spans[1] : spans[0];
-        *out = str_slice(text, span.from, span.to);
-        *out_found = true;
-        from = spans[0].to;
-        if (spans[0].to == spans[0].from) { // go on behind the next character
-            if (from >= text.len) {
-                break;
-            }
-            utf8_next(text, &from);
-        }
-        if (rule->first) {
-            break;
-        }
+    ArenaMark mark = arena_mark(arena);
+    if (!regex_find_all(arena, regex, text, rule->first ? 1 : MATCHES_MAX, &spans, &n, err)) {
+        return false;
     }
+    if (n == MATCHES_MAX) {
+        return ERR_SET(err, ERR_LIMIT, "more than %d matches", MATCHES_MAX);
+    }
+    *out_found = n > 0;
+    if (n > 0) {
+        const RegexSpan *match = spans + (n - 1) * (regex_groups(regex) + 1);
+        bool has_group = regex_groups(regex) > 0 && match[1].from != STR_NONE;
+        *out = str_slice(text, match[has_group].from, match[has_group].to);
+    }
+    arena_rewind(arena, mark);
     return true;
 }
 
@@ -53,7 +43,7 @@ bool answer_extract(Script *script, const AnswerRule *rule, Str text, Arena *are
 {
     Str found = STR_EMPTY;
     if (rule->regex.len > 0) {
-        if (!rule_regex(script, rule, utf8_clean(arena, text), out_found, &found, err)) {
+        if (!rule_regex(script, rule, utf8_clean(arena, text), arena, out_found, &found, err)) {
             return ERR_WRAP(err, "answer");
         }
     } else if (rule->after.len > 0) {

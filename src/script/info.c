@@ -69,19 +69,36 @@ Str script_builtin(UnitKind kind, Str name)
     return STR_EMPTY;
 }
 
+typedef struct Names {
+    Str names[NAMES_MAX];
+    size_t n;
+} Names;
+
+static Names solver_names;
+static Names grader_names;
+static pthread_once_t names_once = PTHREAD_ONCE_INIT;
+
+static void names_fill(const EmbeddedFile *files, Names *out)
+{
+    for (const EmbeddedFile *file = files; file->name != NULL && out->n < NAMES_MAX; file++) {
+        out->names[out->n++] = path_stem(str_from_c(file->name)); // embed.py sorted them
+    }
+}
+
+static void names_make(void)
+{
+    names_fill(script_solvers, &solver_names);
+    names_fill(script_graders, &grader_names);
+}
+
 const Str *script_builtin_names(UnitKind kind, size_t *out_n)
 {
-    static Str names[2][NAMES_MAX]; // filled with the same bytes whoever comes first
     *out_n = 0;
     if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
         return NULL;
     }
-    Str *list = names[kind == UNIT_GRADER];
-    size_t n = 0;
-    for (const EmbeddedFile *file = builtin_files(kind); file->name != NULL && n < NAMES_MAX;
-         file++) {
-        list[n++] = path_stem(str_from_c(file->name)); // embed.py sorted them
-    }
-    *out_n = n;
-    return list;
+    pthread_once(&names_once, names_make);
+    const Names *names = kind == UNIT_SOLVER ? &solver_names : &grader_names;
+    *out_n = names->n;
+    return names->names;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define GROUPS_MAX      32
+#define MATCHES_MAX     (1 << 20)
 #define LEVENSHTEIN_MAX 20000 // code points a side
 #define REGEX_COST      50
 
@@ -35,7 +36,8 @@ typedef struct Search {
     Regex *regex;
     Str text;
     size_t n_groups;
-    RegexSpan spans[GROUPS_MAX + 1];
+    const RegexSpan *spans; // n_groups + 1 a match
+    size_t n_matches;
 } Search;
 
 /** The pattern at index, compiled; raises for a wrong one. */
@@ -44,8 +46,8 @@ static void search_init(lua_State *L, int index, Str text, Search *out)
     Vm *vm = vm_of(L);
     Str pattern = check_text(L, index);
     Err err = ERR_INIT;
-    out->L = L;
-    out->text = text;
+    *out = (Search){.L = L, .text = text};
+    vm_charge(L, REGEX_COST);
     if (!regex_cache_get(script_regexes(vm->script), pattern, &out->regex, &err)) {
         luaL_error(L, "%s", err.message);
     }
@@ -55,42 +57,68 @@ static void search_init(lua_State *L, int index, Str text, Search *out)
     }
 }
 
-static bool search_next(Search *search, size_t from)
+/** Charge what a search took and raise its error. */
+static void search_done(const Search *search, bool ok, const Err *err)
+{
+    vm_charge(search->L, regex_steps(search->regex) / 2);
+    vm_check_deadline(vm_of(search->L), search->L);
+    if (!ok) {
+        luaL_error(search->L, "%s", err->message);
+    }
+}
+
+static bool search_first(Search *search, size_t from)
 {
     bool found = false;
     Err err = ERR_INIT;
     if (from > search->text.len) {
         return false;
     }
-    vm_charge(search->L, REGEX_COST + (search->text.len - from) / 16);
-    bool ok = regex_find(search->regex, search->text, from, search->spans, search->n_groups + 1,
-                         &found, &err);
-    vm_check_deadline(vm_of(search->L), search->L);
-    if (!ok) {
-        luaL_error(search->L, "%s", err.message);
-    }
+    RegexSpan *spans = ARENA_ARRAY(&vm_of(search->L)->scratch, RegexSpan, search->n_groups + 1);
+    search->spans = spans;
+    bool ok =
+        regex_find(search->regex, search->text, from, spans, search->n_groups + 1, &found, &err);
+    search_done(search, ok, &err);
     return found;
 }
 
-/** Where to look after a match: one code point on when it was empty. */
-static size_t search_after(const Search *search)
+static void search_all(Search *search)
 {
-    size_t to = search->spans[0].to;
-    if (to > search->spans[0].from || to >= search->text.len) {
-        return to > search->spans[0].from ? to : to + 1;
+    Err err = ERR_INIT;
+    RegexSpan *spans = NULL;
+    bool ok = regex_find_all(&vm_of(search->L)->scratch, search->regex, search->text, MATCHES_MAX,
+                             &spans, &search->n_matches, &err);
+    search_done(search, ok, &err);
+    if (search->n_matches == MATCHES_MAX) {
+        luaL_error(search->L, "more than %d matches", MATCHES_MAX);
     }
-    utf8_next(search->text, &to);
-    return to;
+    vm_charge(search->L, search->n_matches);
+    search->spans = spans;
 }
 
-static void push_group(Search *search, size_t i)
+static const RegexSpan *match_spans(const Search *search, size_t match)
 {
-    RegexSpan span = search->spans[i];
-    if (span.from == STR_NONE) {
+    return search->spans + match * (search->n_groups + 1);
+}
+
+static void push_group(const Search *search, const RegexSpan *spans, size_t i)
+{
+    if (spans[i].from == STR_NONE) {
         lua_pushnil(search->L);
     } else {
-        vm_push_str(search->L, str_slice(search->text, span.from, span.to));
+        vm_push_str(search->L, str_slice(search->text, spans[i].from, spans[i].to));
     }
+}
+
+/** Push the groups, or the match when there are none; their number. */
+static int push_groups(const Search *search, const RegexSpan *spans)
+{
+    size_t first = search->n_groups == 0 ? 0 : 1;
+    luaL_checkstack(search->L, GROUPS_MAX, NULL);
+    for (size_t i = first; i <= search->n_groups; i++) {
+        push_group(search, spans, i);
+    }
+    return (int)(search->n_groups + 1 - first);
 }
 
 static size_t check_from(lua_State *L, int index, Str text)
@@ -112,17 +140,13 @@ static int text_find(lua_State *L)
     Search search;
     Str text = begin(L);
     search_init(L, 2, text, &search);
-    if (!search_next(&search, check_from(L, 3, text))) {
+    if (!search_first(&search, check_from(L, 3, text))) {
         lua_pushnil(L);
         return 1;
     }
     lua_pushinteger(L, (lua_Integer)search.spans[0].from + 1);
     lua_pushinteger(L, (lua_Integer)search.spans[0].to);
-    luaL_checkstack(L, GROUPS_MAX, NULL);
-    for (size_t i = 1; i <= search.n_groups; i++) {
-        push_group(&search, i);
-    }
-    return (int)search.n_groups + 2;
+    return search.n_groups == 0 ? 2 : push_groups(&search, search.spans) + 2;
 }
 
 /** text.match(s, regex [, from]): the groups of the first match, or the match; nil without one. */
@@ -131,15 +155,11 @@ static int text_match(lua_State *L)
     Search search;
     Str text = begin(L);
     search_init(L, 2, text, &search);
-    if (!search_next(&search, check_from(L, 3, text))) {
+    if (!search_first(&search, check_from(L, 3, text))) {
         lua_pushnil(L);
         return 1;
     }
-    luaL_checkstack(L, GROUPS_MAX, NULL);
-    for (size_t i = search.n_groups == 0 ? 0 : 1; i <= search.n_groups; i++) {
-        push_group(&search, i);
-    }
-    return search.n_groups == 0 ? 1 : (int)search.n_groups;
+    return push_groups(&search, search.spans);
 }
 
 /** text.find_all(s, regex): a list of matches; of the group, or of lists of groups, if it has any.
@@ -149,19 +169,17 @@ static int text_find_all(lua_State *L)
     Search search;
     Str text = begin(L);
     search_init(L, 2, text, &search);
-    lua_newtable(L);
-    lua_Integer n = 0;
-    for (size_t from = 0; search_next(&search, from); from = search_after(&search)) {
+    search_all(&search);
+    lua_createtable(L, (int)search.n_matches, 0);
+    for (size_t m = 0; m < search.n_matches; m++) {
+        const RegexSpan *spans = match_spans(&search, m);
         if (search.n_groups < 2) {
-            push_group(&search, search.n_groups);
-            if (lua_isnil(L, -1)) {
-                lua_pop(L, 1);
-                lua_pushliteral(L, "");
-            }
+            RegexSpan span = spans[search.n_groups];
+            vm_push_str(L, span.from == STR_NONE ? STR_EMPTY : str_slice(text, span.from, span.to));
         } else {
             lua_createtable(L, (int)search.n_groups, 0);
             for (size_t i = 1; i <= search.n_groups; i++) {
-                push_group(&search, i);
+                push_group(&search, spans, i);
                 if (lua_isnil(L, -1)) {
                     lua_pop(L, 1);
                     vm_push_null(L);
@@ -169,7 +187,7 @@ static int text_find_all(lua_State *L)
                 lua_rawseti(L, -2, (lua_Integer)i);
             }
         }
-        lua_rawseti(L, -2, ++n);
+        lua_rawseti(L, -2, (lua_Integer)m + 1);
     }
     return 1;
 }
@@ -181,62 +199,78 @@ static int text_split(lua_State *L)
     Str text = begin(L);
     lua_Integer max = luaL_optinteger(L, 3, LUA_MAXINTEGER);
     search_init(L, 2, text, &search);
+    search_all(&search);
     lua_newtable(L);
     lua_Integer n = 0;
     size_t piece = 0;
-    size_t from = 0;
-    while (n < max && search_next(&search, from)) {
-        from = search_after(&search);
-        if (search.spans[0].to == search.spans[0].from &&
-            (search.spans[0].from == 0 || search.spans[0].from == text.len)) {
+    for (size_t m = 0; m < search.n_matches && n < max; m++) {
+        const RegexSpan *span = match_spans(&search, m);
+        if (span->to == span->from && (span->from == 0 || span->from == text.len)) {
             continue; // an empty match at an end splits nothing off
         }
-        vm_push_str(L, str_slice(text, piece, search.spans[0].from));
+        vm_push_str(L, str_slice(text, piece, span->from));
         lua_rawseti(L, -2, ++n);
-        piece = search.spans[0].to;
+        piece = span->to;
     }
     vm_push_str(L, str_slice(text, piece, text.len));
     lua_rawseti(L, -2, n + 1);
     return 1;
 }
 
-/** $1, ${12}, $0 and $$ of a replacement text. */
-static void add_template(Search *search, luaL_Buffer *buffer, Str with)
+/** The group that a reference at with[at] names ("1", "{12}"); where it ends, or 0 for none. */
+static size_t read_reference(Str with, size_t at, size_t *out_group)
 {
-    lua_State *L = search->L;
+    bool braces = at < with.len && with.data[at] == '{';
+    size_t from = at + braces;
+    size_t to = from;
+    size_t group = 0;
+    while (to < with.len && to - from < (braces ? 2u : 1u) && with.data[to] >= '0' &&
+           with.data[to] <= '9') {
+        group = group * 10 + (size_t)(with.data[to++] - '0');
+    }
+    if (to == from || (braces && (to == with.len || with.data[to] != '}'))) {
+        return 0;
+    }
+    *out_group = group;
+    return to + braces;
+}
+
+/** $1, ${12}, $0 and $$ of a replacement text. */
+static void add_template(const Search *search, const RegexSpan *spans, luaL_Buffer *buffer,
+                         Str with)
+{
+    vm_charge(search->L, with.len / 8);
     for (size_t i = 0; i < with.len; i++) {
-        char c = with.data[i];
-        if (c != '$' || i + 1 == with.len) {
-            luaL_addchar(buffer, c);
-            continue;
-        }
-        if (with.data[i + 1] == '$') {
-            luaL_addchar(buffer, '$');
-            i++;
-            continue;
-        }
-        bool braces = with.data[i + 1] == '{';
-        size_t at = i + (braces ? 2 : 1);
-        size_t digits = 0;
         size_t group = 0;
-        while (at + digits < with.len && digits < (braces ? 2u : 1u) &&
-               with.data[at + digits] >= '0' && with.data[at + digits] <= '9') {
-            group = group * 10 + (size_t)(with.data[at + digits++] - '0');
-        }
-        size_t end = at + digits;
-        if (digits == 0 || (braces && (end == with.len || with.data[end] != '}'))) {
-            luaL_addchar(buffer, c);
+        size_t end = with.data[i] == '$' ? read_reference(with, i + 1, &group) : 0;
+        if (end == 0) {
+            luaL_addchar(buffer, with.data[i]);
+            i += with.data[i] == '$' && i + 1 < with.len && with.data[i + 1] == '$';
             continue;
         }
         if (group > search->n_groups) {
-            luaL_error(L, "replace: the regular expression has no group %d", (int)group);
+            luaL_error(search->L, "replace: the regular expression has no group %d", (int)group);
         }
-        RegexSpan span = search->spans[group];
-        if (span.from != STR_NONE) {
-            luaL_addlstring(buffer, search->text.data + span.from, span.to - span.from);
+        if (spans[group].from != STR_NONE) {
+            luaL_addlstring(buffer, search->text.data + spans[group].from,
+                            spans[group].to - spans[group].from);
         }
-        i = end - (braces ? 0 : 1);
+        i = end - 1;
     }
+}
+
+/** Keep text and spans where the library's next use does not touch them: a callback may come. */
+static void search_keep(Search *search)
+{
+    lua_State *L = search->L;
+    vm_push_str(L, search->text);
+    search->text = vm_str(L, -1);
+    size_t bytes = search->n_matches * (search->n_groups + 1) * sizeof(RegexSpan);
+    void *spans = lua_newuserdatauv(L, bytes, 0);
+    if (bytes > 0) {
+        memcpy(spans, search->spans, bytes);
+    }
+    search->spans = spans;
 }
 
 /** text.replace(s, regex, with): with is text ($1, $0, $$) or a function of the groups. */
@@ -247,43 +281,34 @@ static int text_replace(lua_State *L)
     luaL_argexpected(L, type == LUA_TSTRING || type == LUA_TFUNCTION, 3, "text or function");
     Str text = begin(L);
     lua_settop(L, 3);
-    if (type == LUA_TFUNCTION) { // it may call this library: the text must outlive that
-        vm_push_str(L, text);
-        text = vm_str(L, 4);
-    }
     search_init(L, 2, text, &search);
+    search_all(&search);
+    if (type == LUA_TFUNCTION) {
+        search_keep(&search);
+        text = search.text;
+    }
     luaL_Buffer buffer;
     luaL_buffinit(L, &buffer);
     size_t copied = 0;
-    for (size_t from = 0; search_next(&search, from); from = search_after(&search)) {
-        luaL_addlstring(&buffer, text.data + copied, search.spans[0].from - copied);
-        copied = search.spans[0].to;
+    for (size_t m = 0; m < search.n_matches; m++) {
+        const RegexSpan *spans = match_spans(&search, m);
+        luaL_addlstring(&buffer, text.data + copied, spans[0].from - copied);
+        copied = spans[0].to;
         if (type == LUA_TSTRING) {
-            add_template(&search, &buffer, vm_str(L, 3));
+            add_template(&search, spans, &buffer, vm_str(L, 3));
             continue;
         }
         lua_pushvalue(L, 3);
-        size_t first = search.n_groups == 0 ? 0 : 1;
-        luaL_checkstack(L, GROUPS_MAX, NULL);
-        for (size_t i = first; i <= search.n_groups; i++) {
-            push_group(&search, i);
-        }
-        Search saved = search; // a nested call may use the same compiled pattern
-        lua_call(L, (int)(search.n_groups - first) + 1, 1);
-        search = saved;
-        search_init(L, 2, text, &search);
-        memcpy(search.spans, saved.spans, sizeof(saved.spans));
+        lua_call(L, push_groups(&search, spans), 1);
         if (lua_isnil(L, -1)) {
             lua_pop(L, 1);
-            push_group(&search, 0);
+            push_group(&search, spans, 0);
         } else if (lua_type(L, -1) != LUA_TSTRING) {
             return luaL_error(L, "replace: the function must return text or nil");
         }
         luaL_addvalue(&buffer);
     }
-    if (copied < text.len) {
-        luaL_addlstring(&buffer, text.data + copied, text.len - copied);
-    }
+    luaL_addlstring(&buffer, text.data + copied, text.len - copied);
     luaL_pushresult(&buffer);
     return 1;
 }

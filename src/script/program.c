@@ -59,13 +59,12 @@ static void unit_copy(Arena *arena, const ScriptUnit *from, Unit *out)
     out->source.grader = from->grader == NULL ? NULL : grader_copy(arena, from->grader);
 }
 
-static Hash program_hash(const Program *program)
+static Hash program_hash(Script *script, const Program *program)
 {
     Sha256 sha;
     hash_begin(&sha, STR("muster.program.1"));
-    for (const EmbeddedFile *file = script_lua; file->name != NULL; file++) {
-        hash_str(&sha, (Str){file->data, file->len}); // the compiler and the runtime
-    }
+    Hash lua = script_lua_hash(script);
+    hash_hash(&sha, &lua);
     for (size_t i = 0; i < program->n_units; i++) {
         const ScriptUnit *unit = &program->units[i].source;
         hash_i64(&sha, unit->kind);
@@ -419,7 +418,7 @@ bool script_program_create(Script *script, const ScriptUnit *units, size_t n_uni
     }
     program->constants =
         constants == NULL ? value_map(NULL, 0) : value_copy(&program->arena, constants);
-    program->hash = program_hash(program);
+    program->hash = program_hash(script, program);
     bool ok = build_image(script, program, UNIT_TEMPLATE, &program->render, err) &&
               build_image(script, program, UNIT_SOLVER, &program->solve, err) &&
               build_image(script, program, UNIT_GRADER, &program->grade, err);

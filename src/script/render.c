@@ -58,6 +58,7 @@ static int render_body(lua_State *L)
 {
     const Rendering *rendering = lua_touserdata(L, 1);
     unit_push(L, rendering->unit, UNIT_SLOT_CALL);
+    vm_note_place(L);
     vm_push_slot(L, SLOT_VARS);
     lua_call(L, 1, 1);
     *rendering->out = vm_to_value(L, -1, rendering->arena);

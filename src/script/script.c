@@ -23,6 +23,8 @@ struct Script {
     Image with_jinja; // and the Jinja runtime
     Image compiler_image;
     Buf code[EMBEDDED_MAX]; // of script_lua's files, dumped by this process
+    Hash lua_hash;          // of script_lua, when it has been asked for
+    bool has_lua_hash;
     RegexCache *regexes;
     TemplateCache *templates;
 };
@@ -84,6 +86,21 @@ RegexCache *script_regexes(Script *script)
 TemplateCache *script_templates(Script *script)
 {
     return script->templates;
+}
+
+Hash script_lua_hash(Script *script)
+{
+    if (!script->has_lua_hash) {
+        Sha256 sha;
+        hash_begin(&sha, STR("muster.lua.1"));
+        for (const EmbeddedFile *file = script_lua; file->name != NULL; file++) {
+            hash_str(&sha, str_from_c(file->name));
+            hash_str(&sha, (Str){file->data, file->len});
+        }
+        script->lua_hash = hash_end(&sha);
+        script->has_lua_hash = true;
+    }
+    return script->lua_hash;
 }
 
 // ---- The Jinja runtime

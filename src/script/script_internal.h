@@ -83,8 +83,7 @@ typedef struct Heap Heap;
 typedef struct Step Step;
 
 typedef struct Vm {
-    uint8_t
-        *base; // the region: a Heap, then its blocks; the lua_State lies at the same place always
+    uint8_t *base; // the region: a Heap, then its blocks; it never moves
     size_t bytes;
     size_t hot_bytes; // where the cold zone starts
     lua_State *L;
@@ -395,6 +394,8 @@ Vm *script_vm(Script *script);
 bool script_base_image(Script *script, bool with_jinja, const Image **out, Err *err);
 /** The compiler's state, ready for a call. */
 bool script_compiler(Script *script, Vm **out, Err *err);
+/** Of the compiler and the runtime: the same templates mean the same while it is the same. */
+Hash script_lua_hash(Script *script);
 /** Load the Jinja runtime into the state. */
 void script_load_jinja(lua_State *L);
 extern const EmbeddedFile script_lua[]; // the compiler and the runtime
