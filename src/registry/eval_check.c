@@ -306,6 +306,7 @@ void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults
     NameSet target = {.arena = &arena}, input = {.arena = &arena};
     size_t before = faults->n_errors;
     check_helpers(&check);
+    bool helpers_load = faults->n_errors == before;
     check_data(&check);
     check_sample_templates(&check, &target, &input);
     const LuaUnit **solvers = ARENA_ARRAY(&arena, const LuaUnit *, eval->n_variants + 1);
@@ -325,7 +326,8 @@ void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults
     }
     check_graders(&check, solvers, graders);
     check_metrics(&check, graders);
-    if (whole && (faults->n_errors == before || check.helpers_text.len > 0)) {
+    // With helpers, filters are known only here: load all even when other things are wrong.
+    if (whole && helpers_load && (faults->n_errors == before || check.helpers_text.len > 0)) {
         check_programs(&check);
     }
     arena_finish(&arena);

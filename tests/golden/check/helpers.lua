@@ -1,0 +1,4 @@
+-- SPDX-License-Identifier: MIT
+return {
+  shout = function(text) return text .. "!" end,
+}

@@ -1,0 +1,4 @@
+-- SPDX-License-Identifier: MIT
+return {
+  upper = function(text) return text end,
+}
