@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define CONNECTIONS 16
+#define SHIFTS_MAX  8
 #define OPENAI_URL  "https://api.openai.com/v1"
 
 typedef struct Call Call;
@@ -46,8 +47,10 @@ struct OpenAi {
     Endpoint endpoint;
     Net *net;
     Call *calls;
-    bool answered;     // the server has answered something
-    bool scores_known; // and has given log-probabilities of a prompt
+    bool answered;      // the server has answered something
+    bool scores_known;  // and has given log-probabilities of a prompt
+    bool shift_settled; // which belong to the right tokens
+    int n_shifted;      // answers that looked otherwise before that
     SamplerStats stats;
 };
 
@@ -204,6 +207,36 @@ static void call_finish(Call *call)
     call_free(call);
 }
 
+/** Parts run side by side: tokens add up, the longest time counts. */
+static void score_add(Reply *reply, const Usage *usage, double seconds)
+{
+    reply->usage.input += usage->input;
+    reply->usage.output += usage->output;
+    reply->usage.cached += usage->cached;
+    reply->usage.reasoning += usage->reasoning;
+    reply->seconds = seconds > reply->seconds ? seconds : reply->seconds;
+}
+
+/**
+ * llama-cpp-python (seen in 0.3.36) gives each echoed token the log-probabilities of the next one:
+ * scores that look right and are not. The first answers that can tell must not all show it. */
+static AnswerFault shift_watch(OpenAi *openai, ShiftSign shift, Err *err)
+{
+    if (shift == SHIFT_UNKNOWN || openai->shift_settled) {
+        return ANSWER_GOOD;
+    }
+    openai->shift_settled = shift == SHIFT_NO;
+    openai->n_shifted += shift == SHIFT_YES;
+    if (openai->n_shifted < SHIFTS_MAX) {
+        return ANSWER_GOOD;
+    }
+    ERR_SET(err, ERR_MODEL,
+            STR_FMT ": the log-probabilities of prompts are shifted by one token (a fault of "
+                    "llama-cpp-python's server): log-likelihoods from it would be wrong",
+            STR_ARG(openai->endpoint.base_url));
+    return ANSWER_FAILED;
+}
+
 /** Read the answer to a part into the call's reply. */
 static AnswerFault part_read(Part *part, const NetResponse *response, Err *err)
 {
@@ -219,12 +252,17 @@ static AnswerFault part_read(Part *part, const NetResponse *response, Err *err)
     if (!openai_score_part(&openai->endpoint, call->request, part->index, arena, &score, err)) {
         return ANSWER_FAILED;
     }
-    Reply *reply = &completion->reply;
-    AnswerFault fault =
-        openai_read_score(&openai->endpoint, &score, call->request->per_token, response, arena,
-                          &call->scores[part->index], &reply->usage, err);
-    reply->seconds = response->seconds > reply->seconds ? response->seconds : reply->seconds;
-    openai->scores_known = openai->scores_known || fault == ANSWER_GOOD;
+    ScoreAnswer answer;
+    AnswerFault fault = openai_read_score(&openai->endpoint, &score, call->request->per_token,
+                                          response, arena, &answer, err);
+    if (fault == ANSWER_GOOD) {
+        fault = shift_watch(openai, answer.shift, err);
+    }
+    if (fault == ANSWER_GOOD) {
+        openai->scores_known = true;
+        call->scores[part->index] = answer.choice;
+        score_add(&completion->reply, &answer.usage, response->seconds);
+    }
     return fault;
 }
 

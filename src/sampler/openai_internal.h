@@ -71,10 +71,23 @@ AnswerFault openai_read_body(const Endpoint *endpoint, const NetResponse *respon
 
 AnswerFault openai_read_generation(const Endpoint *endpoint, const Request *request,
                                    const NetResponse *response, Arena *arena, Reply *out, Err *err);
-/** Adds the answer's usage to out_usage. */
+/** Whether log-probabilities belong to the next token, which is a fault of some servers. */
+typedef enum ShiftSign {
+    SHIFT_UNKNOWN,
+    SHIFT_NO,
+    SHIFT_YES,
+} ShiftSign;
+
+/** What one answer says about one text. */
+typedef struct ScoreAnswer {
+    ChoiceLogprob choice;
+    Usage usage;
+    ShiftSign shift;
+} ScoreAnswer;
+
 AnswerFault openai_read_score(const Endpoint *endpoint, const ScorePart *part, bool per_token,
-                              const NetResponse *response, Arena *arena, ChoiceLogprob *out,
-                              Usage *out_usage, Err *err);
+                              const NetResponse *response, Arena *arena, ScoreAnswer *out,
+                              Err *err);
 void openai_add_usage(const Value *body, Usage *usage);
 /** Price of a usage, NaN when a price is not known. */
 double openai_cost(const Endpoint *endpoint, const Usage *usage);

@@ -70,8 +70,13 @@ TokenLogprob openai_token_at(const EchoLists *lists, size_t i)
     TokenLogprob token = {.token = lists->tokens->items[i].as.str,
                           .logprob = number_of(&lists->logprobs->items[i]),
                           .top = value_null()};
-    if (lists->top != NULL && lists->top->items[i].kind == VALUE_MAP) {
-        token.top = lists->top->items[i];
+    const Value *top = lists->top != NULL ? &lists->top->items[i] : NULL;
+    bool numbers = top != NULL && top->kind == VALUE_MAP;
+    for (size_t j = 0; numbers && j < top->as.map.n; j++) {
+        numbers = !isnan(number_of(&top->as.map.pairs[j].value));
+    }
+    if (numbers) { // anything else could not be read back
+        token.top = *top;
     }
     return token;
 }
@@ -165,8 +170,8 @@ static bool border_find(const EchoLists *lists, const Value *body, Str text, con
             return true;
         }
     }
-    size_t n_found =
-        0; // the context is not spelled (parts of characters): the text must be, in one way
+    // The context is not spelled (parts of characters): the text must be, in one reading only.
+    size_t n_found = 0;
     for (int i = 0; i < 3; i++) {
         bool repeated =
             (i > 0 && readings[i] == readings[0]) || (i > 1 && readings[i] == readings[1]);
@@ -200,23 +205,33 @@ static AnswerFault no_echo(const Endpoint *endpoint, const char *what, Err *err)
     return ANSWER_NO_ECHO;
 }
 
-static AnswerFault sum_tokens(const Endpoint *endpoint, const EchoLists *lists, size_t first,
-                              size_t n_prompt, bool per_token, Arena *arena, ChoiceLogprob *out,
-                              Err *err)
+/** The scored token at i, checked: a log-probability that is missing or positive is none. */
+static bool token_score(const Endpoint *endpoint, const EchoLists *lists, size_t i,
+                        TokenLogprob *out, Err *err)
+{
+    const double rounding = 0.01;
+    *out = openai_token_at(lists, i);
+    if (out->logprob <= rounding) {
+        return true;
+    }
+    const char *which =
+        i == 0 ? "a first token, which a text without context needs (settings.bos in the model's "
+                 "file names a text to put before it)"
+               : "a token";
+    return err_set(err, i == 0 ? ERR_MODEL : ERR_REPLY, SRC_HERE,
+                   STR_FMT ": the server gives no log-probability of %s",
+                   STR_ARG(endpoint->base_url), which);
+}
+
+static bool sum_tokens(const Endpoint *endpoint, const EchoLists *lists, size_t first,
+                       size_t n_prompt, bool per_token, Arena *arena, ChoiceLogprob *out, Err *err)
 {
     ChoiceLogprob choice = {.unconditional = (double)NAN, .greedy = true};
     TokenLogprob *tokens = ARENA_ARRAY(arena, TokenLogprob, n_prompt - first);
     for (size_t i = first; i < n_prompt; i++) {
         TokenLogprob *token = &tokens[i - first];
-        *token = openai_token_at(lists, i);
-        if (isnan(token->logprob)) {
-            ERR_SET(err, i == 0 ? ERR_MODEL : ERR_REPLY,
-                    STR_FMT ": the server gives no log-probability of %s",
-                    STR_ARG(endpoint->base_url),
-                    i == 0 ? "a first token, which a text without context needs (settings.bos in "
-                             "the model's file names a text to put before it)"
-                           : "a token");
-            return ANSWER_FAILED;
+        if (!token_score(endpoint, lists, i, token, err)) {
+            return false;
         }
         choice.logprob += token->logprob;
         choice.greedy = choice.greedy && is_greedy(token);
@@ -227,12 +242,32 @@ static AnswerFault sum_tokens(const Endpoint *endpoint, const EchoLists *lists, 
         choice.n_logged = n_prompt - first;
     }
     *out = choice;
-    return ANSWER_GOOD;
+    return true;
+}
+
+/**
+ * Whether the last prompt token carries the log-probabilities of the token after it: its likeliest
+ * token is then the generated one, as greedy decoding picks the likeliest. Now and then that also
+ * happens by chance, so one answer is a sign only. */
+static ShiftSign shift_sign(const EchoLists *lists, size_t n_prompt, Str generated)
+{
+    if (n_prompt == 0 || generated.len == 0) {
+        return SHIFT_UNKNOWN;
+    }
+    TokenLogprob last = openai_token_at(lists, n_prompt - 1);
+    if (last.top.kind != VALUE_MAP || last.top.as.map.n == 0 || str_eq(last.token, generated)) {
+        return SHIFT_UNKNOWN;
+    }
+    const ValuePair *best = &last.top.as.map.pairs[0];
+    for (size_t i = 1; i < last.top.as.map.n; i++) {
+        const ValuePair *pair = &last.top.as.map.pairs[i];
+        best = number_of(&pair->value) > number_of(&best->value) ? pair : best;
+    }
+    return str_eq(best->key, generated) ? SHIFT_YES : SHIFT_NO;
 }
 
 AnswerFault openai_read_score(const Endpoint *endpoint, const ScorePart *part, bool per_token,
-                              const NetResponse *response, Arena *arena, ChoiceLogprob *out,
-                              Usage *out_usage, Err *err)
+                              const NetResponse *response, Arena *arena, ScoreAnswer *out, Err *err)
 {
     Value body;
     ErrorBody error;
@@ -257,9 +292,11 @@ AnswerFault openai_read_score(const Endpoint *endpoint, const ScorePart *part, b
     if (!border_find(&lists, &body, text, part, &first, &n_prompt)) {
         return no_echo(endpoint, "the answer's tokens do not cover the prompt", err);
     }
-    fault = sum_tokens(endpoint, &lists, first, n_prompt, per_token, arena, out, err);
-    if (fault == ANSWER_GOOD) {
-        openai_add_usage(&body, out_usage);
+    *out = (ScoreAnswer){
+        .shift = shift_sign(&lists, n_prompt, str_slice(text, part->prompt.len, text.len))};
+    if (!sum_tokens(endpoint, &lists, first, n_prompt, per_token, arena, &out->choice, err)) {
+        return ANSWER_FAILED;
     }
-    return fault;
+    openai_add_usage(&body, &out->usage);
+    return ANSWER_GOOD;
 }

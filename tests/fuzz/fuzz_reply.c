@@ -55,15 +55,16 @@ static void read_generation(Arena *arena, const Endpoint *endpoint, const NetRes
 static void read_score(Arena *arena, const Endpoint *endpoint, const NetResponse *response)
 {
     Err err = ERR_INIT;
-    ChoiceLogprob choice;
-    Usage usage = {0};
+    ScoreAnswer answer;
     ScorePart part = {.prompt = STR("a b"), .text = STR(" b")};
-    AnswerFault fault =
-        openai_read_score(endpoint, &part, true, response, arena, &choice, &usage, &err);
+    AnswerFault fault = openai_read_score(endpoint, &part, true, response, arena, &answer, &err);
     check((fault == ANSWER_GOOD) == (err.code == ERR_NONE));
     if (fault == ANSWER_GOOD) {
-        check(!isnan(choice.logprob) && choice.n_tokens >= 1);
-        check(choice.n_logged == (size_t)choice.n_tokens);
+        const ChoiceLogprob *choice = &answer.choice;
+        check(!isnan(choice->logprob) && choice->n_tokens >= 1);
+        check(choice->n_logged == (size_t)choice->n_tokens);
+        Reply reply = {.choices = choice, .n_choices = 1, .cost_usd = (double)NAN};
+        check_reply(arena, &reply);
     }
 }
 

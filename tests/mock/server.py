@@ -76,6 +76,8 @@ def completion_choice(prompt, body, index):
     choice = {"index": index, "text": text, "finish_reason": "length", "logprobs": None}
     if body.get("logprobs") is not None and model != "no-logprobs":
         tokens = tokens_of(text)
+        if model == "prompt-only":  # the generated token is in the text and the usage alone
+            tokens = tokens_of(prompt)
         if model == "bos":  # an invisible first token shifts all offsets
             tokens = ["<s>"] + tokens
         offsets, at = [], 0
@@ -88,6 +90,9 @@ def completion_choice(prompt, body, index):
         # Every even token is the most likely one; beside the others stands a better one.
         top = [None if p is None else ({t: p} if i % 2 == 0 else {"<best>": p + 0.1, t: p})
                for i, (t, p) in enumerate(zip(tokens, logprobs))]
+        if model == "shifted":  # what belongs to the next token
+            logprobs = logprobs[1:] + [-1.0]
+            top = [{t: -0.01} for t in tokens[1:]] + [{"x": -0.01}]
         if model == "marked-spaces":  # texts of tokens that do not spell the text
             tokens = [t.replace(" ", "\u2581") for t in tokens]
         choice["logprobs"] = {"tokens": tokens, "token_logprobs": logprobs,

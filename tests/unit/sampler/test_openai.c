@@ -321,6 +321,24 @@ static void test_openai__scores_of_peculiar_servers(void)
     }
 }
 
+static void test_openai__shifted_scores_are_found_out(void)
+{
+    LoglikItem items[10];
+    for (size_t i = 0; i < 10; i++) {
+        items[i] = (LoglikItem){.context = {.text = STR("The sky is")}, .text = STR(" blue")};
+    }
+    Request request = {.kind = REQUEST_LOGLIK, .items = items, .n_items = 10};
+    Completion *completion = run_at("ok", "shifted", &request);
+    CHECK(completion->failed);
+    CHECK_INT(completion->err->code, ERR_MODEL);
+    CHECK(strstr(completion->err->message, "shifted by one token") != NULL);
+    completion_destroy(completion);
+    request.n_items = 7; // seven answers could be chance
+    completion = run_at("ok", "shifted", &request);
+    CHECK(!completion->failed);
+    completion_destroy(completion);
+}
+
 static void test_openai__greedy_and_unconditional(void)
 {
     TestHost test;
@@ -684,6 +702,7 @@ int main(void)
     tap_run("completions", test_openai__completions);
     tap_run("log-likelihoods by echoed prompts", test_openai__scores);
     tap_run("log-likelihoods of peculiar servers", test_openai__scores_of_peculiar_servers);
+    tap_run("shifted log-likelihoods are found out", test_openai__shifted_scores_are_found_out);
     tap_run("greedy tokens and unconditional scores", test_openai__greedy_and_unconditional);
     tap_run("servers without scores are found out",
             test_openai__servers_without_scores_are_found_out);
