@@ -8,7 +8,8 @@
 --   options  name, file (for messages); line (of the text's first line in the file, from 1); indent (columns cut off
 --            before the text); lenient (undefined prints as nothing; else using it is an error); force_text (the result
 --            is text even for one {{ expression }}); filters, tests: tables whose keys are known beside the built-in
---            ones (helpers), e.g. J.filters
+--            ones (helpers), e.g. J.filters; unknown ones are errors, in lenient templates only when they run (models bring
+--            templates with such names in branches that nobody takes)
 --   info     names (sorted: what it reads from its scope), optional (set: those names only asked about with `is defined`
 --            or `default`), filters, tests, functions (sorted: used), is_expression
 --

@@ -49,9 +49,10 @@ local function function_code(g, body, st)
     emit(g, 'return "" ')
   elseif #body == 1 and body[1].k == "output" and #body[1] <= 16 and #body[1] > 0 then
     at_line(g, body[1])
-    emit(g, "return ")
+    -- In parentheses: a tail call would leave the stack without the template's line.
+    emit(g, "return (")
     pieces(g, body[1], 1, #body[1])
-    emit(g, " ")
+    emit(g, ") ")
   else
     local outer, id = g.out, new_id(g)
     g.out = { o = "o" .. id, n = "n" .. id }
@@ -66,9 +67,9 @@ end
 -- The value of a template that is one expression.
 local function value_code(g, n)
   at_line(g, n)
-  emit(g, "return ", op(g, "export"), "(")
+  emit(g, "return (", op(g, "export"), "(")
   expr(g, n)
-  emit(g, ") ")
+  emit(g, ")) ")
 end
 
 -- Assign values to the names of a target; `value` writes the Lua expression.
@@ -257,11 +258,12 @@ function generators.with(g, st)
   -- The values belong to the scope around; then their names are bound.
   local id = new_id(g)
   use_locals(g, #st.values, st)
+  for i = 1, #st.values do emit(g, i > 1 and "," or "local ", "w", tostring(id), "_", tostring(i)) end
   for i, value in ipairs(st.values) do
-    emit(g, "local w", tostring(id), "_", tostring(i), "=")
+    emit(g, i > 1 and "," or "=")
     expr(g, value)
-    emit(g, " ")
   end
+  emit(g, " ")
   open_scope(g)
   for i, target in ipairs(st.targets) do
     bind_and_assign(g, target, function() emit(g, "w", tostring(id), "_", tostring(i)) end)

@@ -8,9 +8,9 @@ local format, gsub = string.format, string.gsub
 local fail, quote = L.fail, L.quote
 local FILTERS, STRING_FILTERS, TESTS, METHODS, LOOP_FIELDS = P.FILTERS, P.STRING_FILTERS, P.TESTS, P.METHODS, S.LOOP_FIELDS
 
-local MAX_DEPTH = 40
-local MAX_LOCALS = 170 -- of a Lua function (its limit is 200)
-local MAX_VARIABLES = 90 -- of a template that live in Lua locals; more go to tables
+local MAX_DEPTH = 40 -- of nested calls in Lua, whose compiler takes 200 levels of everything
+local MAX_LOCALS = 190 -- of a Lua function (its limit is 200)
+local MAX_VARIABLES = 60 -- of a template that live in Lua locals; more go to tables
 local MAX_CONSTANTS = 40
 
 -- ---- Output and scopes ---------------------------------------------------------------------------------------
@@ -122,12 +122,8 @@ local function declare_stored(g, info, st)
     local plain = info.first[name] == "store"
     local outer = not plain and place_of(g, name)
     local place, is_local = bind(g, name, st)
-    if is_local then emit(g, "local ", place) end
-    if outer then
-      emit(g, "=", outer, " ")
-    elseif is_local then
-      emit(g, " ")
-    end
+    -- In one statement: the outer variable may have the same name in Lua.
+    if is_local or outer then emit(g, is_local and "local " or "", place, outer and "=" .. outer or "", " ") end
   end
 end
 
@@ -205,6 +201,7 @@ local function arguments(g, n, from)
 end
 
 local function call_op(g, name, n, from, to)
+  at_line(g, n.k and n or n[1])
   emit(g, op(g, name), "(")
   for i = from or 1, to or #n do
     if i > (from or 1) then emit(g, ",") end
@@ -217,6 +214,7 @@ local function text_expr(g, n)
   if kind_of(n) == "string" then
     expr(g, n)
   else
+    at_line(g, n)
     emit(g, op(g, "str"), "(")
     expr(g, n)
     emit(g, ")")
@@ -396,11 +394,12 @@ local function compare_expr(g, n)
       if i > 1 then emit(g, " and ") end
       comparison(g, n[i], sign, n[i + 1])
     else
-      expr(g, n[i])
-      emit(g, ",", quote(sign), ",")
+      if i == 1 then expr(g, n[1]) end
+      emit(g, ",", quote(sign), i > 1 and ",function() return " or ",")
+      expr(g, n[i + 1])
+      emit(g, i > 1 and " end" or "")
     end
   end
-  if not simple then expr(g, n[#n]) end
   emit(g, ")")
 end
 
@@ -541,7 +540,10 @@ local emitters = {
       expr(g, n[2])
       emit(g, ")")
     elseif #n > 6 then
-      call_op(g, "add_all", n)
+      emit(g, op(g, "add_all"), "({")
+      expr(g, n[1])
+      arguments(g, n, 2)
+      emit(g, "})")
     else
       emit(g, rep(op(g, "add") .. "(", #n - 1))
       expr(g, n[1])
@@ -624,6 +626,7 @@ function condition(g, n)
     emit(g, ")")
   else
     local write = g.lenient and raw or expr
+    at_line(g, n)
     emit(g, op(g, "truth"), "(")
     write(g, n)
     emit(g, ")")

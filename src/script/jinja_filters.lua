@@ -114,9 +114,26 @@ function F.sort(v, descending, case_sensitive, attribute)
       return tuple(out)
     end
   else
-    key = getter(attribute, post)
+    local get = getter(attribute, post)
+    key = function(x)
+      local k = get(x)
+      if not J.ops.defined(k) then return tuple({ k }) end -- equal to one another, as in Python's lists of keys
+      return k
+    end
   end
   return mark_list(sorted_by(list, n, key, flag(descending, false)))
+end
+
+-- What stands for a key in a table of seen ones: equal keys give the same.
+local function seen_key(seen, key)
+  if type(key) == "boolean" then return number_of(key) end
+  if type(key) ~= "table" then return key end
+  if tag_of(key) == "undefined" and C.is_lenient_undefined(key) then return C.GENERATOR end
+  if tag_of(key) ~= "tuple" then raise("unhashable type: '%s'", type_name(key)) end
+  for other in pairs(seen) do
+    if eq(other, key) then return other end
+  end
+  return key
 end
 
 function F.unique(v, case_sensitive, attribute)
@@ -124,15 +141,8 @@ function F.unique(v, case_sensitive, attribute)
   local list, n = iter(v)
   local seen, out = {}, {}
   for i = 1, n do
-    local key = get(list[i])
-    if type(key) == "boolean" then key = number_of(key) end
-    local known = seen[key]
-    if type(key) == "table" then
-      check_operand(key)
-      if tag_of(key) ~= "tuple" then raise("unhashable type: '%s'", type_name(key)) end
-      for other in pairs(seen) do known = known or eq(other, key) end
-    end
-    if not known then
+    local key = seen_key(seen, get(list[i]))
+    if not seen[key] then
       seen[key] = true
       out[#out + 1] = list[i]
     end
@@ -387,7 +397,7 @@ function F.lettered(v, separator)
 end
 
 function F.indent(v, width, first, blank)
-  local s = str(v)
+  local s = C.need_text(v, "indent() value")
   local prefix = type(width) == "string" and width or rep(" ", number_or(width, 4, "width"))
   local lines = C.split_lines(s .. "\n", false)
   local all = flag(blank, false)
@@ -398,20 +408,21 @@ function F.indent(v, width, first, blank)
 end
 
 function F.truncate(v, count, kill_words, ending, leeway)
-  local s = C.need_text(v, "truncate() value")
   count, leeway = number_or(count, 255, "length"), number_or(given(leeway), 5, "leeway")
   ending = ending == nil and "..." or str(ending)
   local keep = count - C.size(ending)
   if keep < 0 then raise("expected length >= %d, got %d", C.size(ending), count) end
   if leeway < 0 then raise("expected leeway >= 0, got %d", leeway) end
-  if C.size(s) <= count + leeway then return s end
-  local cut = C.slice_text(s, 0, keep)
+  if length(v) <= count + leeway then return v end
+  local cut = C.slice_text(C.need_text(v, "truncate() value"), 0, keep)
   if not flag(kill_words, false) then cut = cut:match("^(.*) ") or cut end
   return cut .. ending
 end
 
 function F.wordcount(v)
-  local _, n = gsub(str(v), "[%w_\128-\255]+", "")
+  local s = str(v)
+  if not C.is_ascii(s) then s = C.plain_words(s) end
+  local _, n = gsub(s, "[%w_]+", "")
   return n
 end
 
@@ -605,7 +616,8 @@ function F.int(v, otherwise, base)
     local d = parse_float(v)
     if not d then return otherwise end
     local whole = int_of_float(d, otherwise)
-    return whole == nil and otherwise or whole
+    if whole == nil then return otherwise end
+    return whole
   end
   local n = number_of(v)
   if n then
@@ -622,7 +634,8 @@ function F.float(v, otherwise)
   if otherwise == nil then otherwise = 0.0 end
   if type(v) == "string" then
     local d = parse_float(v)
-    return d == nil and otherwise or d
+    if d == nil then return otherwise end
+    return d
   end
   local n = number_of(v)
   if n then return n + 0.0 end
@@ -641,7 +654,8 @@ local function round_common(n, precision)
     return low
   end
   if n ~= n or n == math.huge or n == -math.huge then return n end
-  if precision >= 0 then return tonumber(format("%." .. math.min(precision, 99) .. "f", n)) + 0.0 end
+  -- printf rounds the exact binary value to even, as Python does.
+  if precision >= 0 then return tonumber(format("%#." .. math.min(precision, 99) .. "f", n)) end
   local unit = 10.0 ^ -precision
   local low = floor(n / unit) * unit
   local twice = 2 * (n - low)
@@ -666,7 +680,8 @@ end
 
 local UNITS = { "k", "M", "G", "T", "P", "E", "Z", "Y" }
 function F.filesizeformat(v, is_binary)
-  local bytes, two = F.float(v), flag(is_binary, false)
+  local bytes, two = F.float(v, false), flag(is_binary, false)
+  if not bytes then raise("could not convert to a number of bytes: %s", C.repr(v)) end
   local base = two and 1024 or 1000
   if bytes == 1 then return "1 Byte" end
   if bytes < base then return format("%d Bytes", int_of_float(bytes, 0) or 0) end
@@ -784,9 +799,10 @@ function T.iterable(v)
   return not tag or C.SEQUENCE[tag] or tag == "loop" or false
 end
 function T.sequence(v)
-  if type(v) == "string" then return true end
-  local tag = type(v) == "table" and tag_of(v)
-  return type(v) == "table" and (not tag or tag == "tuple" or tag == "group" or tag == "range" or tag == "undefined")
+  if type(v) ~= "table" then return type(v) == "string" end
+  local tag = tag_of(v)
+  if tag == "undefined" then return not C.is_strict() end
+  return not tag or tag == "tuple" or tag == "group" or tag == "range"
 end
 function T.odd(v) return eq(J.ops.mod(v, 2), 1) end
 function T.even(v) return eq(J.ops.mod(v, 2), 0) end

@@ -7,8 +7,9 @@ local sub, concat = string.sub, table.concat
 local fail, did_you_mean = L.fail, L.did_you_mean
 
 local MAX_BLOCKS = 24 -- nesting of tags, of expressions, and arguments: what Lua's own compiler can take
-local MAX_DEPTH = 40
+local MAX_DEPTH = 100
 local MAX_ARGS = 60
+local MAX_CHAIN = 20 -- comparisons in a row
 
 -- ---- What exists ---------------------------------------------------------------------------------------------
 
@@ -29,7 +30,7 @@ local FILTERS = {
 local REFUSED_FILTERS = { random = true, urlize = true, xmlattr = true, pprint = true, striptags = true }
 local STRING_FILTERS = {}
 for name in ("capitalize center e escape filesizeformat forceescape format indent join lettered lower replace string "
-  .. "title tojson trim truncate upper urlencode wordwrap"):gmatch("%a+") do STRING_FILTERS[name] = true end
+  .. "title tojson trim upper urlencode wordwrap"):gmatch("%a+") do STRING_FILTERS[name] = true end
 
 local TESTS = {
   boolean = "", callable = "", defined = "", divisibleby = "num!", eq = "other!", equalto = "other!", even = "",
@@ -243,10 +244,18 @@ local function place_inner(p, n, token)
   n.inner = inner.v
 end
 
+-- The name of a filter or test, which may hold dots.
+local function parse_dotted(p, what)
+  local token = expect(p, "name", what)
+  local name = token.v
+  while accept(p, ".") do name = name .. "." .. expect(p, "name", what).v end
+  return token, name
+end
+
 local function parse_filter(p, operand)
-  local token = expect(p, "name", "a filter's name")
+  local token, name = parse_dotted(p, "a filter's name")
   local n = node("filter", token, operand)
-  n.name = token.v
+  n.name = name
   p.check_filter(n.name, token)
   if peek(p).t == "(" then parse_arguments(p, n) end
   local known = FILTERS[n.name]
@@ -268,9 +277,9 @@ local parse_primary, parse_postfix
 
 local function parse_test(p, operand, is_token)
   local negated = accept_word(p, "not")
-  local token = expect(p, "name", "a test's name")
+  local token, name = parse_dotted(p, "a test's name")
   local n = node("test", is_token, operand)
-  n.name = token.v
+  n.name = name
   p.check_test(n.name, token)
   local following = peek(p)
   if following.t == "(" then
@@ -499,6 +508,7 @@ function parse_binary(p, power)
       if left.k ~= "compare" or left.closed then left = node("compare", token, left) end
       left.ops = left.ops or {}
       left.ops[#left.ops + 1] = op
+      if #left.ops > MAX_CHAIN then fail(p.lx, op_token, "too many comparisons in one chain") end
       left[#left + 1] = right
     elseif kind then
       -- One node for a chain, so that long ones do not nest.
@@ -799,20 +809,21 @@ local function new_parser(lx, options)
     parse_target = parse_target }
   function p.check_filter(name, token)
     p.filters[name] = true
-    if FILTERS[name] or (options.filters and options.filters[name]) then return end
+    if FILTERS[name] or options.lenient or (options.filters and options.filters[name]) then return end
     if REFUSED_FILTERS[name] then fail(lx, token, "filter '" .. name .. "' is not supported") end
     fail(lx, token, "unknown filter '" .. name .. "'" .. did_you_mean(name, FILTERS, options.filters or {}))
   end
   function p.check_test(name, token)
     p.tests[name] = true
-    if TESTS[name] or (options.tests and options.tests[name]) then return end
+    if TESTS[name] or options.lenient or (options.tests and options.tests[name]) then return end
     fail(lx, token, "unknown test '" .. name .. "'" .. did_you_mean(name, TESTS, options.tests or {}))
   end
   function p.check_method(n, token)
     local name = n[1].name
     local known = METHODS[name]
     if known then
-      if n.kw and known ~= "..." and not n.star and not n.starstar then
+      local plain = known ~= "..." and not n.star and not n.starstar
+      if plain and (n.kw or (not options.lenient and #n - 1 <= #signature(known))) then
         place_arguments(p, n, known, 1, "method '" .. name .. "'", token)
       end
     elseif not options.lenient and not OBJECT_METHODS[name] and n[1][1].k ~= "name" then

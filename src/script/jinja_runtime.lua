@@ -18,6 +18,9 @@ local J = { globals = {}, filters = {}, tests = {}, is_helper = {}, ops = {} }
 local ops, globals = J.ops, J.globals
 local strict = true
 
+local NO_ELSE = "the inline if-expression evaluated to false and no else section was defined."
+local MAX_TEXT = 1 << 28 -- bytes, and items, that repetition may make
+local MAX_ITEMS = 1 << 24
 local MAX_RANGE = 100000 -- items, as in Jinja's sandbox
 
 local UNDEFINED, TUPLE, GENERATOR, RANGE = {}, {}, {}, {}
@@ -102,9 +105,10 @@ local function undefined_of(obj, name)
   return setmetatable({ obj = obj, name = name }, UNDEFINED)
 end
 
--- True for undefined where printing, looping and testing it is allowed; raises where it is not.
+-- True for undefined where printing, looping and testing it is allowed; raises where it is not. What an inline if without
+-- else gives is always lenient.
 local function is_lenient_undefined(u)
-  if strict then fail_undefined(u) end
+  if strict and not u.lenient then fail_undefined(u) end
   return true
 end
 
@@ -115,12 +119,14 @@ local function repr_float(d)
   if d ~= d then return "nan" end
   if d == math.huge then return "inf" end
   if d == -math.huge then return "-inf" end
-  local s = format("%.14e", d)
-  if tonumber(s) ~= d then
-    s = format("%.15e", d)
-    if tonumber(s) ~= d then s = format("%.16e", d) end
+  -- 15 digits are the shortest if they read back; below the normal range fewer can be.
+  local digits_after = (d > -2.3e-308 and d < 2.3e-308) and 0 or 14
+  local s = format("%." .. digits_after .. "e", d)
+  while tonumber(s) ~= d do
+    digits_after = digits_after + 1
+    s = format("%." .. digits_after .. "e", d)
   end
-  local sign, first, rest, exponent = s:match("^(-?)(%d)%.(%d+)e([+-]%d+)$")
+  local sign, first, rest, exponent = s:match("^(-?)(%d)%.?(%d*)e([+-]%d+)$")
   local digits = (first .. rest):gsub("0+$", "")
   if digits == "" then digits = "0" end
   local e = tonumber(exponent)
@@ -179,7 +185,7 @@ local str
 
 local function repr(v)
   if type(v) == "string" then return repr_string(v) end
-  if type(v) == "table" and tag_of(v) == "undefined" and not strict then return "Undefined" end
+  if type(v) == "table" and tag_of(v) == "undefined" and is_lenient_undefined(v) then return "Undefined" end
   return str(v)
 end
 
@@ -575,8 +581,7 @@ local function slice(v, from, to, step)
   local tag = type(v) == "table" and tag_of(v)
   if tag == "undefined" then fail_undefined(v) end
   if not (is_list(v) or (tag and SEQUENCE[tag])) then
-    if type(v) == "table" or v == null or type(v) == "number" or type(v) == "boolean" then return undefined_of(v, "slice") end
-    raise("'%s' object is not subscriptable", type_name(v))
+    raise("'%s' object cannot be sliced", type_name(v))
   end
   local first, last, by = slice_range(#v, from, to, step)
   local out, n = {}, 0
@@ -649,11 +654,15 @@ end
 
 local function repeated(v, n)
   if math_type(n) ~= "integer" then return nil end
-  if type(v) == "string" then return v:rep(n) end
+  if type(v) == "string" then
+    if n > 0 and #v > MAX_TEXT // n then raise("a repeated text is too long") end
+    return v:rep(n)
+  end
   local tag = type(v) == "table" and tag_of(v)
   if not (is_list(v) or tag == "tuple") then return nil end
+  if n > 0 and #v > MAX_ITEMS // n then raise("a repeated list is too long") end
   local out, at = {}, 0
-  for _ = 1, n do
+  for _ = 1, #v > 0 and n or 0 do
     for i = 1, #v do
       at = at + 1
       out[at] = v[i]
@@ -984,6 +993,7 @@ takes_keywords[globals.dict], takes_keywords[globals.namespace] = true, true
 takes_keywords[globals.joiner], takes_keywords[globals.cycler] = true, true
 
 function globals.range(from, to, step)
+  if from == nil then raise("range expected at least 1 argument, got 0") end
   if to == nil then from, to = 0, from end
   if step == nil then step = 1 end
   for _, v in ipairs { from, to, step } do
@@ -1018,7 +1028,7 @@ function ops.no_caller()
 end
 
 function ops.no_else()
-  return undefined_hint("the inline if-expression evaluated to false and no else section was defined.")
+  return setmetatable({ hint = NO_ELSE, lenient = true }, UNDEFINED)
 end
 
 function ops.loop_object(it, n)
@@ -1082,9 +1092,9 @@ function ops.only_text(v)
   raise('can only concatenate str (not "%s") to str', type_name(v))
 end
 
-function ops.add_all(first, ...)
-  local sum = first
-  for i = 1, select("#", ...) do sum = add(sum, (select(i, ...))) end
+function ops.add_all(operands)
+  local sum = operands[1]
+  for i = 2, #operands do sum = add(sum, operands[i]) end
   return sum
 end
 
@@ -1100,11 +1110,13 @@ local COMPARE = {
 }
 ops.lt, ops.le, ops.gt, ops.ge = COMPARE["<"], COMPARE["<="], COMPARE[">"], COMPARE[">="]
 
--- a < b == c ...: operands and signs in turn.
-function ops.chain(...)
-  for i = 1, select("#", ...) - 2, 2 do
-    local a, sign, b = select(i, ...)
+-- a < b == c ...: operands and signs in turn; from the third on, operands are functions, called when it comes to them.
+function ops.chain(a, ...)
+  for i = 1, select("#", ...), 2 do
+    local sign, b = select(i, ...)
+    if i > 1 then b = b() end
     if not COMPARE[sign](a, b) then return false end
+    a = b
   end
   return true
 end
@@ -1125,7 +1137,7 @@ function ops.pairs_filter(v)
     local keys = keys_of(v)
     return keys, #keys, v
   end
-  if type(v) == "table" and tag_of(v) == "undefined" and not strict then return {}, 0, v end
+  if type(v) == "table" and tag_of(v) == "undefined" and is_lenient_undefined(v) then return {}, 0, v end
   check_operand(v)
   raise("Can only get item pairs from a mapping.")
 end
@@ -1181,6 +1193,7 @@ C.iter, C.unpack, C.length, C.is_map, C.is_list, C.tuple, C.map_items = iter, un
 C.utf8_char = utf8_char
 C.attr, C.item, C.slice_range, C.slice_bound, C.add, C.number_of, C.code_point = attr, item, slice_range, slice_bound, add, number_of,
   code_point
+function C.is_strict() return strict end
 C.undefined_hint, C.is_lenient_undefined, C.call, C.call_helper = undefined_hint, is_lenient_undefined, call, call_helper
 C.KEYS, C.VALUES, C.ITEMS, C.GENERATOR, C.GROUP = KEYS, VALUES, ITEMS, GENERATOR, GROUP
 

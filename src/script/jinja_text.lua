@@ -75,11 +75,13 @@ function C.slice_text(s, from, to, step)
   return concat(out)
 end
 
--- The part of s that start and end cut out, and the code points before it.
+-- The part of s that start and end cut out, and the code points before it; nothing where start lies behind the end.
 local function window(s, from, to)
   from, to = given(from), given(to)
   if from == nil and to == nil then return s, 0 end
-  local first = slice_range(size(s), from, to)
+  local n = size(s)
+  local first, last = slice_range(n, from, to)
+  if first > last + 1 or (from ~= nil and number_of(from) > n) then return nil end
   return C.slice_text(s, from, to), first - 1
 end
 
@@ -98,6 +100,15 @@ local function is_letter_code(c)
     or (c >= 0x3000 and c <= 0x3004) or (c >= 0x3008 and c <= 0x3030) or (c >= 0xE000 and c <= 0xF8FF)
     or (c >= 0xFE00 and c <= 0xFE0F) or (c >= 0xFF00 and c <= 0xFF20) or (c >= 0x1F000 and c <= 0x1FAFF)
     or c == 0x2070 or (c >= 0x2074 and c <= 0x207E) or (c >= 0x2080 and c <= 0x208E) or c >= 0xE0000)
+end
+
+-- A text with letters and digits beyond ASCII as "a" and all else beyond it as a space: for counting words.
+function C.plain_words(s)
+  local chars = chars_of(s)
+  for i, c in ipairs(chars) do
+    if #c > 1 then chars[i] = is_letter_code(C.code_point(c)) and "a" or " " end
+  end
+  return concat(chars)
 end
 
 -- Whether every character satisfies a test on code points; an empty text does not.
@@ -191,7 +202,7 @@ local function split_spaces(s, limit)
   local from = find(s, "[^ \t-\r\28-\31]", at)
   while from do
     if limit >= 0 and #out >= limit then
-      out[#out + 1] = strip_spaces(sub(s, from), false, true)
+      out[#out + 1] = sub(s, from)
       return out
     end
     local stop, last = find(s, SPACE_RUN, from)
@@ -255,7 +266,6 @@ function str_methods.rsplit(s, sep, limit)
       out[#out + 1] = sub(rest, at + 1)
       rest = strip_spaces(sub(rest, 1, at), false, true)
     end
-    rest = strip_spaces(rest, true, false)
     if rest ~= "" then out[#out + 1] = rest end
     return mark_list(reversed(out))
   end
@@ -337,14 +347,14 @@ end
 function str_methods.find(s, what, from, to)
   need_text(what, "find() argument")
   local part, before = window(s, from, to)
-  local at = find(part, what, 1, true)
-  if not at or (what == "" and before > size(s)) then return -1 end
-  return before + position(part, at)
+  local at = part and find(part, what, 1, true)
+  return at and before + position(part, at) or -1
 end
 
 function str_methods.rfind(s, what, from, to)
   need_text(what, "rfind() argument")
   local part, before = window(s, from, to)
+  if not part then return -1 end
   if what == "" then return before + size(part) end
   local at = places_from_right(part, what, 1)[1]
   return at and before + position(part, at) or -1
@@ -364,19 +374,24 @@ end
 
 function str_methods.count(s, what, from, to)
   local part = window(s, from, to)
-  if need_text(what, "count() argument") == "" then return size(part) + 1 end
+  need_text(what, "count() argument")
+  if not part then return 0 end
+  if what == "" then return size(part) + 1 end
   return #split_at(part, what, -1) - 1
 end
 
 local function affix(what, name)
-  if type(what) == "table" and C.tag_of(what) == "tuple" then return what end
+  if type(what) == "table" and C.tag_of(what) == "tuple" then
+    for _, each in ipairs(what) do need_text(each, name .. " tuple item") end
+    return what
+  end
   return { need_text(what, name .. " first arg") }
 end
 
 function str_methods.startswith(s, what, from, to)
   local part = window(s, from, to)
   for _, prefix in ipairs(affix(what, "startswith")) do
-    if sub(part, 1, #prefix) == prefix then return true end
+    if part and sub(part, 1, #prefix) == prefix then return true end
   end
   return false
 end
@@ -384,7 +399,7 @@ end
 function str_methods.endswith(s, what, from, to)
   local part = window(s, from, to)
   for _, suffix in ipairs(affix(what, "endswith")) do
-    if #suffix <= #part and sub(part, #part - #suffix + 1) == suffix then return true end
+    if part and #suffix <= #part and sub(part, #part - #suffix + 1) == suffix then return true end
   end
   return false
 end
