@@ -42,9 +42,24 @@ class Torch:
     def logits(self, ids):
         return self.model(torch.tensor([ids])).logits[0].double().numpy()
 
+    @torch.no_grad()
+    def start(self, ids):
+        """Logits after ids, and what continues from there."""
+        out = self.model(torch.tensor([ids]), use_cache=True)
+        self.past = out.past_key_values
+        return out.logits[0, -1].double().numpy()
+
+    @torch.no_grad()
+    def step(self, token):
+        out = self.model(torch.tensor([[token]]), past_key_values=self.past, use_cache=True)
+        self.past = out.past_key_values
+        return out.logits[0, -1].double().numpy()
+
 
 class Llama:
     def __init__(self, path):
+        self.quiet = lc.llama_log_callback(lambda level, text, data: None)
+        lc.llama_log_set(self.quiet, None)
         lc.llama_backend_init()
         self.model = lc.llama_model_load_from_file(path.encode(), lc.llama_model_default_params())
         params = lc.llama_context_default_params()
@@ -52,19 +67,35 @@ class Llama:
         self.context = lc.llama_init_from_model(self.model, params)
         self.vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model))
 
-    def logits(self, ids):
-        lc.llama_memory_clear(lc.llama_get_memory(self.context), True)
+    def run(self, ids, first, wanted):
+        """Logits of the wanted rows of ids at positions first, first + 1, ..."""
         batch = lc.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for i, token in enumerate(ids):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, first + i, 1, i in wanted
             batch.seq_id[i][0] = 0
         if lc.llama_decode(self.context, batch) != 0:
             sys.exit("llama_decode failed")
         rows = [np.ctypeslib.as_array(lc.llama_get_logits_ith(self.context, i), (self.vocab,)).astype(np.float64)
-                for i in range(len(ids))]
+                for i in sorted(wanted)]
         lc.llama_batch_free(batch)
         return np.stack(rows)
+
+    def clear(self):
+        lc.llama_memory_clear(lc.llama_get_memory(self.context), True)
+
+    def logits(self, ids):
+        self.clear()
+        return self.run(ids, 0, set(range(len(ids))))
+
+    def start(self, ids):
+        self.clear()
+        self.at = len(ids)
+        return self.run(ids, 0, {len(ids) - 1})[0]
+
+    def step(self, token):
+        self.at += 1
+        return self.run([token], self.at - 1, {0})[0]
 
 
 def log_softmax(x):
@@ -97,13 +128,14 @@ def compare(name, got, want, margin):
 def greedy(engine, ids, n, ends):
     """n greedy tokens with the gap between the two best log-probabilities at each."""
     out = []
+    logits = engine.start(ids)
     for _ in range(n):
-        logprobs = log_softmax(engine.logits(ids)[-1])
+        logprobs = log_softmax(logits)
         best = np.argsort(-logprobs)[:2]
         out.append((int(best[0]), float(logprobs[best[0]] - logprobs[best[1]])))
-        ids = ids + [int(best[0])]
         if int(best[0]) in ends:
             break
+        logits = engine.step(int(best[0]))
     return out
 
 
@@ -119,9 +151,9 @@ def texts(program, store, model, folder, extra):
     with open(path, "w", encoding="utf-8") as f:
         rows = "".join(f"    - {{q: {json.dumps(q)}}}\n" for q in QUESTIONS)
         f.write("schema: 1\neval: chat20\nversion: 1\ndescription: Greedy texts.\ndataset:\n  rows:\n" + rows +
-                'sample: {input: "{{ q }}"}\nmessages: [{role: user, content: "{{ input }}"}]\n'
+                'sample: {input: "{{ q }}", target: "e"}\nmessages: [{role: user, content: "{{ input }}"}]\n'
                 'solver: {use: generate, max_tokens: 32, temperature: 0}\n'
-                'graders: [{use: includes, target: "e"}]\nmetrics: [accuracy]\n')
+                'graders: [{use: includes}]\nmetrics: [accuracy]\n')
     muster(program, "run", path, "-m", model, "--db", store, "--quiet", "--json", "--name", "chat" + extra.strip("-").replace(" ", ""),
            *extra.split())
     rows = muster(program, "show", "latest", "--samples", "--json", "--limit", "20", "--db", store)
@@ -155,6 +187,7 @@ def main():
     program, path = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     items = int(sys.argv[3]) if len(sys.argv) > 3 else 300
     model = "local/" + path
+    torch.set_num_threads(os.cpu_count())
     with tempfile.TemporaryDirectory() as folder:
         store = os.path.join(folder, "store.db")
         ours = choices_of(program, store, model, "", items)

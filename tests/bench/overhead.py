@@ -20,7 +20,7 @@ version: 1
 description: Render, solver, echo, grader, store.
 dataset: {path: rows.jsonl}
 sample: {input: "{{ question }}", target: "{{ answer }}"}
-prompt: "Question: {{ input }}\\nAnswer: {{ row_number }}"
+prompt: "Question: {{ input }}\\nAnswer {{ id }}:"
 solver: {use: generate, max_tokens: 8}
 graders: [{use: exact}]
 metrics: [accuracy]
