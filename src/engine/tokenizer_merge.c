@@ -121,7 +121,7 @@ typedef struct ShortMerge {
 
 static ShortMerge short_merge(const Tokenizer *tokenizer, Str word, const MergeNode *left)
 {
-    ShortMerge merge;
+    ShortMerge merge = {.rank = NONE};
     if (!find_merge(tokenizer, word, left, left + 1, &merge.rank, &merge.result)) {
         merge.rank = NONE;
     }

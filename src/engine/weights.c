@@ -235,7 +235,7 @@ static bool find_tensor(Loader *loader, Str name, uint64_t in, uint64_t out,
 /** A vector of f32, on the host. */
 static bool find_vector(Loader *loader, Str name, uint64_t n, const float **out, Err *err)
 {
-    const GgufTensor *t;
+    const GgufTensor *t = NULL;
     if (!find_tensor(loader, name, n, 0, &t, err)) {
         return false;
     }
@@ -252,7 +252,7 @@ static bool find_vector(Loader *loader, Str name, uint64_t n, const float **out,
 static bool load_vector(Loader *loader, Str name, uint64_t n, KBuffer **out, Err *err)
 {
     const KOps *ops = loader->weights->ops;
-    const float *host;
+    const float *host = NULL;
     return find_vector(loader, name, n, &host, err) &&
            ops->buffer_create(loader->device, n, out, err) &&
            ops->buffer_write(loader->stream, *out, 0, host, n, err);
@@ -261,7 +261,7 @@ static bool load_vector(Loader *loader, Str name, uint64_t n, KBuffer **out, Err
 static bool load_matrix(Loader *loader, Str name, uint64_t in, uint64_t out, KMatrix **matrix,
                         Err *err)
 {
-    const GgufTensor *t;
+    const GgufTensor *t = NULL;
     if (!find_tensor(loader, name, in, out, &t, err)) {
         return false;
     }

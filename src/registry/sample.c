@@ -120,7 +120,7 @@ static bool targets_of_choices(Arena *arena, const Value *items, size_t n, Sampl
     int64_t *correct = ARENA_ARRAY(arena, int64_t, n + 1);
     size_t n_correct = 0;
     for (size_t i = 0; i < n; i++) {
-        int64_t position;
+        int64_t position = 0;
         if (!position_of(out, &items[i], &position, err)) {
             return false;
         }
