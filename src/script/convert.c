@@ -40,8 +40,7 @@ void vm_fill(lua_State *L, int index)
     lua_pop(L, 2);
 }
 
-// ---- To Lua
-// -----------------------------------------------------------------------------------------
+// ---- To Lua -------------------------------------------------------------------------------------
 
 static void push_map(lua_State *L, const ValueMap *map)
 {
@@ -95,8 +94,7 @@ void vm_push_value(lua_State *L, const Value *value)
     lua_pushnil(L);
 }
 
-// ---- Lists, maps, keys
-// ------------------------------------------------------------------------------
+// ---- Lists, maps, keys --------------------------------------------------------------------------
 
 /** Light userdata as a key is ours: hidden from every walk. */
 static bool key_is_hidden(lua_State *L, int index)
@@ -273,8 +271,7 @@ size_t vm_push_keys(lua_State *L, int index)
     return n_total;
 }
 
-// ---- From Lua
-// ---------------------------------------------------------------------------------------
+// ---- From Lua -----------------------------------------------------------------------------------
 
 typedef struct Reading {
     lua_State *L;
@@ -403,8 +400,7 @@ Str vm_to_text(lua_State *L, int index, Arena *arena, const char *what)
     return str_copy(arena, s);
 }
 
-// ---- The library `value`
-// --------------------------------------------------------------------------
+// ---- The library `value` ------------------------------------------------------------------------
 
 static int value_kind_of(lua_State *L)
 {

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT
-// ctx: what solvers, graders and helpers may ask for. An effect that the log answers returns at
-// once; one that it does not answer is recorded and the script is left by a jump, so no pcall, no
-// coroutine and no C call (sort, gsub) can come between. The state is dropped then anyway: the next
-// step starts from the image and replays the log. ctx.all runs each branch in a coroutine of its
-// own and leaves only that.
+// Effects: ctx.generate and ctx.loglik. One that the log answers returns at once; one that it does
+// not answer is recorded and the script is left by a jump, so no pcall, no coroutine and no C call
+// (sort, gsub) can come between. The state is dropped then anyway: the next step starts from the
+// image and replays the log.
 #include "script/script_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BRANCHES_MAX 1024
-#define LOGLIK_MAX   4096
-#define REPLIES_MAX  1024
-#define STOPS_MAX    16
-#define NOTE_MAX     4096
+#define LOGLIK_MAX  4096
+#define REPLIES_MAX 1024
+#define STOPS_MAX   16
 
 static const char messages_key; // hidden: the messages that ctx.generate itself put into a reply
 
@@ -23,7 +20,7 @@ void step_init(Step *step, Script *script, const StepInput *in, Arena *arena)
     *step = (Step){.script = script, .in = in, .arena = arena, .settings = gen_settings_default()};
 }
 
-static Step *check_step(lua_State *L, const char *what)
+Step *step_check(lua_State *L, const char *what)
 {
     Step *step = vm_of(L)->step;
     if (step == NULL) {
@@ -32,8 +29,7 @@ static Step *check_step(lua_State *L, const char *what)
     return step;
 }
 
-// ---- The log
-// ------------------------------------------------------------------------------------------------
+// ---- The log ------------------------------------------------------------------------------------
 
 static void next_path(lua_State *L, Step *step, char out[80])
 {
@@ -73,7 +69,7 @@ static void spend(Step *step, const Reply *reply, bool is_turn)
 }
 
 /** Nothing answers: leave the branch, or the script. */
-static _Noreturn void wait_for_reply(lua_State *L, Step *step)
+void step_wait(lua_State *L, Step *step)
 {
     step->n_waiting++;
     if (step->branch != NULL) {
@@ -110,8 +106,7 @@ static void effect_add(Step *step, Str path, const Request *request)
     step->converting = false;
 }
 
-// ---- Reading options
-// ----------------------------------------------------------------------------------------
+// ---- Reading options ----------------------------------------------------------------------------
 
 /** Push the option and say whether it is there; null counts as absent. */
 static bool option(lua_State *L, int options, const char *name)
@@ -278,8 +273,7 @@ static void read_prompt(lua_State *L, int index, Arena *arena, Prompt *out)
     out->messages = read_messages(L, index, arena, &out->n_messages);
 }
 
-// ---- ctx.generate
-// ---------------------------------------------------------------------------------------------
+// ---- ctx.generate -------------------------------------------------------------------------------
 
 /** The reply object; a chat gets the conversation with the new message. */
 static void push_call_reply(lua_State *L, Step *step, const Reply *reply, const Str *texts)
@@ -326,9 +320,9 @@ static void request_generate(lua_State *L, Step *step, Str path, int options)
     effect_add(step, path, &request);
 }
 
-static int ctx_generate(lua_State *L)
+int ctx_generate(lua_State *L)
 {
-    Step *step = check_step(L, "generate");
+    Step *step = step_check(L, "generate");
     if (!step->may_generate) {
         return luaL_error(L, "ctx.generate must be declared: effects = {\"generate\"}");
     }
@@ -342,7 +336,7 @@ static int ctx_generate(lua_State *L)
         if (!logged) {
             request_generate(L, step, str_from_c(path), options);
         }
-        wait_for_reply(L, step);
+        step_wait(L, step);
     }
     spend(step, reply, true);
     if (!option(L, options, "n")) {
@@ -359,8 +353,7 @@ static int ctx_generate(lua_State *L)
     return 1;
 }
 
-// ---- ctx.loglik
-// -------------------------------------------------------------------------------------------------
+// ---- ctx.loglik ---------------------------------------------------------------------------------
 
 /** One item; equal contexts of neighbours share their memory, which later rooms use. */
 static void read_item(lua_State *L, int index, Arena *arena, int last_context, LoglikItem *last,
@@ -429,9 +422,9 @@ static Str *item_texts(lua_State *L, Step *step, size_t n)
     return texts;
 }
 
-static int ctx_loglik(lua_State *L)
+int ctx_loglik(lua_State *L)
 {
-    Step *step = check_step(L, "loglik");
+    Step *step = step_check(L, "loglik");
     if (step->grading) {
         return luaL_error(L, "ctx.loglik is not there in a grader");
     }
@@ -448,7 +441,7 @@ static int ctx_loglik(lua_State *L)
         if (!logged) {
             request_loglik(L, step, str_from_c(path), options);
         }
-        wait_for_reply(L, step);
+        step_wait(L, step);
     }
     spend(step, reply, false);
     if (reply->n_choices != n) {
@@ -457,333 +450,4 @@ static int ctx_loglik(lua_State *L)
     }
     push_call_reply(L, step, reply, item_texts(L, step, n));
     return 1;
-}
-
-// ---- ctx.all
-// ------------------------------------------------------------------------------------------------------
-
-/** What a branch has for itself. */
-typedef struct Fork {
-    char prefix[64];
-    int64_t next_index;
-    uint64_t rng_stream;
-    uint64_t rng_position;
-    Spent spent;
-    jmp_buf *branch;
-} Fork;
-
-static Fork fork_save(const Vm *vm)
-{
-    const Step *step = vm->step;
-    Fork fork = {.next_index = step->next_index,
-                 .rng_stream = vm->rng_stream,
-                 .rng_position = vm->rng_position,
-                 .spent = step->spent,
-                 .branch = step->branch};
-    memcpy(fork.prefix, step->prefix, sizeof(fork.prefix));
-    return fork;
-}
-
-static void fork_restore(Vm *vm, const Fork *fork)
-{
-    Step *step = vm->step;
-    memcpy(step->prefix, fork->prefix, sizeof(fork->prefix));
-    step->next_index = fork->next_index;
-    vm->rng_stream = fork->rng_stream;
-    vm->rng_position = fork->rng_position;
-    step->spent = fork->spent;
-    step->branch = fork->branch;
-}
-
-typedef enum BranchEnd {
-    BRANCH_DONE,
-    BRANCH_WAITS,
-    BRANCH_FAILED, // its error is at the top of its stack
-} BranchEnd;
-
-/** Run one branch. Its thread is not touched again when it waits. */
-static BranchEnd branch_run(lua_State *L, lua_State *thread, Step *step)
-{
-    jmp_buf jump;
-    step->branch = &jump;
-    if (setjmp(jump) != 0) {
-        return BRANCH_WAITS;
-    }
-    int n_results = 0;
-    int status = lua_resume(thread, L, 0, &n_results);
-    if (status == LUA_YIELD) {
-        lua_pushliteral(thread, "a branch of ctx.all must not yield");
-        return BRANCH_FAILED;
-    }
-    if (status != LUA_OK) {
-        return BRANCH_FAILED;
-    }
-    lua_settop(thread, n_results > 0 ? lua_gettop(thread) - n_results + 1 : 0);
-    return BRANCH_DONE;
-}
-
-static void branch_enter(lua_State *L, const Fork *outer, int64_t number)
-{
-    Vm *vm = vm_of(L);
-    Step *step = vm->step;
-    fork_restore(vm, outer);
-    int n =
-        snprintf(step->prefix, sizeof(step->prefix), "%s%lld.", outer->prefix, (long long)number);
-    if (n < 0 || (size_t)n >= sizeof(step->prefix)) {
-        luaL_error(L, "ctx.all is nested too deeply");
-    }
-    step->next_index = 0;
-    vm->rng_stream = rng_mix(outer->rng_stream + (uint64_t)number + 1);
-    vm->rng_position = 0;
-}
-
-/** Add what a branch spent to the sum of all. */
-static void spent_add(Spent *sum, const Spent *before, const Spent *after)
-{
-    sum->turns += after->turns - before->turns;
-    sum->tokens += after->tokens - before->tokens;
-    sum->seconds += after->seconds - before->seconds;
-    sum->cost_usd += after->cost_usd - before->cost_usd;
-    sum->calls += after->calls - before->calls;
-}
-
-static int ctx_all(lua_State *L)
-{
-    Vm *vm = vm_of(L);
-    Step *step = check_step(L, "all");
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 1);
-    int64_t n = (int64_t)lua_rawlen(L, 1);
-    luaL_argcheck(L, n <= BRANCHES_MAX, 1, "too many branches");
-    lua_createtable(L, (int)n, 0); // 2: results
-    lua_createtable(L, (int)n, 0); // 3: threads, so that those that wait are not collected
-    Fork outer = fork_save(vm);
-    Spent sum = outer.spent;
-    int64_t first = step->next_index;
-    bool waits = false;
-    int failed = 0; // where the first failed branch's error lies
-    for (int64_t i = 1; i <= n; i++) {
-        vm_charge(L, VM_COROUTINE_COST);
-        lua_State *thread = lua_newthread(L);
-        lua_rawseti(L, 3, i);
-        if (lua_rawgeti(L, 1, i) != LUA_TFUNCTION) {
-            return luaL_error(L, "ctx.all wants a list of functions");
-        }
-        lua_xmove(L, thread, 1);
-        branch_enter(L, &outer, first + i - 1);
-        BranchEnd end = branch_run(L, thread, step);
-        spent_add(&sum, &outer.spent, &step->spent);
-        if (end == BRANCH_DONE && lua_gettop(thread) > 0) {
-            lua_xmove(thread, L, 1);
-            lua_rawseti(L, 2, i);
-        } else if (end == BRANCH_FAILED && failed == 0) {
-            lua_xmove(thread, L, 1);
-            failed = lua_gettop(L);
-        }
-        waits = waits || end == BRANCH_WAITS;
-    }
-    fork_restore(vm, &outer);
-    step->spent = sum;
-    step->next_index = first + n;
-    if (waits) { // all effects of the branches are known now
-        step->n_waiting--;
-        wait_for_reply(L, step);
-    }
-    if (failed != 0) {
-        lua_pushvalue(L, failed);
-        return lua_error(L);
-    }
-    lua_settop(L, 2);
-    return 1;
-}
-
-// ---- What is pure
-// --------------------------------------------------------------------------------------------------
-
-static int ctx_rng(lua_State *L)
-{
-    Vm *vm = vm_of(L);
-    double u = rng_at(vm->rng_seed, vm->rng_stream, vm->rng_position++);
-    if (lua_isnoneornil(L, 1)) {
-        lua_pushnumber(L, u);
-        return 1;
-    }
-    lua_Integer low = luaL_checkinteger(L, 1);
-    lua_Integer high = low;
-    if (lua_isnoneornil(L, 2)) {
-        low = 1;
-    } else {
-        high = luaL_checkinteger(L, 2);
-    }
-    luaL_argcheck(L, low <= high, 2, "interval is empty");
-    double span = (double)high - (double)low + 1;
-    luaL_argcheck(L, span <= 4503599627370496.0, 2, "interval is too large");
-    lua_Integer offset = (lua_Integer)floor(u * span);
-    lua_pushinteger(L, low + (offset > high - low ? high - low : offset));
-    return 1;
-}
-
-static int ctx_note(lua_State *L)
-{
-    Vm *vm = vm_of(L);
-    luaL_checkany(L, 1);
-    lib_push_tostring(L, 1);
-    buf_str(&vm->notes, str_slice(vm_str(L, -1), 0, NOTE_MAX));
-    buf_char(&vm->notes, '\n');
-    return 0;
-}
-
-static int ctx_left(lua_State *L)
-{
-    Step *step = check_step(L, "left");
-    const EvalLimits *limits = step->in->limits;
-    const Spent *spent = &step->spent;
-    lua_createtable(L, 0, 4);
-    int64_t turns = limits == NULL || limits->turns == 0 ? 64 : limits->turns;
-    lua_pushinteger(L, turns - spent->turns);
-    lua_setfield(L, -2, "turns");
-    if (limits != NULL && limits->tokens > 0) {
-        lua_pushinteger(L, limits->tokens - spent->tokens);
-        lua_setfield(L, -2, "tokens");
-    }
-    if (limits != NULL && limits->seconds > 0) {
-        lua_pushnumber(L, limits->seconds - spent->seconds);
-        lua_setfield(L, -2, "seconds");
-    }
-    if (limits != NULL && limits->cost_usd > 0 && !isnan(spent->cost_usd)) {
-        lua_pushnumber(L, limits->cost_usd - spent->cost_usd);
-        lua_setfield(L, -2, "cost_usd");
-    }
-    return 1;
-}
-
-static int ctx_sandbox(lua_State *L)
-{
-    return luaL_error(L, "ctx.%s needs a sandbox: not supported yet",
-                      lua_tostring(L, lua_upvalueindex(1)));
-}
-
-// ---- The objects
-// ----------------------------------------------------------------------------------------------------
-
-static void push_model(lua_State *L)
-{
-    const Step *step = vm_of(L)->step;
-    const ScriptModel *model = step == NULL ? NULL : step->in->model;
-    if (model == NULL) {
-        lua_pushnil(L);
-        return;
-    }
-    lua_createtable(L, 0, 4);
-    vm_push_str(L, model->name);
-    lua_setfield(L, -2, "name");
-    lua_pushboolean(L, model->chat);
-    lua_setfield(L, -2, "chat");
-    lua_pushboolean(L, model->loglik);
-    lua_setfield(L, -2, "loglik");
-    if (model->context_tokens > 0) {
-        lua_pushinteger(L, model->context_tokens);
-        lua_setfield(L, -2, "context_tokens");
-    }
-}
-
-/** scores[name] = {value=, answer=, why=} or {unscored=} of graders that have run. */
-static void push_scores(lua_State *L)
-{
-    const Step *step = vm_of(L)->step;
-    lua_newtable(L);
-    for (size_t i = 0; step != NULL && i < step->n_scores; i++) {
-        const Score *score = &step->scores[i];
-        if (score->state == SCORE_ABSENT) {
-            continue;
-        }
-        vm_push_str(L, score->grader);
-        lua_createtable(L, 0, 4);
-        if (score->state == SCORE_VALUE) {
-            lua_pushnumber(L, score->value);
-            lua_setfield(L, -2, "value");
-            lua_pushnumber(L, score->weight);
-            lua_setfield(L, -2, "weight");
-        } else {
-            vm_push_str(L, score->reason);
-            lua_setfield(L, -2, "unscored");
-        }
-        if (score->has_answer) {
-            vm_push_str(L, score->answer);
-            lua_setfield(L, -2, "answer");
-        }
-        lua_rawset(L, -3);
-    }
-}
-
-/** __index(ctx, name): upvalue 1 holds the functions. */
-static int ctx_index(lua_State *L)
-{
-    lua_settop(L, 2);
-    if (lua_type(L, 2) != LUA_TSTRING) {
-        return 0;
-    }
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
-        return 1;
-    }
-    const Step *step = vm_of(L)->step;
-    if (str_eq(vm_str(L, 2), STR("model"))) {
-        push_model(L);
-        return 1;
-    }
-    if (step != NULL && step->grading && str_eq(vm_str(L, 2), STR("scores"))) {
-        push_scores(L);
-        return 1;
-    }
-    return luaL_error(L, "ctx.%s does not exist", lua_tostring(L, 2));
-}
-
-static int ctx_newindex(lua_State *L)
-{
-    return luaL_error(L, "ctx is read-only");
-}
-
-/** Make a ctx of the functions in the table at the top (pops it). */
-static void ctx_make(lua_State *L, int slot)
-{
-    lua_newtable(L);
-    lua_createtable(L, 0, 4);
-    lua_pushvalue(L, -3);
-    lua_pushcclosure(L, ctx_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, ctx_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "__readonly");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_setmetatable(L, -2);
-    vm_set_slot(L, slot);
-    lua_pop(L, 1);
-}
-
-void effects_open(lua_State *L)
-{
-    static const luaL_Reg pure[] = {
-        {"rng", ctx_rng}, {"note", ctx_note}, {"render", template_render_now}, {NULL, NULL}};
-    static const luaL_Reg asking[] = {{"generate", ctx_generate},
-                                      {"loglik", ctx_loglik},
-                                      {"all", ctx_all},
-                                      {"left", ctx_left},
-                                      {NULL, NULL}};
-    static const char *const sandboxed[] = {"exec", "read_file", "write_file", "call_tool"};
-    static const int slots[] = {SLOT_RENDER_CTX, SLOT_SOLVER_CTX, SLOT_GRADER_CTX};
-    for (size_t i = 0; i < sizeof(slots) / sizeof(*slots); i++) {
-        luaL_newlib(L, pure);
-        if (slots[i] != SLOT_RENDER_CTX) {
-            luaL_setfuncs(L, asking, 0);
-        }
-        for (size_t k = 0; k < sizeof(sandboxed) / sizeof(*sandboxed); k++) {
-            lua_pushstring(L, sandboxed[k]);
-            lua_pushcclosure(L, ctx_sandbox, 1);
-            lua_setfield(L, -2, sandboxed[k]);
-        }
-        ctx_make(L, slots[i]);
-    }
 }

@@ -40,8 +40,7 @@ static void fail(Example *example, const char *format, ...)
     buf_printf(example->failures, "example %zu: %s\n", example->number, line);
 }
 
-// ---- Samples and replies of an example
-// ---------------------------------------------------------------------
+// ---- Samples and replies of an example ----------------------------------------------------------
 
 static void sample_choices(Example *example, const Value *choices)
 {
@@ -176,8 +175,7 @@ static bool example_answer(Example *example, const StepOutput *step)
     return true;
 }
 
-// ---- What it asked for
-// ---------------------------------------------------------------------------------------
+// ---- What it asked for --------------------------------------------------------------------------
 
 static Str prompt_text(const Prompt *prompt)
 {
@@ -219,8 +217,7 @@ static void check_requests(Example *example, const StepOutput *step, size_t done
     }
 }
 
-// ---- Comparing
-// ----------------------------------------------------------------------------------------------
+// ---- Comparing ----------------------------------------------------------------------------------
 
 /** Whether an error was expected: any (true), or one whose message has the text in it. */
 static void check_error(Example *example, const Err *err)
@@ -292,8 +289,7 @@ static void check_solved(Example *example, const StepOutput *step)
     }
 }
 
-// ---- Running
-// ------------------------------------------------------------------------------------------------
+// ---- Running ------------------------------------------------------------------------------------
 
 static bool example_program(Example *example, Program **out, Err *err)
 {

@@ -23,8 +23,7 @@ static const EvalGrader *grader_of(const Grading *grading)
     return grading->program->units[grading->unit].source.grader;
 }
 
-// ---- Reading a score
-// --------------------------------------------------------------------------------------------
+// ---- Reading a score ----------------------------------------------------------------------------
 
 static void score_value(lua_State *L, int index, const UnitInfo *info, Score *score)
 {
@@ -125,8 +124,7 @@ static void read_score(lua_State *L, const Grading *grading, Score *score)
     }
 }
 
-// ---- One grader
-// -------------------------------------------------------------------------------------------------
+// ---- One grader ---------------------------------------------------------------------------------
 
 /** What the grader needs and does not get is the eval's fault. */
 static void check_needs(lua_State *L, const Grading *grading)
@@ -261,8 +259,7 @@ static int grade_body(lua_State *L)
     return 0;
 }
 
-// ---- All of them
-// ------------------------------------------------------------------------------------------------
+// ---- All of them --------------------------------------------------------------------------------
 
 static int64_t solver_calls(const StepInput *in)
 {

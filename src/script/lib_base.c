@@ -21,8 +21,7 @@ void lib_check_writable(lua_State *L, int index)
     }
 }
 
-// ---- Walking tables
-// -------------------------------------------------------------------------------------
+// ---- Walking tables -----------------------------------------------------------------------------
 
 /** Iterator over a list: upvalues are the table and the place. */
 static int walk_list(lua_State *L)
@@ -119,8 +118,7 @@ static int base_keys(lua_State *L)
     return 1;
 }
 
-// ---- Text of values
-// -----------------------------------------------------------------------------------
+// ---- Text of values -----------------------------------------------------------------------------
 
 void lib_push_tostring(lua_State *L, int index)
 {
@@ -190,8 +188,7 @@ static int base_print(lua_State *L)
     return 0;
 }
 
-// ---- Metatables and raw access
-// ------------------------------------------------------------------------
+// ---- Metatables and raw access ------------------------------------------------------------------
 
 static int base_setmetatable(lua_State *L)
 {
@@ -225,8 +222,7 @@ static int base_rawset(lua_State *L)
     return 1;
 }
 
-// ---- Wrapped functions of other libraries
-// -------------------------------------------------------------
+// ---- Wrapped functions of other libraries -------------------------------------------------------
 
 /** Call the original in upvalue 1 with all arguments. */
 static int pass_on(lua_State *L)

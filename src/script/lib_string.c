@@ -76,8 +76,7 @@ static int string_charged(lua_State *L)
     return lua_gettop(L);
 }
 
-// ---- Arithmetic on texts that read as numbers
-// ---------------------------------------------------------
+// ---- Arithmetic on texts that read as numbers ---------------------------------------------------
 
 static bool push_number(lua_State *L, int index)
 {
@@ -135,8 +134,7 @@ void lib_string_arithmetic(lua_State *L)
     }
 }
 
-// ---- The table
-// ------------------------------------------------------------------------------------------
+// ---- The table ----------------------------------------------------------------------------------
 
 static void wrap(lua_State *L, const char *name, lua_CFunction function)
 {

@@ -140,8 +140,7 @@ static int table_unpack(lua_State *L)
     return (int)count + 1;
 }
 
-// ---- sort
-// -------------------------------------------------------------------------------------------
+// ---- sort ---------------------------------------------------------------------------------------
 
 /** Whether the value at the top is less than the one below it; pops both. */
 static bool top_is_less(lua_State *L, bool has_function)

@@ -28,8 +28,7 @@ static Str begin(lua_State *L)
     return check_text(L, 1);
 }
 
-// ---- Searching
-// -------------------------------------------------------------------------------------------
+// ---- Searching ----------------------------------------------------------------------------------
 
 typedef struct Search {
     lua_State *L;
@@ -313,8 +312,7 @@ static int text_replace(lua_State *L)
     return 1;
 }
 
-// ---- Letters, words, sentences
-// ---------------------------------------------------------------------------
+// ---- Letters, words, sentences ------------------------------------------------------------------
 
 static int text_lower(lua_State *L)
 {

@@ -32,8 +32,7 @@ static void make_readonly(lua_State *L)
     lua_remove(L, -2);
 }
 
-// ---- What units declare with
-// --------------------------------------------------------------------------------
+// ---- What units declare with --------------------------------------------------------------------
 
 static int declare(lua_State *L, const char *kind, int type, const char *member)
 {
@@ -83,8 +82,7 @@ static void private_metatable(lua_State *L, int slot)
     vm_set_slot(L, slot);
 }
 
-// ---- The state
-// --------------------------------------------------------------------------------------------------
+// ---- The state ----------------------------------------------------------------------------------
 
 static int build_body(lua_State *L)
 {
@@ -162,8 +160,7 @@ bool vm_build(Vm *vm, Err *err)
     return vm_run(vm, build_body, NULL, NULL, err);
 }
 
-// ---- Loading
-// ----------------------------------------------------------------------------------------------------
+// ---- Loading ------------------------------------------------------------------------------------
 
 /** A unit's own globals: what it assigns stays its own. */
 static void push_environment(lua_State *L)

@@ -8,8 +8,7 @@
 
 static const char *const unit_words[] = {"template", "helpers", "solver", "grader"};
 
-// ---- Reading a unit's table
-// ----------------------------------------------------------------------------------
+// ---- Reading a unit's table ---------------------------------------------------------------------
 
 static Str field_text(lua_State *L, int index, const char *name, Arena *arena, Str otherwise)
 {
@@ -215,8 +214,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     lua_pop(L, 2);
 }
 
-// ---- Params of an eval
-// ----------------------------------------------------------------------------------------
+// ---- Params of an eval --------------------------------------------------------------------------
 
 /** "grader 'number'" and, where it is known, the value's place. */
 static bool param_err(const UnitInfo *info, UnitKind kind, const Value *value, Str what, Err *err)

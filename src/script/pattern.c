@@ -2,35 +2,18 @@
 // Lua patterns (reference manual 6.4.1) with a step budget: every comparison of one byte is
 // charged, so a pattern that backtracks for ever ends with the script's budget. ASCII classes,
 // whatever the locale.
-#include "script/script_internal.h"
+#include "script/pattern.h"
 
 #include <string.h>
 
-#define CAPTURES_MAX 32
-#define DEPTH_MAX    200 // nested matching, on the C stack
-#define STEPS_BATCH  1024
-#define OPEN         (-1) // length of a capture that has not ended
-#define POSITION     (-2) // of a position capture
-
-typedef struct Capture {
-    const char *from;
-    ptrdiff_t len;
-} Capture;
-
-typedef struct Matcher {
-    lua_State *L;
-    const char *text;
-    const char *text_end;
-    const char *pattern_end;
-    unsigned steps;
-    int depth;
-    int n_captures;
-    Capture captures[CAPTURES_MAX];
-} Matcher;
+#define DEPTH_MAX   200 // nested matching, on the C stack
+#define STEPS_BATCH 1024
+#define OPEN        (-1) // length of a capture that has not ended
+#define POSITION    (-2) // of a position capture
 
 static const char *match(Matcher *m, const char *s, const char *p);
 
-static void step(Matcher *m)
+void pattern_step(Matcher *m)
 {
     if (++m->steps == STEPS_BATCH) {
         m->steps = 0;
@@ -38,8 +21,7 @@ static void step(Matcher *m)
     }
 }
 
-// ---- Single characters
-// -----------------------------------------------------------------------------------
+// ---- Single characters --------------------------------------------------------------------------
 
 static bool is_between(unsigned char c, int low, int high)
 {
@@ -158,7 +140,7 @@ static bool in_set(unsigned char c, const char *p, const char *end)
 
 static bool single_matches(Matcher *m, const char *s, const char *p, const char *end)
 {
-    step(m);
+    pattern_step(m);
     if (s >= m->text_end) {
         return false;
     }
@@ -175,8 +157,7 @@ static bool single_matches(Matcher *m, const char *s, const char *p, const char 
     }
 }
 
-// ---- Items of more than one character
-// ---------------------------------------------------------------------
+// ---- Items of more than one character -----------------------------------------------------------
 
 static const char *match_balanced(Matcher *m, const char *s, const char *p)
 {
@@ -188,7 +169,7 @@ static const char *match_balanced(Matcher *m, const char *s, const char *p)
     }
     int open = 1;
     for (const char *at = s + 1; at < m->text_end; at++) {
-        step(m);
+        pattern_step(m);
         if (*at == p[1]) {
             if (--open == 0) {
                 return at + 1;
@@ -205,7 +186,7 @@ static bool at_frontier(Matcher *m, const char *s, const char *p, const char *en
 {
     unsigned char before = s == m->text ? 0 : (unsigned char)s[-1];
     unsigned char after = s < m->text_end ? (unsigned char)*s : 0;
-    step(m);
+    pattern_step(m);
     return !in_set(before, p, end) && in_set(after, p, end);
 }
 
@@ -287,8 +268,7 @@ static const char *match_lazy(Matcher *m, const char *s, const char *p, const ch
     }
 }
 
-// ---- The matcher
-// --------------------------------------------------------------------------------------------
+// ---- The matcher --------------------------------------------------------------------------------
 
 /** One item with its suffix. *out_next is where to go on in the pattern; NULL: *out_s is final. */
 static const char *match_single(Matcher *m, const char *s, const char *p, const char **out_next)
@@ -376,10 +356,9 @@ static const char *match(Matcher *m, const char *s, const char *p)
     return s;
 }
 
-// ---- Captures to Lua
-// ------------------------------------------------------------------------------------------
+// ---- Captures to Lua ----------------------------------------------------------------------------
 
-static void push_capture(Matcher *m, int i, const char *from, const char *end)
+void pattern_push_capture(Matcher *m, int i, const char *from, const char *end)
 {
     if (i >= m->n_captures) {
         if (i != 0) {
@@ -399,17 +378,17 @@ static void push_capture(Matcher *m, int i, const char *from, const char *end)
     }
 }
 
-static int push_captures(Matcher *m, const char *from, const char *end)
+int pattern_push_captures(Matcher *m, const char *from, const char *end)
 {
     int n = m->n_captures == 0 && from != NULL ? 1 : m->n_captures;
     luaL_checkstack(m->L, n, "too many captures");
     for (int i = 0; i < n; i++) {
-        push_capture(m, i, from, end);
+        pattern_push_capture(m, i, from, end);
     }
     return n;
 }
 
-static void matcher_init(Matcher *m, lua_State *L, Str text, Str pattern)
+void pattern_init(Matcher *m, lua_State *L, Str text, Str pattern)
 {
     m->L = L;
     m->text = text.data;
@@ -420,249 +399,9 @@ static void matcher_init(Matcher *m, lua_State *L, Str text, Str pattern)
     m->n_captures = 0;
 }
 
-static const char *match_at(Matcher *m, const char *s, const char *p)
+const char *pattern_match_at(Matcher *m, const char *s, const char *p)
 {
     m->depth = 0;
     m->n_captures = 0;
     return match(m, s, p);
-}
-
-static Str check_str(lua_State *L, int index)
-{
-    Str s;
-    s.data = luaL_checklstring(L, index, &s.len);
-    return s;
-}
-
-// ---- find, match
-// ------------------------------------------------------------------------------------------------
-
-static bool is_plain(Str pattern)
-{
-    for (size_t i = 0; i < pattern.len; i++) {
-        if (pattern.data[i] != '\0' && strchr("^$*+?.([%-", pattern.data[i]) != NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/** memmem finds in linear time whatever the needle. */
-static int find_plain(lua_State *L, Str text, Str needle, size_t from)
-{
-    vm_charge(L, (text.len - from) / 32);
-    const char *at = needle.len == 0
-                         ? text.data + from
-                         : memmem(text.data + from, text.len - from, needle.data, needle.len);
-    if (at == NULL) {
-        lua_pushnil(L);
-        return 1;
-    }
-    lua_pushinteger(L, at - text.data + 1);
-    lua_pushinteger(L, at - text.data + (ptrdiff_t)needle.len);
-    return 2;
-}
-
-static int find_or_match(lua_State *L, bool find)
-{
-    Str text = check_str(L, 1);
-    Str pattern = check_str(L, 2);
-    lua_Integer init = luaL_optinteger(L, 3, 1);
-    if (init < 0) {
-        init = (lua_Integer)text.len + init + 1 > 1 ? (lua_Integer)text.len + init + 1 : 1;
-    }
-    size_t from = init == 0 ? 0 : (size_t)init - 1;
-    if (from > text.len) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (find && (lua_toboolean(L, 4) || is_plain(pattern))) {
-        return find_plain(L, text, pattern, from);
-    }
-    Matcher m;
-    matcher_init(&m, L, text, pattern);
-    bool anchored = pattern.len > 0 && pattern.data[0] == '^';
-    const char *p = pattern.data + (anchored ? 1 : 0);
-    for (const char *s = text.data + from; s <= m.text_end; s++) {
-        const char *end = match_at(&m, s, p);
-        if (end != NULL) {
-            if (!find) {
-                return push_captures(&m, s, end);
-            }
-            lua_pushinteger(L, s - text.data + 1);
-            lua_pushinteger(L, end - text.data);
-            return push_captures(&m, NULL, NULL) + 2;
-        }
-        if (anchored) {
-            break;
-        }
-        step(&m);
-    }
-    lua_pushnil(L);
-    return 1;
-}
-
-int pattern_find(lua_State *L)
-{
-    return find_or_match(L, true);
-}
-
-int pattern_match(lua_State *L)
-{
-    return find_or_match(L, false);
-}
-
-// ---- gmatch
-// -----------------------------------------------------------------------------------------------------
-
-/** Upvalues: text, pattern, where to go on, where the last match ended (-1: none). */
-static int gmatch_next(lua_State *L)
-{
-    Str text = vm_str(L, lua_upvalueindex(1));
-    Str pattern = vm_str(L, lua_upvalueindex(2));
-    lua_Integer from = lua_tointeger(L, lua_upvalueindex(3));
-    lua_Integer last = lua_tointeger(L, lua_upvalueindex(4));
-    Matcher m;
-    matcher_init(&m, L, text, pattern);
-    for (const char *s = text.data + from; s <= m.text_end; s++) {
-        const char *end = match_at(&m, s, pattern.data);
-        if (end != NULL && end - text.data != last) {
-            lua_pushinteger(L, end - text.data);
-            lua_copy(L, -1, lua_upvalueindex(3));
-            lua_replace(L, lua_upvalueindex(4));
-            return push_captures(&m, s, end);
-        }
-        step(&m);
-    }
-    lua_pushinteger(L, (lua_Integer)text.len + 1);
-    lua_replace(L, lua_upvalueindex(3));
-    return 0;
-}
-
-int pattern_gmatch(lua_State *L)
-{
-    Str text = check_str(L, 1);
-    check_str(L, 2);
-    lua_Integer init = luaL_optinteger(L, 3, 1);
-    if (init < 0) {
-        init = (lua_Integer)text.len + init + 1 > 1 ? (lua_Integer)text.len + init + 1 : 1;
-    }
-    init = init == 0 ? 1 : init;
-    lua_Integer from = init > (lua_Integer)text.len + 1 ? (lua_Integer)text.len + 1 : init - 1;
-    lua_settop(L, 2);
-    lua_tolstring(L, 1, NULL);
-    lua_tolstring(L, 2, NULL);
-    lua_pushinteger(L, from);
-    lua_pushinteger(L, -1);
-    lua_pushcclosure(L, gmatch_next, 4);
-    return 1;
-}
-
-// ---- gsub
-// ---------------------------------------------------------------------------------------------------------
-
-/** A replacement text: %0 the match, %1..%9 its captures, %% itself. */
-static void add_template(Matcher *m, luaL_Buffer *buffer, const char *from, const char *end)
-{
-    lua_State *L = m->L;
-    Str with = vm_str(L, 3);
-    for (size_t i = 0; i < with.len; i++) {
-        char c = with.data[i];
-        if (c != '%') {
-            luaL_addchar(buffer, c);
-            continue;
-        }
-        c = i + 1 < with.len ? with.data[++i] : '\0';
-        if (c == '%') {
-            luaL_addchar(buffer, c);
-        } else if (c == '0') {
-            luaL_addlstring(buffer, from, (size_t)(end - from));
-        } else if (is_between((unsigned char)c, '1', '9')) {
-            push_capture(m, c - '1', from, end);
-            luaL_tolstring(L, -1, NULL); // a position is a number
-            lua_remove(L, -2);
-            luaL_addvalue(buffer);
-        } else {
-            luaL_error(L, "invalid use of '%%' in replacement string");
-        }
-    }
-    vm_charge(L, with.len / 8);
-}
-
-/** Append what replaces one match; whether anything changed. */
-static bool add_replacement(Matcher *m, luaL_Buffer *buffer, const char *from, const char *end,
-                            int type)
-{
-    lua_State *L = m->L;
-    if (type == LUA_TFUNCTION) {
-        lua_pushvalue(L, 3);
-        int n = push_captures(m, from, end);
-        lua_call(L, n, 1);
-    } else if (type == LUA_TTABLE) {
-        push_capture(m, 0, from, end);
-        lua_gettable(L, 3);
-    } else {
-        add_template(m, buffer, from, end);
-        return true;
-    }
-    if (!lua_toboolean(L, -1)) {
-        lua_pop(L, 1);
-        luaL_addlstring(buffer, from, (size_t)(end - from));
-        return false;
-    }
-    if (!lua_isstring(L, -1)) {
-        luaL_error(L, "invalid replacement value (a %s)", luaL_typename(L, -1));
-    }
-    luaL_addvalue(buffer);
-    return true;
-}
-
-int pattern_gsub(lua_State *L)
-{
-    Str text = check_str(L, 1);
-    Str pattern = check_str(L, 2);
-    int type = lua_type(L, 3);
-    luaL_argexpected(L,
-                     type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION ||
-                         type == LUA_TTABLE,
-                     3, "string/function/table");
-    lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)text.len + 1);
-    if (type == LUA_TNUMBER) {
-        lua_tolstring(L, 3, NULL);
-    }
-    bool anchored = pattern.len > 0 && pattern.data[0] == '^';
-    const char *p = pattern.data + (anchored ? 1 : 0);
-    Matcher m;
-    matcher_init(&m, L, text, pattern);
-    luaL_Buffer buffer;
-    luaL_buffinit(L, &buffer);
-    const char *s = text.data;
-    const char *last = NULL; // end of the last match: an empty one there does not count
-    lua_Integer n = 0;
-    bool changed = false;
-    while (n < max) {
-        const char *end = match_at(&m, s, p);
-        if (end != NULL && end != last) {
-            n++;
-            changed = add_replacement(&m, &buffer, s, end, type) || changed;
-            s = last = end;
-        } else if (s < m.text_end) {
-            luaL_addchar(&buffer, *s);
-            s++;
-        } else {
-            break;
-        }
-        step(&m);
-        if (anchored) {
-            break;
-        }
-    }
-    if (!changed) {
-        lua_pushvalue(L, 1);
-    } else {
-        luaL_addlstring(&buffer, s, (size_t)(m.text_end - s));
-        luaL_pushresult(&buffer);
-    }
-    lua_pushinteger(L, n);
-    return 2;
 }

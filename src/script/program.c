@@ -8,8 +8,7 @@
 #define HELPERS_MAX 256
 #define UNITS_MAX   512
 
-// ---- Copies
-// ----------------------------------------------------------------------------------------------------
+// ---- Copies -------------------------------------------------------------------------------------
 
 static GenSettings settings_copy(Arena *arena, const GenSettings *from)
 {
@@ -88,8 +87,7 @@ static Hash program_hash(Script *script, const Program *program)
     return hash_end(&sha);
 }
 
-// ---- Building an image
-// -----------------------------------------------------------------------------------------
+// ---- Building an image --------------------------------------------------------------------------
 
 typedef struct Builder {
     Script *script;

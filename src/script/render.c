@@ -143,8 +143,7 @@ bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena,
     return true;
 }
 
-// ---- Chat templates
-// -------------------------------------------------------------------------------------------
+// ---- Chat templates -----------------------------------------------------------------------------
 
 bool script_chat_create(Script *script, Str name, Str template_text, Program **out, Err *err)
 {

@@ -103,8 +103,7 @@ Hash script_lua_hash(Script *script)
     return script->lua_hash;
 }
 
-// ---- The Jinja runtime
-// ---------------------------------------------------------------------------------------
+// ---- The Jinja runtime --------------------------------------------------------------------------
 
 static int write_code(lua_State *L, const void *data, size_t len, void *context)
 {
@@ -189,8 +188,7 @@ static int compiler_body(lua_State *L)
     return 0;
 }
 
-// ---- Images of fresh states
-// ------------------------------------------------------------------------------------
+// ---- Images of fresh states ---------------------------------------------------------------------
 
 static bool plain_image(Script *script, Err *err)
 {

@@ -57,7 +57,7 @@ void script_program_destroy(Script *script, Program *program);
 /** What must stay the same for the same result: compiler version, unit texts, params, constants. */
 Hash script_program_hash(const Program *program);
 
-// ---- Templates ---------------------------------------------------------------------------------
+// ---- Templates ----------------------------------------------------------------------------------
 
 /** What H64 seeds ctx.rng() with, and the names put in messages. */
 typedef struct ScriptSeed {
@@ -79,8 +79,7 @@ bool script_render(Script *script, Str unit, Arena *arena, Value *out, Err *err)
 bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena, Str **out,
                            size_t *out_n, Err *err);
 
-// ---- Solvers and graders as coroutines
-// -----------------------------------------------------------
+// ---- Solvers and graders as coroutines ----------------------------------------------------------
 
 /** One reply of the attempt's log. */
 typedef struct LoggedCall {
@@ -140,8 +139,7 @@ bool script_grade(Script *script, Program *program, const StepInput *in, const R
                   const Message *messages, size_t n_messages, Arena *arena, StepOutput *out,
                   Err *err);
 
-// ---- Looking at a solver or grader
-// ----------------------------------------------------------------
+// ---- Looking at a solver or grader --------------------------------------------------------------
 
 /** One declared param. */
 typedef struct UnitParam {
@@ -184,8 +182,7 @@ Str script_builtin(UnitKind kind, Str name);
 /** Their names, sorted. */
 const Str *script_builtin_names(UnitKind kind, size_t *out_n);
 
-// ---- Chat templates
-// ----------------------------------------------------------------------------------
+// ---- Chat templates -----------------------------------------------------------------------------
 
 /**
  * Render a model's chat template (Jinja, lenient undefined, trim_blocks, lstrip_blocks).

@@ -144,8 +144,7 @@ void heap_cold_skip(Vm *vm, size_t offset);
 const ScriptBudget *script_budget(const Script *script);
 struct RegexCache *script_regexes(Script *script);
 
-// ---- vm.c
-// -----------------------------------------------------------------------------------------
+// ---- vm.c ---------------------------------------------------------------------------------------
 
 /** Reserve a region; no state yet. */
 bool vm_create(Script *script, size_t bytes, Vm **out, Err *err);
@@ -206,8 +205,7 @@ static inline Str vm_str(lua_State *L, int index)
     return s;
 }
 
-// ---- budget.c
-// --------------------------------------------------------------------------------------
+// ---- budget.c -----------------------------------------------------------------------------------
 
 void vm_budget_start(Vm *vm);
 /** A budget for code of our own, whatever the user's is. */
@@ -246,7 +244,7 @@ extern const char vm_fill_key;
 void vm_fill(lua_State *L, int index);
 int lib_value_open(lua_State *L); // pushes the library `value`
 
-// ---- Libraries: each leaves its table on the stack ---------------------------------------------
+// ---- Libraries: each leaves its table on the stack ----------------------------------------------
 
 /** Leaves the globals on the stack; what only trusted code may use goes to the table at trusted. */
 void lib_base_open(lua_State *L, int trusted);
@@ -264,10 +262,22 @@ void lib_push_tostring(lua_State *L, int index);
 /** Refuse to change a library's table (raises). */
 void lib_check_writable(lua_State *L, int index);
 
-// ---- objects.c: samples, replies and template variables that fill themselves on first use
+// ---- objects.c, replies.c: samples, replies and template variables that fill themselves on first
+// use
 // --------
 
 void objects_open(lua_State *L); // makes their metatables
+
+/** Pushes one field; a field the object lacks is nil. */
+typedef void PushField(lua_State *L, const void *view);
+
+typedef struct Field {
+    const char *name;
+    PushField *push;
+} Field;
+
+extern const Field reply_fields[]; // ends in a NULL name
+void reply_push_answer(lua_State *L, const void *view);
 
 /** What a sample object shows. */
 typedef struct SampleView {
@@ -308,8 +318,8 @@ typedef struct VarsView {
 
 void push_vars(lua_State *L, const VarsView *view);
 
-// ---- effect.c: ctx
-// -----------------------------------------------------------------------------------
+// ---- ctx.c, effect.c, fork.c: ctx
+// ------------------------------------------------------------------------------
 
 void effects_open(lua_State *L); // makes the ctx objects
 
@@ -348,13 +358,19 @@ struct Step {
 };
 
 void step_init(Step *step, Script *script, const StepInput *in, Arena *arena);
+/** The step that runs; raises in a template, naming ctx.what. */
+Step *step_check(lua_State *L, const char *what);
+/** Nothing in the log answers: leave the branch of ctx.all, or the script. */
+_Noreturn void step_wait(lua_State *L, Step *step);
+int ctx_generate(lua_State *L);
+int ctx_loglik(lua_State *L);
+int ctx_all(lua_State *L);
 /** Fill in what a finished or waiting step leaves; the state is lost. */
 void step_output_end(const Step *step, Escape escape, StepOutput *out);
 /** Whether the solver's result carries messages of its own making. */
 bool reply_kept_messages(lua_State *L, int index);
 
-// ---- template.c
-// --------------------------------------------------------------------------------------
+// ---- template.c ---------------------------------------------------------------------------------
 
 /** One template to compile. */
 typedef struct TemplateSource {
@@ -386,8 +402,7 @@ void template_load(lua_State *L, const TemplateSource *source, Str lua);
 /** ctx.render(template, vars). */
 int template_render_now(lua_State *L);
 
-// ---- script.c: the Script
-// -------------------------------------------------------------------------------
+// ---- script.c: the Script -----------------------------------------------------------------------
 
 Vm *script_vm(Script *script);
 /** Image of a fresh state with libraries, with the Jinja runtime when templates are wanted. */
@@ -401,8 +416,7 @@ void script_load_jinja(lua_State *L);
 extern const EmbeddedFile script_lua[]; // the compiler and the runtime
 TemplateCache *script_templates(Script *script);
 
-// ---- program.c
-// -------------------------------------------------------------------------------------------
+// ---- program.c ----------------------------------------------------------------------------------
 
 /** What a unit declared and what its templates became. */
 typedef struct Unit {
@@ -437,8 +451,7 @@ static inline void unit_push(lua_State *L, size_t unit, UnitSlot slot)
  */
 void unit_render_params(lua_State *L, size_t unit, int params, int vars);
 
-// ---- params.c
-// ---------------------------------------------------------------------------------------------
+// ---- params.c -----------------------------------------------------------------------------------
 
 /** Read a solver's or grader's table at index; raises for a wrong declaration. */
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out);
@@ -446,8 +459,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
 bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena,
                     Value *out, Err *err);
 
-// ---- answer.c
-// -----------------------------------------------------------------------------------------------
+// ---- answer.c -----------------------------------------------------------------------------------
 
 /** Apply an answer rule to text. *out_found false: nothing matched. fails on a bad regex. */
 bool answer_extract(Script *script, const AnswerRule *rule, Str text, Arena *arena, bool *out_found,

@@ -12,8 +12,7 @@ typedef struct Solving {
     StepOutput *out;
 } Solving;
 
-// ---- The result
-// -----------------------------------------------------------------------------------------------
+// ---- The result ---------------------------------------------------------------------------------
 
 static double raw_number(lua_State *L, int index, const char *name, double otherwise)
 {
@@ -114,8 +113,7 @@ static void read_result(lua_State *L, const Step *step, StepOutput *out)
     out->done = true;
 }
 
-// ---- The step
-// --------------------------------------------------------------------------------------------------
+// ---- The step -----------------------------------------------------------------------------------
 
 static int solve_body(lua_State *L)
 {

@@ -61,8 +61,7 @@ static CacheEntry *cache_slot(TemplateCache *cache, const Hash *key)
     }
 }
 
-// ---- Compiling
-// ----------------------------------------------------------------------------------------------
+// ---- Compiling ----------------------------------------------------------------------------------
 
 typedef struct Compiling {
     const TemplateSource *source;
@@ -200,8 +199,7 @@ void template_load(lua_State *L, const TemplateSource *source, Str lua)
     lua_call(L, 1, 1);
 }
 
-// ---- ctx.render
-// ----------------------------------------------------------------------------------------------
+// ---- ctx.render ---------------------------------------------------------------------------------
 
 /** Make sure that J is there: templates of a script come as a surprise to its image. */
 static void need_jinja(lua_State *L)

@@ -34,8 +34,7 @@ static void test_chat__small(void)
     script_program_destroy(script, program);
 }
 
-// ---- The public goldens
-// ------------------------------------------------------------------------------------
+// ---- The public goldens -------------------------------------------------------------------------
 
 /** Whether the reference parsed tool-call arguments for this template. */
 static bool parses_arguments(Str template_name)

@@ -240,8 +240,7 @@ static void test_grade__template_params(void)
     CHECK(str_starts_with(got, STR("error: grader 'g', ask:1:")));
 }
 
-// ---- Several graders
-// -------------------------------------------------------------------------------------------
+// ---- Several graders ----------------------------------------------------------------------------
 
 static void test_grade__several(void)
 {

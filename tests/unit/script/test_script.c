@@ -6,8 +6,7 @@
 static Script *script;
 static Arena arena;
 
-// ---- Helpers
-// -------------------------------------------------------------------------------------------------
+// ---- Helpers ------------------------------------------------------------------------------------
 
 static ScriptUnit template_unit(const char *name, const char *text)
 {
@@ -40,8 +39,7 @@ static bool render_one(const char *text, const char *key, Value value, Value *ou
     return ok;
 }
 
-// ---- Templates
-// -----------------------------------------------------------------------------------------------
+// ---- Templates ----------------------------------------------------------------------------------
 
 static void test_render__types(void)
 {
@@ -138,8 +136,7 @@ static void test_render__helpers(void)
     script_program_destroy(script, program);
 }
 
-// ---- Solving and grading
-// -------------------------------------------------------------------------------------
+// ---- Solving and grading ------------------------------------------------------------------------
 
 static Sample demo_sample(void)
 {
