@@ -12,7 +12,7 @@
 #define DEFAULT_MEMORY       ((size_t)64 << 20)
 #define MIN_MEMORY           ((size_t)2 << 20)
 #define STRING_ROOM          1200
-#define EMBEDDED_MAX         16
+#define EMBEDDED_MAX         32
 #define COMPILER_MEMORY      ((size_t)64 << 20)
 
 struct Script {
