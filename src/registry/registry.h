@@ -49,10 +49,10 @@ bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const E
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /**
- * The checks that need data: every row is rendered (max_rows 0) or the first max_rows of each part
- * of each variant, ids are unique, `expect` holds. With max_rows 0 the examples of the eval's
- * solvers and graders run too. Data that is not here gives a warning 'not-checked'. returns true
- * when faults say all there is to say; false, with *err, when checking itself failed. */
+ * The checks that need data: every row is rendered (max_rows 0) or the first max_rows of each
+ * part of each variant, ids are unique, `expect` holds. With max_rows 0 the examples of the eval's
+ * solvers and graders run too. Data that is not here gives the warning 'not-checked'.
+ * fails  ERR_IO when checking itself failed; faults of the data are faults, and true. */
 bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults,
                          Err *err);
 
