@@ -4,6 +4,7 @@
 #include "script/regex_cache.h"
 #include "script/script_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +119,7 @@ static int dump_body(lua_State *L)
     Script *script = lua_touserdata(L, 1);
     size_t i = 0;
     for (const EmbeddedFile *file = script_lua; file->name != NULL; file++, i++) {
+        assert(i < EMBEDDED_MAX);
         vm_load(L, (Str){file->data, file->len}, STR_EMPTY, str_from_c(file->name), true);
         buf_clear(&script->code[i]);
         if (lua_dump(L, write_code, &script->code[i], 1) != 0) {
