@@ -17,13 +17,14 @@
 
 local part = ...
 local L = part("jinja_lexer.lua")()
-local P = part("jinja_parser.lua")(L)
+local N = part("jinja_names.lua")()
+local P = part("jinja_parser.lua")(L, N)
 local S = part("jinja_scope.lua")(L)
-local X = part("jinja_expr.lua")(L, P, S)
+local X = part("jinja_expr.lua")(L, N, S)
 local C = part("jinja_code.lua")(L, X)
 local concat, sub, rep, gsub, sorted_keys = table.concat, string.sub, string.rep, string.gsub, L.sorted_keys
 
-local jinja = { filters = P.FILTERS, tests = P.TESTS, methods = P.METHODS, functions = P.FUNCTIONS }
+local jinja = { filters = N.FILTERS, tests = N.TESTS, methods = N.METHODS, functions = N.FUNCTIONS }
 
 local function make_info(p, uses, root_info, is_expression)
   local info = { names = {}, optional = {}, functions = {}, is_expression = is_expression,
@@ -32,7 +33,7 @@ local function make_info(p, uses, root_info, is_expression)
     local use = uses[name] or {}
     if root_info.first[name] == "load" then
       if use.call then info.functions[#info.functions + 1] = name end
-      if (use.value or use.asked) and not P.FUNCTIONS[name] then
+      if (use.value or use.asked) and not N.FUNCTIONS[name] then
         info.names[#info.names + 1] = name
         if not use.value then info.optional[name] = true end
       end

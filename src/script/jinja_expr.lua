@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
--- Lua for the expressions of a template (jinja.lua), and the places of its variables. Called with the tables of lexer,
--- parser and scope analysis. Code is emitted in source order, piece by piece, so that its lines can follow the template's.
+-- Lua for the expressions of a template (jinja.lua), and the places of its variables. Called with the tables of the
+-- lexer, of jinja_names.lua and of the scope analysis. Code is emitted in source order, piece by piece, so that its lines
+-- can follow the template's.
 
-local L, P, S = ...
+local L, N, S = ...
 local concat, find, rep, byte = table.concat, string.find, string.rep, string.byte
 local format, gsub = string.format, string.gsub
 local fail, quote = L.fail, L.quote
-local FILTERS, STRING_FILTERS, TESTS, METHODS, LOOP_FIELDS = P.FILTERS, P.STRING_FILTERS, P.TESTS, P.METHODS, S.LOOP_FIELDS
+local FILTERS, STRING_FILTERS, TESTS, METHODS, LOOP_FIELDS = N.FILTERS, N.STRING_FILTERS, N.TESTS, N.METHODS, S.LOOP_FIELDS
 
 local MAX_DEPTH = 40 -- of nested calls in Lua, whose compiler takes 200 levels of everything
 local MAX_LOCALS = 190 -- of a Lua function (its limit is 200)

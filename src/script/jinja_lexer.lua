@@ -7,17 +7,22 @@ local format, gsub, concat = string.format, string.gsub, table.concat
 
 -- ---- Shared --------------------------------------------------------------------------------------------------
 
+-- Edits from a to b; two neighbours swapped count as one.
 local function distance(a, b)
-  local row = {}
+  local before, row = {}, {}
   for j = 0, #b do row[j] = j end
   for i = 1, #a do
-    local diagonal
-    diagonal, row[0] = row[0], i
+    local last = row
+    row = { [0] = i }
     for j = 1, #b do
-      local cost = byte(a, i) == byte(b, j) and 0 or 1
-      local best = math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
-      diagonal, row[j] = row[j], best
+      local same = byte(a, i) == byte(b, j)
+      local best = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
+      if i > 1 and j > 1 and byte(a, i) == byte(b, j - 1) and byte(a, i - 1) == byte(b, j) then
+        best = math.min(best, before[j - 2] + 1)
+      end
+      row[j] = best
     end
+    before = last
   end
   return row[#b]
 end
@@ -287,6 +292,7 @@ local function lex(lx)
     local open = find(source, "{[{%%#]", start)
     if not open then
       push_data(lx, sub(source, start), start)
+      advance(lx, #source)
       break
     end
     local kind = sub(source, open, open + 1)

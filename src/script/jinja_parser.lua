@@ -1,71 +1,16 @@
 -- SPDX-License-Identifier: MIT
--- The Pratt parser of Jinja templates, and what exists: tags, filters, tests, methods, with their parameters. Called with
--- the lexer's table. parser.parse(lx, options) gives the template's statements; errors are raised as the lexer's.
+-- The Pratt parser of Jinja templates. Called with the tables of the lexer and of jinja_names.lua. parser.parse(lx, options)
+-- gives the template's statements; errors are raised as the lexer's.
 
-local L = ...
+local L, N = ...
 local sub, concat = string.sub, table.concat
 local fail, did_you_mean = L.fail, L.did_you_mean
+local FILTERS, TESTS, METHODS, TAGS, REFUSED_TAGS, RESERVED = N.FILTERS, N.TESTS, N.METHODS, N.TAGS, N.REFUSED_TAGS, N.RESERVED
 
 local MAX_BLOCKS = 24 -- nesting of tags, of expressions, and arguments: what Lua's own compiler can take
 local MAX_DEPTH = 100
 local MAX_ARGS = 60
 local MAX_CHAIN = 20 -- comparisons in a row
-
--- ---- What exists ---------------------------------------------------------------------------------------------
-
--- Parameters after the value; "!" means required, "..." any number.
-local FILTERS = {
-  abs = "", attr = "name!", batch = "linecount! fill_with", capitalize = "", center = "width", count = "",
-  d = "default_value boolean", default = "default_value boolean", dictsort = "case_sensitive by reverse", e = "",
-  escape = "", filesizeformat = "binary", first = "", float = "default", forceescape = "", format = "...",
-  groupby = "attribute! default case_sensitive", indent = "width first blank", int = "default base", items = "",
-  join = "d attribute", last = "", length = "", lettered = "sep", list = "", lower = "", map = "...",
-  max = "case_sensitive attribute", min = "case_sensitive attribute", reject = "...", rejectattr = "...",
-  replace = "old! new! count", reverse = "", round = "precision method", safe = "", select = "...", selectattr = "...",
-  slice = "slices! fill_with", sort = "reverse case_sensitive attribute", string = "", sum = "attribute start",
-  title = "", tojson = "ensure_ascii indent separators sort_keys", trim = "chars",
-  truncate = "length killwords end leeway", unique = "case_sensitive attribute", upper = "", urlencode = "",
-  wordcount = "", wordwrap = "width break_long_words wrapstring break_on_hyphens",
-}
-local REFUSED_FILTERS = { random = true, urlize = true, xmlattr = true, pprint = true, striptags = true }
-local STRING_FILTERS = {}
-for name in ("capitalize center e escape filesizeformat forceescape format indent join lettered lower replace string "
-  .. "title tojson trim upper urlencode wordwrap"):gmatch("%a+") do STRING_FILTERS[name] = true end
-
-local TESTS = {
-  boolean = "", callable = "", defined = "", divisibleby = "num!", eq = "other!", equalto = "other!", even = "",
-  ["false"] = "", filter = "", float = "", ge = "other!", greaterthan = "other!", gt = "other!", ["in"] = "seq!",
-  integer = "", iterable = "", le = "other!", lessthan = "other!", lower = "", lt = "other!", mapping = "",
-  ne = "other!", none = "", number = "", odd = "", sameas = "other!", sequence = "", string = "", test = "",
-  ["true"] = "", undefined = "", upper = "", escaped = "",
-}
--- In select('==', x) and the like.
-local TEST_SIGNS = { ["=="] = "eq", ["!="] = "ne", [">"] = "gt", [">="] = "ge", ["<"] = "lt", ["<="] = "le" }
-
-local METHODS = {
-  capitalize = "", casefold = "", center = "width! fillchar", count = "value! start end", endswith = "suffix! start end",
-  find = "sub! start end", format = "...", index = "value! start end", isalnum = "", isalpha = "", isdecimal = "",
-  isdigit = "", islower = "", isnumeric = "", isspace = "", isupper = "", join = "iterable!", ljust = "width! fillchar",
-  lower = "", lstrip = "chars", partition = "sep!", removeprefix = "prefix!", removesuffix = "suffix!",
-  replace = "old! new! count", rfind = "sub! start end", rindex = "sub! start end", rjust = "width! fillchar",
-  rpartition = "sep!", rsplit = "sep maxsplit", rstrip = "chars", split = "sep maxsplit", splitlines = "keepends",
-  startswith = "prefix! start end", strip = "chars", swapcase = "", title = "", upper = "", zfill = "width!",
-  append = "item!", clear = "", copy = "", extend = "items!", insert = "index! item!", pop = "index default",
-  remove = "item!", reverse = "", sort = "key reverse", get = "key! default", items = "", keys = "", popitem = "",
-  setdefault = "key! default", update = "...", values = "",
-}
--- Methods of objects that templates make themselves.
-local OBJECT_METHODS = { cycle = true, changed = true, next = true, reset = true }
-
-local FUNCTIONS = {}
-for name in ("range namespace raise_exception strftime_now dict joiner cycler"):gmatch("[%a_]+") do FUNCTIONS[name] = true end
-
-local TAGS = { "if", "elif", "else", "endif", "for", "endfor", "set", "endset", "macro", "endmacro", "call", "endcall",
-  "filter", "endfilter", "with", "endwith", "generation", "endgeneration", "break", "continue", "raw", "endraw", "print" }
-local REFUSED_TAGS = { extends = true, block = true, include = true, import = true, from = true, autoescape = true,
-  trans = true, ["do"] = true, debug = true }
-local RESERVED = { ["and"] = true, ["or"] = true, ["not"] = true, ["if"] = true, ["else"] = true, ["elif"] = true,
-  ["in"] = true, ["is"] = true }
 
 -- ---- Expressions ---------------------------------------------------------------------------------------------
 -- A node is a table with k (its kind), line, and its operands as array items; kw holds {name, node} pairs.
@@ -228,7 +173,7 @@ local function place_inner(p, n, token)
   else
     if not inner then return end
     if inner.k ~= "const" or type(inner.v) ~= "string" then return end
-    inner.v = TEST_SIGNS[inner.v] or inner.v
+    inner.v = N.TEST_SIGNS[inner.v] or inner.v
     p.check_test(inner.v, token)
   end
   local known = name == "map" and FILTERS[inner.v] or name ~= "map" and TESTS[inner.v]
@@ -810,7 +755,7 @@ local function new_parser(lx, options)
   function p.check_filter(name, token)
     p.filters[name] = true
     if FILTERS[name] or options.lenient or (options.filters and options.filters[name]) then return end
-    if REFUSED_FILTERS[name] then fail(lx, token, "filter '" .. name .. "' is not supported") end
+    if N.REFUSED_FILTERS[name] then fail(lx, token, "filter '" .. name .. "' is not supported") end
     fail(lx, token, "unknown filter '" .. name .. "'" .. did_you_mean(name, FILTERS, options.filters or {}))
   end
   function p.check_test(name, token)
@@ -826,7 +771,7 @@ local function new_parser(lx, options)
       if plain and (n.kw or (not options.lenient and #n - 1 <= #signature(known))) then
         place_arguments(p, n, known, 1, "method '" .. name .. "'", token)
       end
-    elseif not options.lenient and not OBJECT_METHODS[name] and n[1][1].k ~= "name" then
+    elseif not options.lenient and not N.OBJECT_METHODS[name] and n[1][1].k ~= "name" then
       fail(lx, token, "unknown method '" .. name .. "'" .. did_you_mean(name, METHODS))
     end
   end
@@ -838,5 +783,4 @@ local function parse(lx, options)
   return parse_body(p), p
 end
 
-return { parse = parse, FILTERS = FILTERS, STRING_FILTERS = STRING_FILTERS, TESTS = TESTS, METHODS = METHODS,
-  FUNCTIONS = FUNCTIONS }
+return { parse = parse }
