@@ -182,14 +182,23 @@ static Job **list_jobs(QueueNode *node, size_t n)
 
 static void driver_cancel(Engine *engine, CancelNode *cancel)
 {
-    Err err = ERR_INIT;
-    ERR_SET(&err, ERR_CANCELLED, "cancelled");
+    if (cancel == NULL) {
+        return;
+    }
+    size_t n = 0;
+    size_t cap = 0;
+    uint64_t *ids = NULL;
     while (cancel != NULL) {
         CancelNode *next = (CancelNode *)cancel->node.next;
-        schedule_cancel(&engine->schedule, &cancel->id, &err);
+        GROW(ids, n, cap);
+        ids[n++] = cancel->id;
         mem_free(cancel);
         cancel = next;
     }
+    Err err = ERR_INIT;
+    ERR_SET(&err, ERR_CANCELLED, "cancelled");
+    schedule_cancel(&engine->schedule, ids, n, &err);
+    mem_free(ids);
 }
 
 /** Wait for work; false when the engine closes. Takes over what came in. */
@@ -237,7 +246,7 @@ static void *driver_main(void *arg)
     }
     Err err = ERR_INIT;
     ERR_SET(&err, ERR_CANCELLED, "the engine was closed");
-    schedule_cancel(&engine->schedule, NULL, &err);
+    schedule_cancel(&engine->schedule, NULL, 0, &err);
     return NULL;
 }
 

@@ -118,8 +118,9 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n);
 bool schedule_has_work(const Schedule *schedule);
 /** Compute one batch and take in what it gave. A failing forward pass fails every job. */
 void schedule_step(Schedule *schedule);
-/** Give up jobs with this id (all when id is NULL); they finish with err. */
-void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err);
+/** Give up the jobs with these ids, which it sorts (all jobs when ids is NULL); they finish with
+ * err. */
+void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err);
 
 /** Grow an array by one when it is full. */
 #define GROW(array, n, cap)                                                                        \

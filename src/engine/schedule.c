@@ -244,19 +244,29 @@ static bool job_fail(Job *job, const Err *err)
     return true;
 }
 
-static bool cancel_matches(const Job *job, const uint64_t *id)
+static int compare_ids(const void *a, const void *b)
 {
-    return id == NULL || job->id == *id;
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
 }
 
-void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err)
+static bool cancel_matches(const Job *job, const uint64_t *ids, size_t n)
 {
+    return ids == NULL || bsearch(&job->id, ids, n, sizeof(*ids), compare_ids) != NULL;
+}
+
+void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err)
+{
+    if (n_ids > 1) { // one pass for all: a run that is stopped gives up a hundred thousand at once
+        qsort(ids, n_ids, sizeof(*ids), compare_ids);
+    }
     Job **hit = mem_alloc(schedule->n_items + schedule->n_running + 1, sizeof(Job *));
     size_t n_hit = 0;
     size_t kept = 0;
     for (size_t i = 0; i < schedule->n_running; i++) {
         Sequence *sequence = schedule->running[i];
-        if (!cancel_matches(sequence->job, id)) {
+        if (!cancel_matches(sequence->job, ids, n_ids)) {
             schedule->running[kept++] = sequence;
             continue;
         }
@@ -269,7 +279,7 @@ void schedule_cancel(Schedule *schedule, const uint64_t *id, const Err *err)
     kept = 0;
     for (size_t i = 0; i < schedule->n_items; i++) {
         Item *item = schedule->items[i];
-        if (!cancel_matches(item->job, id)) {
+        if (!cancel_matches(item->job, ids, n_ids)) {
             schedule->items[kept++] = item;
             continue;
         }
@@ -338,7 +348,7 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
     schedule->stats.prefill_tokens_needed = schedule->trie.n_tokens_inserted;
     Err err = ERR_INIT;
     if (!pool_ensure(schedule, &err)) {
-        schedule_cancel(schedule, NULL, &err);
+        schedule_cancel(schedule, NULL, 0, &err);
     }
 }
 
@@ -527,7 +537,7 @@ static void step_unblock(Schedule *schedule)
             "or lower max_tokens",
             STR_ARG(item->job->request.label), (unsigned long long)need, schedule->slots.n_slots);
     uint64_t id = item->job->id;
-    schedule_cancel(schedule, &id, &err);
+    schedule_cancel(schedule, &id, 1, &err);
 }
 
 void schedule_step(Schedule *schedule)
@@ -564,7 +574,7 @@ void schedule_step(Schedule *schedule)
     Err err = ERR_INIT;
     int64_t from_ns = clock_ns();
     if (!forward_run(schedule->forward, &batch, schedule->logits, schedule->logprobs, &err)) {
-        schedule_cancel(schedule, NULL, &err);
+        schedule_cancel(schedule, NULL, 0, &err);
         return;
     }
     step_count(schedule, (double)(clock_ns() - from_ns) * 1e-9);
