@@ -128,16 +128,15 @@ static void attempt_restore(Loop *loop, Attempt *attempt, int64_t run_id, Str sa
                              &replies, &n, &err)) {
         loop->fatal = loop->fatal.code == ERR_NONE ? err : loop->fatal;
     }
-    for (size_t i = 0; i < n; i++) {
-        Call *call = attempt_call_add(attempt, paths[i]);
-        call->value = &replies[i];
-    }
     if (n == 0) {
         arena_finish(arena);
         mem_free(arena);
         return;
     }
     attempt->restored = arena;
+    attempt->restored_paths = paths;
+    attempt->restored_replies = replies;
+    attempt->n_restored = n;
 }
 
 /** Start the next attempt that is not done yet; false when there is none left. */
@@ -271,8 +270,9 @@ static void model_run(Loop *loop, size_t model)
         progress_show(loop, loop->stop_ns != 0 ? "finishing" : "running", false);
     }
     for (size_t slot = 0; slot < loop->n_slots; slot++) { // only after giving up on a sampler
-        if (loop->attempts[slot] != NULL && loop->fatal.code == ERR_NONE) {
-            ERR_SET(&loop->fatal, ERR_MODEL, "the sampler did not answer a cancellation");
+        if (loop->attempts[slot] != NULL) {
+            loop_note(loop, true, "the model did not answer in time; what it was asked is dropped");
+            break;
         }
     }
 }
@@ -415,7 +415,7 @@ static bool loop_run(Loop *loop, Arena *arena, RunOutcome *out, Err *err)
     Err end = ERR_INIT;
     bool flushed = store_flush(loop->store, &end);
     loop_outcome(loop, arena, out);
-    bool complete = out->done + out->errors >= out->planned && !out->interrupted;
+    bool complete = out->done + out->errors >= out->planned; // also when a signal came last
     bool ended = flushed && store_experiment_end(loop->store, loop->experiment.id,
                                                  complete ? STR("finished") : STR("interrupted"),
                                                  &stats, &end);

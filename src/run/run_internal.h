@@ -56,12 +56,14 @@ typedef struct Attempt {
     uint32_t cap_calls;
     Call *calls;
     Arena *restored; // replies read back from the store; NULL when there were none
-    Err *failure;    // first failure; the attempt ends when nothing is in flight
+    const Str *restored_paths;
+    const Reply *restored_replies;
+    size_t n_restored;
+    Err *failure; // first failure; the attempt ends when nothing is in flight
 } Attempt;
 
 /** Copy a request into one block of its own, freed by mem_free. */
 Request *request_pack(const Request *request);
-/** The bytes of the blocks that request_pack has handed out and that are not freed yet. */
 void attempt_destroy(Attempt *attempt);
 Call *attempt_call_add(Attempt *attempt, Str path);
 

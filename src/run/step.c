@@ -240,11 +240,30 @@ static void step_input(const Loop *loop, const Attempt *attempt, const Sample *s
     };
 }
 
-/** Submit the effects of a step. A refused request fails the attempt. */
+/** What an earlier process was told for a call of this attempt, or NULL. */
+static const Reply *restored_reply(const Attempt *attempt, Str path)
+{
+    for (size_t i = 0; i < attempt->n_restored; i++) {
+        if (str_eq(attempt->restored_paths[i], path)) {
+            return &attempt->restored_replies[i];
+        }
+    }
+    return NULL;
+}
+
+/**
+ * Submit the effects of a step; those that an earlier process had answered have their replies at
+ * once, so that a resumed attempt goes through the same steps, and the same limits, as a whole one.
+ * A refused request fails the attempt, and so does a cancelled run. */
 static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
                            const StepOutput *step)
 {
     Err err = ERR_INIT;
+    if (loop->cancelled) { // nobody would cancel what went out now
+        ERR_SET(&err, ERR_CANCELLED, "cancelled");
+        attempt_fail(attempt, &err);
+        return;
+    }
     for (size_t i = 0; i < step->n_effects && attempt->failure == NULL; i++) {
         Effect effect = step->effects[i];
         if (attempt->n_calls >= CALLS_MAX) {
@@ -259,6 +278,10 @@ static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
             break;
         }
         Call *call = attempt_call_add(attempt, effect.path);
+        call->value = restored_reply(attempt, effect.path);
+        if (call->value != NULL) {
+            continue;
+        }
         call->request = request_pack(&effect.request);
         uint64_t id = ((uint64_t)attempt->slot << 16) | (attempt->n_calls - 1);
         if (!loop->sampler->ops->submit(loop->sampler, id, call->request, &err)) {
@@ -277,9 +300,15 @@ static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
     }
 }
 
+/** The solver's last reply; a grader's calls have paths that start with "g". NULL: none. */
 static const Reply *last_reply(const Attempt *attempt)
 {
-    return attempt->n_calls == 0 ? NULL : attempt->calls[attempt->n_calls - 1].value;
+    for (uint32_t i = attempt->n_calls; i-- > 0;) {
+        if (attempt->calls[i].path[0] != 'g') {
+            return attempt->calls[i].value;
+        }
+    }
+    return NULL;
 }
 
 /** Grade a finished solver's reply, or submit what the graders ask for. True: the attempt ended. */
@@ -335,8 +364,8 @@ static bool attempt_limit(Loop *loop, Attempt *attempt, const Sample *sample, co
     return attempt_grade(loop, attempt, sample, in, &solved, &reply);
 }
 
-/** Run an attempt on from its log until it waits for replies or ends. */
-void attempt_step(Loop *loop, Attempt *attempt)
+/** One step; true when it is to be followed by another one, since all replies were there. */
+static bool step_once(Loop *loop, Attempt *attempt)
 {
     Err err = ERR_INIT;
     arena_reset(&loop->scratch);
@@ -345,40 +374,54 @@ void attempt_step(Loop *loop, Attempt *attempt)
     if (!registry_task_sample(loop->config->registry, cell->task, attempt->index, &loop->scratch,
                               &sample, &err)) {
         attempt_finish_error(loop, attempt, NULL, &err);
-        return;
+        return false;
     }
     if (attempt->failure != NULL) {
         attempt_finish_error(loop, attempt, &sample, attempt->failure);
-        return;
+        return false;
     }
-    LoggedCall *log = ARENA_ARRAY(&loop->scratch, LoggedCall, attempt->n_calls + 1);
+    uint32_t n_log = attempt->n_calls;
+    LoggedCall *log = ARENA_ARRAY(&loop->scratch, LoggedCall, n_log + 1);
     StepInput in;
     step_input(loop, attempt, &sample, log, &in);
     StepOutput step = {0};
     if (!script_solve(loop->config->script, cell->task->solver_program, &in, &loop->scratch, &step,
                       &err)) {
         attempt_finish_error(loop, attempt, &sample, &err);
-        return;
+        return false;
     }
+    const char *spent = step.done ? NULL : limit_spent(attempt, &cell->task->eval->limits);
     if (step.done) {
         if (attempt_grade(loop, attempt, &sample, &in, &step, &step.reply)) {
-            return;
+            return false;
+        }
+    } else if (spent != NULL) {
+        if (attempt_limit(loop, attempt, &sample, &in, spent)) {
+            return false;
         }
     } else {
-        const char *spent = limit_spent(attempt, &cell->task->eval->limits);
-        if (spent != NULL) {
-            if (attempt_limit(loop, attempt, &sample, &in, spent)) {
-                return;
-            }
-        } else {
-            effects_submit(loop, attempt, &sample, &step);
-        }
+        effects_submit(loop, attempt, &sample, &step);
     }
-    if (attempt->n_in_flight == 0) { // nothing went out: a refused request
-        if (attempt->failure == NULL) {
-            ERR_SET(&err, ERR_INTERNAL, "a step with neither an effect nor a result");
-            attempt_fail(attempt, &err);
-        }
-        attempt_finish_error(loop, attempt, &sample, attempt->failure);
+    if (attempt->n_in_flight > 0) {
+        return false;
+    }
+    if (attempt->failure == NULL && attempt->n_calls > n_log) {
+        return true;
+    }
+    if (attempt->failure != NULL && attempt->failure->code == ERR_CANCELLED) {
+        attempt_end(loop, attempt); // to be run again by --resume
+        return false;
+    }
+    if (attempt->failure == NULL) {
+        ERR_SET(&err, ERR_INTERNAL, "a step with neither an effect nor a result");
+        attempt_fail(attempt, &err);
+    }
+    attempt_finish_error(loop, attempt, &sample, attempt->failure); // a refused request
+    return false;
+}
+
+void attempt_step(Loop *loop, Attempt *attempt)
+{
+    while (step_once(loop, attempt)) {
     }
 }

@@ -57,7 +57,7 @@ static Completion *answer(FakeSampler *sampler, const FakeRequest *waiting)
 {
     Completion *completion = completion_create(waiting->id);
     const Request *request = waiting->request;
-    if (waiting->cancelled) {
+    if (waiting->cancelled && !fake.late) {
         ERR_SET(completion_fail(completion), ERR_CANCELLED, "cancelled");
         fake.n_cancelled++;
     } else if (fake.fail_with != NULL && str_eq_c(request->sample_id, fake.fail_with)) {
@@ -75,6 +75,17 @@ static Completion *answer(FakeSampler *sampler, const FakeRequest *waiting)
     return completion;
 }
 
+/** Which request to answer now; n_waiting when none. */
+static size_t pick_one(FakeSampler *sampler)
+{
+    bool stalled = fake.stall && sampler->n_done >= fake.stop_after;
+    size_t pick = stalled ? 0 : rng_below(&sampler->rng, sampler->n_waiting);
+    while (stalled && pick < sampler->n_waiting && !sampler->waiting[pick].cancelled) {
+        pick++;
+    }
+    return pick;
+}
+
 static void *fake_main(void *arg)
 {
     FakeSampler *sampler = arg;
@@ -85,7 +96,11 @@ static void *fake_main(void *arg)
             pthread_cond_wait(&sampler->wake, &sampler->mutex);
             continue;
         }
-        size_t pick = rng_below(&sampler->rng, sampler->n_waiting);
+        size_t pick = pick_one(sampler);
+        if (pick == sampler->n_waiting) {
+            pthread_cond_wait(&sampler->wake, &sampler->mutex);
+            continue;
+        }
         FakeRequest request = sampler->waiting[pick];
         sampler->waiting[pick] = sampler->waiting[--sampler->n_waiting];
         Completion *completion = answer(sampler, &request);

@@ -13,6 +13,8 @@ typedef struct FakePlan {
     ErrCode fail_code;
     size_t stop_after;  // completions after which *stop is set; 0 never
     volatile int *stop; // sig_atomic_t
+    bool stall;         // after stop_after completions, only cancelled requests are answered
+    bool late;          // a cancelled request gets its reply all the same: it was done already
     bool count_bytes;   // add up the bytes of the requests
     // Seen:
     size_t n_submitted;

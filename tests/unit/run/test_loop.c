@@ -20,6 +20,17 @@ static const char three_calls[] =
     "solver: {use: three}\n"
     "graders: [{use: exact}]\nmetrics: [accuracy]\nepochs: 2\n";
 
+// The limit is spent between the two steps of the solver, if half of a step counts as one.
+static const char limited_calls[] =
+    "schema: 1\neval: three\nversion: 1\ndescription: Three calls, the limit reached by the last.\n"
+    "dataset: {path: rows.jsonl}\n"
+    "sample: {id: \"{{ id }}\", input: \"{{ q }}\", target: \"{{ id }}/0 {{ id }}/1.0 {{ id "
+    "}}/2.0\"}\n"
+    "prompt: \"{{ input }}\"\n"
+    "solver: {use: three}\n"
+    "limits: {turns: 2, then: grade}\n"
+    "graders: [{use: exact}]\nmetrics: [accuracy]\nepochs: 2\n";
+
 static const char three_lua[] =
     "return {name = 'three', version = 1, solve = function(sample, ctx)\n"
     "  local first = ctx.generate(sample.prompt).text\n"
@@ -196,6 +207,49 @@ static void test_loop__stops_and_resumes_to_the_same_rows(void)
     }
 }
 
+/** Run limited_calls whole, or stopped after some replies and resumed; the digest of its rows. */
+static Hash limited_run(size_t stop_after, const FakePlan *plan)
+{
+    static volatile sig_atomic_t stop;
+    World world;
+    Err err = ERR_INIT;
+    stop = 0;
+    world_open(&world, limited_calls, 20);
+    world_write(&world, "three.lua", three_lua);
+    world_load(&world);
+    if (stop_after > 0) {
+        world.config.stop = &stop;
+        fake = *plan;
+        fake.stop_after = stop_after;
+        fake.stop = &stop;
+        int64_t from_ns = clock_ns();
+        CHECK_OK(world_run(&world, &err), &err);
+        CHECK(world.outcome.interrupted);
+        CHECK(clock_ns() - from_ns < 4000000000); // nothing is sent out after a cancellation
+        stop = 0;
+        world.config.name = world.outcome.name;
+        world.config.resume = true;
+    }
+    fake = (FakePlan){.wants_all = true};
+    CHECK_OK(world_run(&world, &err), &err);
+    CHECK_INT(world.outcome.done, 40);
+    Hash hash = digest(&world);
+    world_close(&world);
+    return hash;
+}
+
+static void test_loop__cancels_in_the_middle_of_an_attempt(void)
+{
+    Hash whole = limited_run(0, NULL);
+    for (size_t after = 3; after < 100; after += 12) {
+        Hash stalled = limited_run(after, &(FakePlan){.max_in_flight = 6, .stall = true});
+        CHECK(hash_eq(&whole, &stalled));
+        Hash late =
+            limited_run(after, &(FakePlan){.max_in_flight = 6, .stall = true, .late = true});
+        CHECK(hash_eq(&whole, &late));
+    }
+}
+
 static void test_loop__shards_cover_everything_once(void)
 {
     int64_t total = 0;
@@ -245,6 +299,8 @@ int main(void)
             test_loop__keeps_failures_in_their_attempt);
     tap_run("ends with an unusable model", test_loop__ends_with_an_unusable_model);
     tap_run("stops and resumes to the same rows", test_loop__stops_and_resumes_to_the_same_rows);
+    tap_run("cancels in the middle of an attempt and resumes to the same rows",
+            test_loop__cancels_in_the_middle_of_an_attempt);
     tap_run("shards cover everything once", test_loop__shards_cover_everything_once);
     tap_run("refuses a taken name or another spec", test_loop__refuses_a_taken_name);
     return tap_done();
