@@ -28,28 +28,46 @@ typedef enum CpuActsLayout {
     CPU_ACTS_BYTES, // per block: 32 high bytes, then 32 low bytes; q = 256*high + low, both signed
 } CpuActsLayout;
 
+/** Memory that several matrices share, so that small ones lie in large pages too. */
+typedef struct CpuSlab {
+    uint8_t *data;
+    size_t bytes;
+    size_t used;
+    size_t n_users; // matrices in it, and the device while it still fills it
+} CpuSlab;
+
 struct KBuffer {
     float *data;
     size_t n;
 };
 
 /**
- * Weights in tiles of 16 outputs (the last is filled with zeros); a tile is contiguous:
- *   F32, F16, BF16  [n_in][16] elements
- *   Q4_0            [n_blocks] of nibbles [4][16 outputs][4], then [n_blocks] of f16 d[16]
- *   Q4_1            the same, then [n_blocks] of f16 m[16] interleaved: d[16], m[16]
- *   Q8_0            [n_blocks] of bytes q+128 [8][16 outputs][4], then [n_blocks] of f16 d[16]
- * Low nibbles of [j] are elements 4j .. 4j+3 of the block, high ones 16+4j .. 16+4j+3.
+ * Weights in tiles of 16 outputs (the last is filled with zeros), so that one output is one lane; a
+ * tile is contiguous, and so is one block of its K, which keeps a decode step to one stream of
+ * memory: F32, F16, BF16  [n_in][16] elements Q4_0            [n_blocks] of {nibbles [4][16
+ * outputs][4], f16 d[16]} Q4_1            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16], f16
+ * m[16]} Q8_0            [n_blocks] of {bytes q+128 [8][16 outputs][4], f16 d[16]} Low nibbles of
+ * [j] are elements 4j .. 4j+3 of the block, high ones 16+4j .. 16+4j+3.
  */
 struct KMatrix {
     KType type;
     size_t n_out;
     size_t n_in;
     size_t n_tiles;
-    size_t tile_bytes;   // a multiple of CPU_ALIGN
-    size_t scale_offset; // of the scales inside a tile
+    size_t tile_bytes; // a multiple of CPU_ALIGN
     uint8_t *tiles;
+    CpuSlab *slab; // that holds the tiles
 };
+
+/** Bytes of the quants of one block in a tile, and of the whole block. */
+static inline size_t cpu_quant_bytes(KType type)
+{
+    return type == K_Q8_0 ? 512 : 256;
+}
+static inline size_t cpu_block_bytes(KType type)
+{
+    return type == K_Q8_0 ? 544 : type == K_Q4_0 ? 288 : 320;
+}
 
 /** Rows of activations; f32 or fixed is NULL when no consumer wants that form. */
 struct KActs {
@@ -165,6 +183,7 @@ struct KDevice {
     Pool *pool;
     int n_threads;
     char description[64];
+    CpuSlab *slab;    // the one being filled
     uint8_t *scratch; // grows; used by one operation at a time
     size_t scratch_bytes;
 };
@@ -176,6 +195,9 @@ struct KStream {
 /** Aligned memory that aborts when there is none (sizes are checked by the caller). */
 void *cpu_alloc(size_t bytes);
 void cpu_free(void *p);
+/** Room for a matrix that cpu_slab_leave gives back.  thread  one at a time. */
+void *cpu_slab_take(KDevice *device, size_t bytes, CpuSlab **out_slab);
+void cpu_slab_leave(CpuSlab *slab);
 /** At least bytes of scratch, kept until the next call. */
 void *cpu_scratch(KDevice *device, size_t bytes);
 /** Make the forms of row r that acts holds, from width f32 values (which may be acts' own row). */

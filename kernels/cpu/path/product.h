@@ -29,7 +29,8 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
 {
     size_t k0 = b * CPU_BLOCK;
     const uint16_t *halves = (const uint16_t *)(const void *)(tile + k0 * LANES * 2);
-    const uint16_t *scales = (const uint16_t *)(const void *)(tile + m->scale_offset);
+    const uint8_t *block = tile + b * cpu_block_bytes(m->type);
+    const uint16_t *scales = (const uint16_t *)(const void *)(block + cpu_quant_bytes(m->type));
     V16 d;
     switch (m->type) {
     case K_F32:
@@ -45,9 +46,9 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
         }
         return buf;
     case K_Q8_0:
-        d = v_load_f16(scales + b * LANES);
+        d = v_load_f16(scales);
         for (int k = 0; k < CPU_BLOCK; k++) {
-            const uint8_t *p = tile + b * 512 + (size_t)(k / 4) * 64;
+            const uint8_t *p = block + (size_t)(k / 4) * 64;
             V16 q = v_sub(v_load_bits(p, k % 4 * 8, 255), v_set1(128.0f));
             v_store(buf + k * LANES, v_mul(d, q));
         }
@@ -55,11 +56,10 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
     case K_Q4_0:
     case K_Q4_1: {
         bool has_min = m->type == K_Q4_1;
-        const uint16_t *at = scales + b * LANES * (has_min ? 2 : 1);
-        d = v_load_f16(at);
-        V16 min = has_min ? v_load_f16(at + LANES) : v_zero();
+        d = v_load_f16(scales);
+        V16 min = has_min ? v_load_f16(scales + LANES) : v_zero();
         for (int k = 0; k < CPU_BLOCK; k++) {
-            const uint8_t *p = tile + b * 256 + (size_t)(k % 16 / 4) * 64;
+            const uint8_t *p = block + (size_t)(k % 16 / 4) * 64;
             V16 q = v_load_bits(p, k % 4 * 8 + k / 16 * 4, 15);
             V16 w = has_min ? v_fma(d, q, min) : v_mul(d, v_sub(q, v_set1(8.0f)));
             v_store(buf + k * LANES, w);
@@ -79,8 +79,8 @@ INLINE void f32_part(const CpuProduct *piece, const int n_tiles, const int n_row
     const size_t stride = piece->x->stride;
     float buf[4][CPU_BLOCK * LANES];
     V16 acc[PART_MAX];
-    UNROLL for (int i = 0; i < n_tiles * n_rows; i++)
-    {
+#pragma GCC unroll 16
+    for (int i = 0; i < n_tiles * n_rows; i++) {
         acc[i] = v_zero();
     }
     for (size_t b = b0; b < b1; b++) {
@@ -90,19 +90,19 @@ INLINE void f32_part(const CpuProduct *piece, const int n_tiles, const int n_row
             w[t] = block_f32(m, m->tiles + (tile + (size_t)t) * m->tile_bytes, b, n_k, buf[t]);
         }
         for (size_t k = 0; k < n_k; k++) {
-            UNROLL for (int t = 0; t < n_tiles; t++)
-            {
+#pragma GCC unroll 16
+            for (int t = 0; t < n_tiles; t++) {
                 V16 wk = v_load(w[t] + k * LANES);
-                UNROLL for (int r = 0; r < n_rows; r++)
-                {
+#pragma GCC unroll 16
+                for (int r = 0; r < n_rows; r++) {
                     V16 xk = v_set1(x[(size_t)r * stride + k0 + k]);
                     acc[t * n_rows + r] = v_fma(xk, wk, acc[t * n_rows + r]);
                 }
             }
         }
     }
-    UNROLL for (int i = 0; i < n_tiles * n_rows; i++)
-    {
+#pragma GCC unroll 16
+    for (int i = 0; i < n_tiles * n_rows; i++) {
         v_store(out[i], acc[i]);
     }
 }
@@ -114,15 +114,27 @@ INLINE void f32_part(const CpuProduct *piece, const int n_tiles, const int n_row
 static void f32_parts(const CpuProduct *piece, int n_tiles, int n_rows, size_t tile, size_t row,
                       size_t b0, size_t b1, Part out)
 {
-    if (n_tiles == F32_TILES && n_rows == 1) {
+#define CASE(n)                                                                                    \
+    case n:                                                                                        \
+        f32_part(piece, 1, n, tile, row, b0, b1, out);                                             \
+        break
+    if (n_tiles == F32_TILES) {
         f32_part(piece, F32_TILES, 1, tile, row, b0, b1, out);
-    } else if (n_rows == F32_ROWS) {
-        f32_part(piece, 1, F32_ROWS, tile, row, b0, b1, out);
-    } else if (n_rows == 1) {
-        f32_part(piece, 1, 1, tile, row, b0, b1, out);
-    } else {
-        f32_part(piece, 1, n_rows, tile, row, b0, b1, out);
+        return;
     }
+    switch (n_rows) {
+        CASE(1);
+        CASE(2);
+        CASE(3);
+        CASE(4);
+#if CPU_ISA == CPU_ISA_AVX512
+        CASE(5);
+        CASE(6);
+        CASE(7);
+        CASE(8);
+#endif
+    }
+#undef CASE
 }
 
 // ---- Both
@@ -154,8 +166,8 @@ static void run_parts(const CpuProduct *piece, bool f32, int n_tiles, int n_rows
     }
     for (int i = 0; i < n_tiles * n_rows; i++) {
         V16 p[K_SEGMENTS];
-        UNROLL for (int s = 0; s < K_SEGMENTS; s++)
-        {
+#pragma GCC unroll 16
+        for (int s = 0; s < K_SEGMENTS; s++) {
             p[s] = v_load(parts[s][i]);
         }
         V16 low = v_add(v_add(p[0], p[1]), v_add(p[2], p[3]));

@@ -17,10 +17,8 @@
 #define LANES 16
 #if CPU_ISA == CPU_ISA_PORTABLE // lanes are loops: forcing them inline only makes the compiler slow
 #define INLINE static inline __attribute__((unused))
-#define UNROLL
 #else
 #define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 // ---- The lanes: load, store, and what IEEE 754 defines
@@ -388,8 +386,8 @@ INLINE float v_sum(V16 a)
 {
     float x[LANES];
     v_store(x, a);
-    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
-    {
+#pragma GCC unroll 16
+    for (int half = LANES / 2; half > 0; half /= 2) {
         for (int i = 0; i < half; i++) {
             x[i] = x[i] + x[i + half];
         }
