@@ -55,6 +55,18 @@ local REFUSED_TAGS = { extends = true, block = true, include = true, import = tr
 local RESERVED = { ["and"] = true, ["or"] = true, ["not"] = true, ["if"] = true, ["else"] = true, ["elif"] = true,
   ["in"] = true, ["is"] = true }
 
+-- The texts above as lists: names in order, which places are required, whether any number is taken.
+for _, specs in ipairs({ FILTERS, TESTS, METHODS }) do
+  for name, spec in pairs(specs) do
+    local signature = { any = spec == "...", required = {} }
+    for parameter, mark in spec:gmatch("([%w_]+)(!?)") do
+      signature[#signature + 1] = parameter
+      signature.required[#signature] = mark == "!"
+    end
+    specs[name] = signature
+  end
+end
+
 return { FILTERS = FILTERS, REFUSED_FILTERS = REFUSED_FILTERS, STRING_FILTERS = STRING_FILTERS, TESTS = TESTS,
   TEST_SIGNS = TEST_SIGNS, METHODS = METHODS, OBJECT_METHODS = OBJECT_METHODS, FUNCTIONS = FUNCTIONS, TAGS = TAGS,
   REFUSED_TAGS = REFUSED_TAGS, RESERVED = RESERVED }

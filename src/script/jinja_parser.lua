@@ -102,26 +102,8 @@ local function parse_arguments(p, n)
   return n, open
 end
 
--- The names of a signature, which of them are required, whether it takes any number.
-local signatures = {}
-local function signature(text)
-  local s = signatures[text]
-  if not s then
-    s = { any = text == "...", required = {} }
-    if not s.any then
-      for name, mark in text:gmatch("([%w_]+)(!?)") do
-        s[#s + 1] = name
-        if mark == "!" then s.required[#s] = true end
-      end
-    end
-    signatures[text] = s
-  end
-  return s
-end
-
 -- Put keyword arguments in their places after the first `skip` operands; absent ones become kind "nil".
-local function place_arguments(p, n, text, skip, what, token)
-  local s = signature(text)
+local function place_arguments(p, n, s, skip, what, token)
   if n.star or n.starstar then fail(p.lx, token, what .. " takes no * or ** arguments") end
   if s.any then return end
   if #n - skip > #s then
@@ -140,8 +122,8 @@ local function place_arguments(p, n, text, skip, what, token)
     n[skip + place] = pair[2]
   end
   n.kw = nil
-  for i in pairs(s.required) do
-    if not n[skip + i] or n[skip + i].k == "nil" then fail(p.lx, token, what .. " needs '" .. s[i] .. "'") end
+  for i, required in ipairs(s.required) do
+    if required and (not n[skip + i] or n[skip + i].k == "nil") then fail(p.lx, token, what .. " needs '" .. s[i] .. "'") end
   end
 end
 
@@ -179,7 +161,7 @@ local function place_inner(p, n, token)
   local known = name == "map" and FILTERS[inner.v] or name ~= "map" and TESTS[inner.v]
   if known then
     local what = (name == "map" and "filter '" or "test '") .. inner.v .. "'"
-    if FILTERS[inner.v] == "..." and name == "map" and inner.v ~= "format" then
+    if name == "map" and known.any and inner.v ~= "format" then
       fail(p.lx, token, "filter 'map' cannot apply '" .. inner.v .. "'")
     end
     place_arguments(p, n, known, skip + 1, what, token)
@@ -767,8 +749,8 @@ local function new_parser(lx, options)
     local name = n[1].name
     local known = METHODS[name]
     if known then
-      local plain = known ~= "..." and not n.star and not n.starstar
-      if plain and (n.kw or (not options.lenient and #n - 1 <= #signature(known))) then
+      local plain = not known.any and not n.star and not n.starstar
+      if plain and (n.kw or (not options.lenient and #n - 1 <= #known)) then
         place_arguments(p, n, known, 1, "method '" .. name .. "'", token)
       end
     elseif not options.lenient and not N.OBJECT_METHODS[name] and n[1][1].k ~= "name" then
