@@ -340,7 +340,7 @@ static int cmd_explain_run(Cli *cli, void *options_struct, const Str *args, size
     const Eval *eval = NULL;
     Str name = args[0];
     Str part = STR_EMPTY;
-    if (!str_ends_with(name, STR(".yaml"))) {
+    if (!str_ends_with(name, STR(".yaml")) && !str_ends_with(name, STR(".yml"))) {
         str_cut(args[0], STR("/"), &name, &part);
     }
     if (!queue_init(&ex.queue)) {

@@ -2,6 +2,7 @@
 // muster run: evals x models to an experiment in the store, then the table of scores.
 #include "cli/cli.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -399,6 +400,22 @@ static int outcome_code(const RunOutcome *outcome, const RunCommandOptions *opts
     return rate > opts->fail_on_error ? EXIT_ATTEMPTS : EXIT_OK;
 }
 
+/** --events: a descriptor that is open and not needed otherwise. Checked before anything is opened.
+ */
+static bool events_check(const Cli *cli, int64_t fd, Err *err)
+{
+    if (fd == 0) {
+        return true;
+    }
+    if (fcntl((int)fd, F_GETFD) < 0) {
+        return ERR_SET(err, ERR_USAGE, "--events: descriptor %lld is not open", (long long)fd);
+    }
+    if (fd == STDOUT_FILENO && cli->global.json) {
+        return ERR_SET(err, ERR_USAGE, "--events 1 and --json would mix on stdout");
+    }
+    return true;
+}
+
 static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
 {
     config->limit_total = opts->limit_total;
@@ -437,6 +454,7 @@ static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     const Model **models = ARENA_ARRAY(&cli->arena, const Model *, opts->models.n);
     for (size_t i = 0; i < opts->models.n; i++) {
         if (!registry_model(cli->registry, opts->models.items[i], &models[i], err)) {
+            err->code = err->code == ERR_NOT_FOUND ? ERR_MODEL : err->code; // nothing to run on
             return false;
         }
     }
@@ -448,7 +466,12 @@ static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
 static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args, size_t n_args,
                         TargetList *targets, RunConfig *config, Err *err)
 {
-    if (!config_make(cli, opts, config, err) || !cli_registry(cli, err)) {
+    if (!(opts->fail_on_error >= 0 && opts->fail_on_error <= 1)) {
+        return ERR_SET(err, ERR_USAGE, "--fail-on-error: %g is not a share between 0 and 1",
+                       opts->fail_on_error);
+    }
+    if (!events_check(cli, opts->events, err) || !config_make(cli, opts, config, err) ||
+        !cli_registry(cli, err)) {
         return false;
     }
     for (size_t i = 0; i < n_args; i++) {

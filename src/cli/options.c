@@ -286,6 +286,21 @@ static bool settings_put(Slots *slots, Arena *arena, const ValuePair *pair, Err 
     return slot_put(slots, i, scalar_text(arena, &pair->value), from, err);
 }
 
+/** Nothing but white space and comments. */
+static bool settings_blank(Str text)
+{
+    Str line;
+    bool more = true;
+    while (more) {
+        more = str_cut(text, STR("\n"), &line, &text);
+        line = str_trim(line);
+        if (line.len > 0 && line.data[0] != '#') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool options_from_file(Slots *slots, Cli *cli, Err *err)
 {
     if (!file_exists(STR(SETTINGS_FILE))) {
@@ -295,15 +310,15 @@ static bool options_from_file(Slots *slots, Cli *cli, Err *err)
     if (!file_read(&cli->arena, STR(SETTINGS_FILE), 1 << 20, &text, err)) {
         return false;
     }
+    if (settings_blank(text)) {
+        return true;
+    }
     Faults faults;
     faults_init(&faults, &cli->arena);
     Value tree;
     bool ok = yaml_parse(&cli->arena, STR(SETTINGS_FILE), text, &faults, &tree);
     if (cli_faults(cli, &faults) || !ok) {
         return ERR_SET(err, ERR_USAGE, SETTINGS_FILE " can not be used");
-    }
-    if (tree.kind == VALUE_NULL) {
-        return true;
     }
     if (tree.kind != VALUE_MAP) {
         return ERR_SET(err, ERR_USAGE, SETTINGS_FILE ": expected a map of option names to values");
@@ -346,8 +361,9 @@ bool options_parse(Cli *cli, const Command *command, int argc, char **argv, void
         return ERR_SET(err, ERR_USAGE, "usage: muster %s %s", command->name, command->args);
     }
     if (n_args > command->max_args) {
-        return ERR_SET(err, ERR_USAGE, "unexpected argument '" STR_FMT "' (usage: muster %s %s)",
-                       STR_ARG(args[command->max_args]), command->name, command->args);
+        return ERR_SET(err, ERR_USAGE, "unexpected argument '" STR_FMT "' (usage: muster %s%s%s)",
+                       STR_ARG(args[command->max_args]), command->name,
+                       command->args[0] != '\0' ? " " : "", command->args);
     }
     *out_args = args;
     *out_n_args = n_args;

@@ -177,7 +177,11 @@ static bool set_policy(Transfer *transfer, const CurlApi *api)
            (!direct || api->easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
            api->easy_setopt(easy, CURLOPT_USERAGENT, "muster") == CURLE_OK &&
            api->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
-           api->easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
+           // On cleartext HTTP/1.1 waiting for a first answer to learn of multiplexing would
+           // serialise.
+           api->easy_setopt(easy, CURLOPT_PIPEWAIT,
+                            str_starts_with(transfer->request.url, STR("https:")) ? 1L : 0L) ==
+               CURLE_OK &&
            api->easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error_text) == CURLE_OK &&
            api->easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
            api->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&

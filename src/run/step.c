@@ -311,6 +311,16 @@ static const Reply *last_reply(const Attempt *attempt)
     return NULL;
 }
 
+/** What the solver noted, then what the graders did. */
+static Str notes_join(Arena *arena, Str solver, Str graders)
+{
+    if (solver.len == 0 || graders.len == 0) {
+        return solver.len > 0 ? solver : graders;
+    }
+    return str_printf(arena, STR_FMT "%s" STR_FMT, STR_ARG(solver),
+                      str_ends_with(solver, STR("\n")) ? "" : "\n", STR_ARG(graders));
+}
+
 /** Grade a finished solver's reply, or submit what the graders ask for. True: the attempt ended. */
 static bool attempt_grade(Loop *loop, Attempt *attempt, const Sample *sample, const StepInput *in,
                           const StepOutput *solved, const Reply *reply)
@@ -325,7 +335,7 @@ static bool attempt_grade(Loop *loop, Attempt *attempt, const Sample *sample, co
     }
     if (graded.done) {
         attempt_finish_done(loop, attempt, sample, reply, graded.scores, graded.n_scores,
-                            solved->notes);
+                            notes_join(&loop->scratch, solved->notes, graded.notes));
         return true;
     }
     effects_submit(loop, attempt, sample, &graded);
