@@ -19,7 +19,9 @@
 #define BIG_BYTES   (64u << 10) // charged, and the clock is looked at
 #define FINE_BYTES  (256u << 10)
 #define REFUSED_MAX 12
-#define STRINGS_MIN 1024u // bytes of the smallest string table
+#define TAG_PROTO   (LUA_NUMTYPES + 1) // how Lua tags function prototypes
+#define SHORT_BYTES (24 + 40 + 1)      // of a short string: header, text, NUL
+#define STRINGS_MIN 1024u              // bytes of the smallest string table
 
 typedef struct FreeBlock {
     struct FreeBlock *next;
@@ -50,7 +52,7 @@ void heap_init(Vm *vm)
     heap->hot.limit = vm->hot_bytes;
     heap->cold.used = vm->hot_bytes;
     heap->cold.limit = vm->bytes;
-    vm->n_protos = 0;
+    vm->n_links = 0;
 }
 
 size_t heap_used(const Vm *vm)
@@ -75,6 +77,21 @@ void heap_cold_skip(Vm *vm, size_t offset)
     memset(cold->free, 0, sizeof(cold->free)); // holes before it belong to somebody else's copy
 }
 
+size_t heap_holes(const Vm *vm, HeapSpan *out, size_t cap)
+{
+    const Heap *heap = heap_of(vm);
+    size_t n = 0;
+    for (unsigned class = N_SMALL; class < N_CLASSES; class ++) {
+        size_t bytes = (size_t)(5 + (class - N_SMALL) % 4) << (8 + (class - N_SMALL) / 4);
+        for (const FreeBlock *block = heap->hot.free[class]; block != NULL && n < cap;
+             block = block->next) {
+            size_t from = (size_t)((const uint8_t *)block - vm->base);
+            out[n++] = (HeapSpan){from + sizeof(*block), from + bytes};
+        }
+    }
+    return n;
+}
+
 /** Class of a size and what it is rounded up to. */
 static unsigned class_of(size_t bytes, size_t *out_rounded)
 {
@@ -96,25 +113,33 @@ static Zone *zone_of(const Vm *vm, const void *block)
     return (size_t)((const uint8_t *)block - vm->base) >= vm->hot_bytes ? &heap->cold : &heap->hot;
 }
 
-// ---- Function prototypes of base images
-// --------------------------------------------------------------- Their last member links them into
-// the collector's list of what is still to be looked at. Between collections it means nothing, but
-// it would make equal cold zones look different.
+// ---- Links of the collector ---------------------------------------------------------------------
+// Functions have a member that links them into the collector's list of what is still to be looked
+// at. Between collections it means nothing, but it would make equal cold zones look different.
 
-static void proto_add(Vm *vm, const void *block, size_t bytes)
+#define CLOSURE_LINK 16u // of a closure: behind next, type, color and number of upvalues
+
+static size_t link_of(const Vm *vm, const void *block, size_t tag, size_t bytes)
 {
-    if (vm->n_protos < VM_PROTOS_MAX) {
-        size_t from = (size_t)((const uint8_t *)block - vm->base);
-        vm->protos[vm->n_protos++] = from + bytes - sizeof(void *);
+    size_t from = (size_t)((const uint8_t *)block - vm->base);
+    return tag == LUA_TFUNCTION ? from + CLOSURE_LINK : from + bytes - sizeof(void *);
+}
+
+static void link_add(Vm *vm, const void *block, size_t tag, size_t bytes)
+{
+    if (vm->n_links < VM_LINKS_MAX) {
+        vm->links[vm->n_links++] = link_of(vm, block, tag, bytes);
     }
 }
 
-static void proto_remove(Vm *vm, const void *block, size_t bytes)
+/** Its tag is not known any more; no other block has a link where one of the two would be. */
+static void link_remove(Vm *vm, const void *block, size_t bytes)
 {
-    size_t link = (size_t)((const uint8_t *)block - vm->base) + bytes - sizeof(void *);
-    for (size_t i = 0; i < vm->n_protos; i++) {
-        if (vm->protos[i] == link) {
-            vm->protos[i] = vm->protos[--vm->n_protos];
+    size_t closure = link_of(vm, block, LUA_TFUNCTION, bytes);
+    size_t proto = link_of(vm, block, 0, bytes);
+    for (size_t i = 0; i < vm->n_links; i++) {
+        if (vm->links[i] == closure || vm->links[i] == proto) {
+            vm->links[i] = vm->links[--vm->n_links];
             return;
         }
     }
@@ -122,8 +147,8 @@ static void proto_remove(Vm *vm, const void *block, size_t bytes)
 
 void heap_forget_links(Vm *vm)
 {
-    for (size_t i = 0; i < vm->n_protos; i++) {
-        memset(vm->base + vm->protos[i], 0, sizeof(void *));
+    for (size_t i = 0; i < vm->n_links; i++) {
+        memset(vm->base + vm->links[i], 0, sizeof(void *));
     }
 }
 
@@ -160,7 +185,7 @@ static void zone_give(Vm *vm, Zone *zone, void *block, size_t bytes)
         return; // not to be reused: an image on this base would not save what lies there
     }
     if (zone == &heap->cold && vm->building && vm->cold_floor == 0) {
-        proto_remove(vm, block, bytes);
+        link_remove(vm, block, bytes);
     }
     size_t rounded;
     unsigned class = class_of(bytes, &rounded);
@@ -209,6 +234,18 @@ static void charge_big(Vm *vm, size_t bytes)
     }
 }
 
+/**
+ * Tables, upvalues, userdata, threads change; short strings and functions do not (no script can get
+ * at the upvalues of a function but by running it; those that change their own: vm_push_iterator).
+ * A long string keeps its hash once it has been a key. Untagged blocks are code and constants while
+ * loading.
+ */
+static bool is_cold(const Vm *vm, size_t tag, size_t bytes)
+{
+    return (tag == LUA_TSTRING && bytes <= SHORT_BYTES) || tag == LUA_TFUNCTION ||
+           tag == TAG_PROTO || (tag == 0 && vm->loading);
+}
+
 /** tag is Lua's: the kind of object, or 0 for arrays and the like. */
 static void *take(Vm *vm, size_t tag, size_t bytes)
 {
@@ -220,11 +257,10 @@ static void *take(Vm *vm, size_t tag, size_t bytes)
         charge_big(vm, bytes);
     }
     void *block = NULL;
-    // Tables, closures, upvalues, userdata and threads change; code, constants and strings do not.
-    if (vm->loading && (tag == 0 || tag == LUA_TSTRING || tag > LUA_NUMTYPES)) {
+    if (vm->building && is_cold(vm, tag, bytes)) {
         block = zone_take(heap, &heap->cold, bytes);
-        if (block != NULL && tag > LUA_NUMTYPES && vm->cold_floor == 0) {
-            proto_add(vm, block, bytes);
+        if (block != NULL && (tag == LUA_TFUNCTION || tag == TAG_PROTO) && vm->cold_floor == 0) {
+            link_add(vm, block, tag, bytes);
         }
     }
     if (block == NULL) {

@@ -66,12 +66,12 @@ static int base_pairs(lua_State *L)
     vm_fill(L, 1);
     if (vm_is_list(L, 1)) {
         lua_pushinteger(L, 0);
-        lua_pushcclosure(L, walk_list, 2);
+        vm_push_iterator(L, walk_list, 2);
         return 1;
     }
     vm_push_keys(L, 1);
     lua_pushinteger(L, 0);
-    lua_pushcclosure(L, walk_keys, 3);
+    vm_push_iterator(L, walk_keys, 3);
     return 1;
 }
 

@@ -129,7 +129,7 @@ int pattern_gmatch(lua_State *L)
     lua_tolstring(L, 2, NULL);
     lua_pushinteger(L, from);
     lua_pushinteger(L, -1);
-    lua_pushcclosure(L, gmatch_next, 4);
+    vm_push_iterator(L, gmatch_next, 4);
     return 1;
 }
 

@@ -144,8 +144,10 @@ bool vm_build(Vm *vm, Err *err)
     vm->L = NULL;
     vm->message[0] = '\0';
     heap_init(vm);
-    vm_building(vm, NULL);
+    vm->building = false; // all of it is hot: every image has its own copy
     vm->loading = false;
+    vm->cold_own = NULL;
+    vm->cold_base = NULL;
     vm->collecting = true;
     vm_budget_own(vm);
     lua_State *L = lua_newstate(heap_realloc, vm);

@@ -240,7 +240,11 @@ bool script_compiler(Script *script, Vm **out, Err *err)
     }
     Vm *vm = script->compiler;
     if (script->compiler_image.bytes == NULL) {
-        if (!vm_build(vm, err) || !vm_run(vm, compiler_body, NULL, NULL, err)) {
+        if (!vm_build(vm, err)) {
+            return ERR_WRAP(err, "the template compiler");
+        }
+        vm_building(vm, NULL);
+        if (!vm_run(vm, compiler_body, NULL, NULL, err)) {
             return ERR_WRAP(err, "the template compiler");
         }
         vm_snapshot(vm, &script->compiler_image);

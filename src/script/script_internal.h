@@ -25,7 +25,7 @@
 #define VM_TICK           1000    // VM instructions between two looks at the budget
 #define VM_TICK_FINE      16      // once big blocks are about, C loops over them are slow
 #define VM_COROUTINE_COST VM_TICK // a fresh coroutine starts a fresh count
-#define VM_PROTOS_MAX     2048
+#define VM_LINKS_MAX      4096
 #define VM_MESSAGE_MAX    1600
 #define VM_SOURCE_MAX     (1 << 20) // bytes of one source text
 
@@ -58,11 +58,19 @@ typedef enum UnitSlot {
     UNIT_SLOTS,
 } UnitSlot;
 
+/** Bytes [from, to) of a region. */
+typedef struct HeapSpan {
+    size_t from;
+    size_t to;
+} HeapSpan;
+
 /** A byte copy of a loaded state: the hot zone's prefix, and a stretch of the cold zone (heap.c).
  */
 typedef struct Image {
     uint8_t *bytes;
     size_t len;
+    HeapSpan *spans; // of the prefix without its larger holes: what a restore copies
+    size_t n_spans;
     uint8_t *cold;
     size_t cold_from; // offset in the region
     size_t cold_len;
@@ -111,8 +119,8 @@ typedef struct Vm {
     const Image *build_base; // whose cold stretch the image in the making shares, or NULL
     bool building;           // an image is being made: loaded code goes to the cold zone
     bool loading;
-    size_t protos[VM_PROTOS_MAX]; // offsets of links to forget
-    size_t n_protos;
+    size_t links[VM_LINKS_MAX]; // offsets of links to forget
+    size_t n_links;
     size_t cold_floor; // below it nothing is given back: it belongs to cold_base
     // Where an abandoned script goes, and what it was doing.
     jmp_buf escape;
@@ -135,8 +143,11 @@ size_t heap_used(const Vm *vm);
 size_t heap_peak(const Vm *vm);
 /** End of what was handed out in the cold zone, from the region's start. */
 size_t heap_cold_used(const Vm *vm);
-/** Clear what the last collection left in the function prototypes of a base image (heap.c). */
+/** Clear what the last collection left in the functions of a base image (heap.c). */
 void heap_forget_links(Vm *vm);
+/** The free blocks of more than 1 KiB in the hot zone, but for the links between them; their
+ * number. */
+size_t heap_holes(const Vm *vm, HeapSpan *out, size_t cap);
 /** Go on handing out from that offset of the cold zone. */
 void heap_cold_skip(Vm *vm, size_t offset);
 
@@ -185,6 +196,18 @@ static inline void vm_push_slot(lua_State *L, int slot)
 static inline void vm_set_slot(lua_State *L, int slot) // pops
 {
     lua_rawseti(L, LUA_REGISTRYINDEX, slot);
+}
+
+/**
+ * As lua_pushcclosure for a function that changes its own upvalues: an image has to hold it where a
+ * restore undoes that (heap.c). */
+static inline void vm_push_iterator(lua_State *L, lua_CFunction function, int n_upvalues)
+{
+    Vm *vm = vm_of(L);
+    bool building = vm->building;
+    vm->building = false;
+    lua_pushcclosure(L, function, n_upvalues);
+    vm->building = building;
 }
 
 static inline int unit_slot(size_t unit, UnitSlot slot)

@@ -6,12 +6,14 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define KEEP_BYTES    ((size_t)4 << 20) // resident memory that a call may leave behind
 #define COLD_BYTES    ((size_t)4 << 20) // the cold zone
 #define COLD_RESERVED ((size_t)1 << 20) // of it, for base images; programs come behind
+#define HOLES_MAX     64
 #define COLLECT_BYTES ((size_t)1 << 20) // what a call may allocate before the collector starts
 
 bool vm_create(Script *script, size_t hot_bytes, Vm **out, Err *err)
@@ -88,6 +90,29 @@ static uint8_t *bytes_copy(const uint8_t *from, size_t len)
     return copy;
 }
 
+static int span_compare(const void *left, const void *right)
+{
+    const HeapSpan *a = left;
+    const HeapSpan *b = right;
+    return (a->from > b->from) - (a->from < b->from);
+}
+
+/** What lies between the holes of the first len bytes. */
+static void spans_make(const Vm *vm, Image *image)
+{
+    HeapSpan holes[HOLES_MAX];
+    size_t n = heap_holes(vm, holes, HOLES_MAX);
+    qsort(holes, n, sizeof(*holes), span_compare);
+    image->spans = mem_alloc(n + 1, sizeof(*image->spans));
+    image->n_spans = 0;
+    size_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        image->spans[image->n_spans++] = (HeapSpan){from, holes[i].from};
+        from = holes[i].to;
+    }
+    image->spans[image->n_spans++] = (HeapSpan){from, image->len};
+}
+
 void vm_snapshot(Vm *vm, Image *out)
 {
     const Image *base = vm->build_base;
@@ -97,6 +122,7 @@ void vm_snapshot(Vm *vm, Image *out)
     vm_hook_install(vm->L); // starts the count anew
     *out = (Image){.len = heap_used(vm), .base = shares ? base : NULL};
     out->bytes = bytes_copy(vm->base, out->len);
+    spans_make(vm, out);
     out->cold_from = shares && vm->cold_floor > 0 ? vm->cold_floor : vm->hot_bytes;
     out->cold_len = heap_cold_used(vm) - out->cold_from;
     out->cold = bytes_copy(vm->base + out->cold_from, out->cold_len);
@@ -114,6 +140,7 @@ void image_finish(Vm *vm, Image *image)
         vm->cold_base = NULL;
     }
     mem_free(image->bytes);
+    mem_free(image->spans);
     mem_free(image->cold);
     *image = (Image){0};
 }
@@ -165,7 +192,10 @@ void vm_restore(Vm *vm, const Image *image)
         size_t keep = (image->len + KEEP_BYTES) & ~(size_t)4095;
         madvise(vm->base + keep, vm->hot_bytes - keep, MADV_DONTNEED);
     }
-    memcpy(vm->base, image->bytes, image->len);
+    for (size_t i = 0; i < image->n_spans; i++) {
+        HeapSpan span = image->spans[i];
+        memcpy(vm->base + span.from, image->bytes + span.from, span.to - span.from);
+    }
     cold_restore(vm, image);
     vm->live = image;
     vm->collecting = false;

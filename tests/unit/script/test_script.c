@@ -206,6 +206,51 @@ static void test_solve__generate_and_exact(void)
     script_program_destroy(script, program);
 }
 
+/** Whatever a file keeps between calls starts anew with each of them. */
+static void test_solve__no_memory(void)
+{
+    static const char *const kept[] = {
+        "local n = 0 return { solve = function() n = n + 1 return 'n' .. n end }",
+        "local t = {} return { solve = function() t[#t + 1] = 1 return 'n' .. #t end }",
+        "local it = ('1 2 3'):gmatch('%d') return { solve = function() return 'n' .. it() end }",
+        "local it = pairs{'a', 'b', 'c'} return { solve = function() return 'n' .. (it()) end }",
+        "local it = pairs{[1] = 'x', a = 2} return { solve = function() return 'n' .. (it()) end }",
+        "local co = coroutine.wrap(function() for i = 1, 9 do coroutine.yield(i) end end)\n"
+        "return { solve = function() return 'n' .. co() end }",
+        "local s = setmetatable({}, {__index = function(t, k) rawset(t, k, 1) return 1 end, n = "
+        "0})\n"
+        "return { solve = function() local old = rawget(s, 'x') or 0 return 'n' .. old + s.x end }",
+        "x = 0 return { solve = function() x = x + 1 return 'n' .. x end }",
+        "local k = ('k'):rep(100) return { solve = function() local t = {[k] = 1} return 'n' .. "
+        "t[k] end }",
+        "local t = {} for i = 1, 400 do t[i] = {i} end\n"
+        "return { solve = function() for i = 1, 3000 do t[i] = {('s'):rep(i % 50) .. i} end\n"
+        "collected = (collected or 0) + 1 return 'n' .. collected end }",
+    };
+    Err err = ERR_INIT;
+    Sample sample = demo_sample();
+    StepInput in = {.sample = &sample, .epoch = 1};
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
+        ScriptUnit unit = {.kind = UNIT_SOLVER,
+                           .name = STR("keeps"),
+                           .file = STR("keeps.lua"),
+                           .text = str_from_c(kept[i]),
+                           .params = value_null()};
+        Program *program;
+        if (!CHECK_OK(script_program_create(script, &unit, 1, NULL, &program, &err), &err)) {
+            printf("# case %zu\n", i);
+            continue;
+        }
+        for (int round = 0; round < 5; round++) {
+            StepOutput step;
+            if (CHECK_OK(script_solve(script, program, &in, &arena, &step, &err), &err)) {
+                CHECK_STR(step.reply.text, STR("n1"));
+            }
+        }
+        script_program_destroy(script, program);
+    }
+}
+
 int main(void)
 {
     Err err = ERR_INIT;
@@ -218,6 +263,7 @@ int main(void)
     tap_run("errors name the eval file's line", test_render__error_names_line);
     tap_run("helpers, texts and constants", test_render__helpers);
     tap_run("generate and exact", test_solve__generate_and_exact);
+    tap_run("nothing is remembered between calls", test_solve__no_memory);
     script_destroy(script);
     arena_finish(&arena);
     return tap_done();
