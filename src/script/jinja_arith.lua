@@ -112,8 +112,8 @@ end
 
 local function float_mod(a, b)
   local m = fmod(a, b)
-  if m ~= 0 and (m < 0) ~= (b < 0) then m = m + b end
-  return m
+  if m == 0 then return b < 0 and -0.0 or 0.0 end
+  return (m < 0) ~= (b < 0) and m + b or m
 end
 
 local function floor_divide(a, b)
@@ -125,6 +125,7 @@ local function floor_divide(a, b)
   end
   if b == 0 then raise("float floor division by zero") end
   local quotient = (a - float_mod(a + 0.0, b + 0.0)) / b
+  if quotient == 0 then return 1 / (a / b) < 0 and -0.0 or 0.0 end
   local whole = floor(quotient) + 0.0
   return quotient - whole > 0.5 and whole + 1.0 or whole
 end

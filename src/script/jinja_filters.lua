@@ -460,7 +460,7 @@ local function round_common(n, precision)
   local low = floor(n / unit) * unit
   local twice = 2 * (n - low)
   if twice > unit or (twice == unit and floor(n / unit) % 2 == 1) then low = low + unit end
-  return low + 0.0
+  return low == 0 and 1 / n < 0 and -0.0 or low + 0.0
 end
 
 function F.round(v, precision, how)
