@@ -2,7 +2,8 @@
 // main: find the verb, parse its options, run it. Everything else is in one file per verb.
 #include "cli/cli.h"
 
-#include <locale.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -58,7 +59,11 @@ static int unknown_command(const Cli *cli, Str name)
     }
     size_t near = str_nearest(name, names, n);
     Err err = ERR_INIT;
-    if (near != STR_NONE) {
+    if (str_starts_with(name, STR("-"))) {
+        ERR_SET(&err, ERR_USAGE,
+                "options come after the command: muster COMMAND " STR_FMT " ... (see: muster help)",
+                STR_ARG(name));
+    } else if (near != STR_NONE) {
         ERR_SET(&err, ERR_USAGE, "unknown command '" STR_FMT "'; did you mean " STR_FMT "?",
                 STR_ARG(name), STR_ARG(names[near]));
     } else {
@@ -121,8 +126,31 @@ static int command_run(Cli *cli, const Command *command, int argc, char **argv)
     return command->run(cli, options, args, n_args);
 }
 
+/** Descriptors 0 to 2 that the caller closed must not become the store's or a model's. */
+static void descriptors_fill(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) == -1) {
+            open("/dev/null", O_RDONLY); // takes fd; writing to it fails, as it would have
+        }
+    }
+}
+
+/** Flush stdout; what was asked for and could not be written is a failure of its own. */
+static int stdout_end(int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
+        return code;
+    }
+    if (errno != EPIPE) { // a reader that has seen enough needs no message
+        fprintf(stderr, "error: cannot write to stdout: %s\n", strerror(errno));
+    }
+    return code == EXIT_OK ? EXIT_ENVIRONMENT : code;
+}
+
 int main(int argc, char **argv)
 {
+    descriptors_fill();
     Cli cli = {.argc = argc, .argv = argv};
     arena_init(&cli.arena, 0);
     terminal_look(&cli);
@@ -141,9 +169,7 @@ int main(int argc, char **argv)
         code = command == NULL ? unknown_command(&cli, str_from_c(argv[1]))
                                : command_run(&cli, command, argc - 2, argv + 2);
     }
-    if (fflush(stdout) != 0 && code == EXIT_OK) {
-        code = EXIT_ENVIRONMENT; // what was asked for could not be written
-    }
+    code = stdout_end(code);
     registry_destroy(cli.registry);
     script_destroy(cli.script);
     arena_finish(&cli.arena);

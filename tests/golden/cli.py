@@ -296,6 +296,18 @@ def on_terminal(room, words, env=None):
     return data.decode()
 
 
+def no_stdout(room):
+    """A stdout that is full or closed: said, exit 6, and nothing of it lands in the store."""
+    for closing in (">/dev/full", ">&-"):
+        for words in ("list evals", "run many.yaml -m echo --limit 3 --db closed.db"):
+            line = f'"$0" {words} {closing}'
+            done = subprocess.run(["sh", "-c", line, room.program], cwd=room.folder, env=room.env,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60)
+            expect(done.returncode == 6, f"{line}: exit {done.returncode}")
+            expect("cannot write to stdout" in done.stderr, f"{line}: {done.stderr!r}")
+    room.run("show latest --db closed.db")
+
+
 def colors(room):
     room.run("run capitals.yaml -m replay/replies.jsonl -q --name colored")
     words = ["show", "colored", "--samples"]
@@ -445,6 +457,7 @@ TESTS = [
     ("a store that is no database: exit 5", bad_store),
     ("pull from a mirror, then run", pulling),
     ("--events: a line for each attempt", events),
+    ("stdout that is full or closed", no_stdout),
     ("colors only where they belong", colors),
     ("shell completion", completion),
     ("SIGINT 130, SIGTERM 143: resumable; a second one stops at once", signals),
