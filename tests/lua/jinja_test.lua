@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Tests of the Jinja compiler under a plain lua5.4: jinja_test.lua SCRIPT_DIR TESTS_DIR. TAP.
--- jinja_cases.jsonl holds what Python's jinja2 says of 1,100 templates (jinja_expect.py wrote it); the tables below hold
+-- jinja_cases.jsonl holds what Python's jinja2 says of 1,600 templates (jinja_expect.py wrote it); the tables below hold
 -- what is ours: messages, values, helpers, limits, and the templates of the example evals.
 
 local script_dir, tests_dir = arg[1], arg[2]
