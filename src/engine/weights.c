@@ -193,7 +193,7 @@ static bool read_shape(Loader *loader, Err *err)
         return false;
     }
     double eps;
-    if (!get_real(gguf, "llama.attention.layer_norm_rms_epsilon", 0, 1, NAN, &eps, err) ||
+    if (!get_real(gguf, "llama.attention.layer_norm_rms_epsilon", 0, 1, -1, &eps, err) ||
         !read_heads(gguf, dim, &shape->heads, err) || !read_rope(gguf, shape, err)) {
         return false;
     }
@@ -421,6 +421,20 @@ static bool load_all(Loader *loader, Err *err)
     return true;
 }
 
+bool weights_load(const Gguf *gguf, const KOps *ops, KDevice *device, KStream *stream,
+                  Weights **out, Err *err)
+{
+    Weights *weights = mem_zalloc(1, sizeof(*weights));
+    weights->ops = ops;
+    Loader loader = {.weights = weights, .gguf = gguf, .device = device, .stream = stream};
+    if (!load_all(&loader, err)) {
+        weights_close(weights);
+        return false;
+    }
+    *out = weights;
+    return true;
+}
+
 bool weights_open(Str path, const KOps *ops, KDevice *device, KStream *stream, Weights **out,
                   Err *err)
 {
@@ -428,18 +442,10 @@ bool weights_open(Str path, const KOps *ops, KDevice *device, KStream *stream, W
     if (!gguf_open(path, &gguf, err)) {
         return false;
     }
-    Weights *weights = mem_zalloc(1, sizeof(*weights));
-    weights->ops = ops;
-    Loader loader = {.weights = weights, .gguf = gguf, .device = device, .stream = stream};
-    bool ok = load_all(&loader, err);
+    bool ok = weights_load(gguf, ops, device, stream, out, err);
     gguf_release_pages(gguf);
     gguf_close(gguf);
-    if (!ok) {
-        weights_close(weights);
-        return ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(path));
-    }
-    *out = weights;
-    return true;
+    return ok || ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(path));
 }
 
 void weights_close(Weights *weights)

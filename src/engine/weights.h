@@ -54,4 +54,7 @@ typedef struct Weights {
  * errors. */
 bool weights_open(Str path, const KOps *ops, KDevice *device, KStream *stream, Weights **out,
                   Err *err);
+/** The same from a file that is open; nothing of it is kept. */
+bool weights_load(const Gguf *gguf, const KOps *ops, KDevice *device, KStream *stream,
+                  Weights **out, Err *err);
 void weights_close(Weights *weights);
