@@ -41,8 +41,7 @@ typedef struct ScriptUnit {
     // Solvers and graders:
     Value params; // as written in the eval; checked against the unit's `params`, defaults filled in
     const EvalSolver *solver; // UNIT_SOLVER: generation settings that ctx.generate defaults to
-    const EvalGrader
-        *grader; // UNIT_GRADER: answer rule, not, role (its `when` is handled here too)
+    const EvalGrader *grader; // UNIT_GRADER: answer rule, not, role, when
 } ScriptUnit;
 
 /**
@@ -59,13 +58,16 @@ Hash script_program_hash(const Program *program);
 
 // ---- Templates ----------------------------------------------------------------------------------
 
-/** What H64 seeds ctx.rng() with, and the names put in messages. */
+/** What seeds ctx.rng(). Each template draws from a stream of its own. */
 typedef struct ScriptSeed {
     uint64_t seed; // ctx.rng: same for every model (seed, eval, part, sample id)
-    Str where;     // "sample 12" for messages
+    Str where;     // "sample 12", for the caller's messages
 } ScriptSeed;
 
-/** Start a rendering session: the program's image, with the members of scope as variables. */
+/**
+ * Start a rendering session: the program's image, with the members of scope as variables. It ends
+ * with any other call on this Script, or when a budget is spent. One budget for the whole session.
+ */
 bool script_render_begin(Script *script, Program *program, const ScriptSeed *seed,
                          const Value *scope, Err *err);
 /** Add or replace a variable of the session. */
@@ -83,8 +85,10 @@ bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena,
 
 /** One reply of the attempt's log. */
 typedef struct LoggedCall {
-    Str path; // "0", "1", "2.0": DESIGN.md 4.3
-    const Reply *reply;
+    // "0", "1"; in branch 2 of ctx.all "2.0", "2.1": branches count on where calls stopped, and
+    // calls after them count on where branches stopped; in the second grader "g1.0".
+    Str path;
+    const Reply *reply; // NULL while it is in flight: waited for, not asked again
 } LoggedCall;
 
 /** What the model under test offers: ctx.model. */
