@@ -131,6 +131,8 @@ bool cli_registry(Cli *cli, Err *err);
 /** Print an error to stderr, once: "error: message [code]"; with --verbose the frames. Returns its
  * exit code. */
 int cli_fail(const Cli *cli, const Err *err);
+/** The ending of a counted noun: 1 error, 2 errors. */
+#define PLURAL(n) ((n) == 1 ? "" : "s")
 /** Print faults to stderr; true when there were errors. */
 bool cli_faults(const Cli *cli, const Faults *faults);
 void cli_print_json(const Value *value); // one line of JSON on stdout

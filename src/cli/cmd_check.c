@@ -109,8 +109,9 @@ static int cmd_check_run(Cli *cli, void *options_struct, const Str *args, size_t
     } else {
         cli_faults(cli, &faults);
         if (!cli->global.quiet) {
-            fprintf(stderr, "%zu files: %zu errors, %zu warnings\n", n_files, faults.n_errors,
-                    faults.n - faults.n_errors);
+            fprintf(stderr, "%zu file%s: %zu error%s, %zu warning%s\n", n_files, PLURAL(n_files),
+                    faults.n_errors, PLURAL(faults.n_errors), faults.n - faults.n_errors,
+                    PLURAL(faults.n - faults.n_errors));
         }
     }
     return faults.n_errors > 0 ? EXIT_USAGE : EXIT_OK;

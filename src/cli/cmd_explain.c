@@ -350,7 +350,8 @@ static int cmd_explain_run(Cli *cli, void *options_struct, const Str *args, size
     bool ok = cli_registry(cli, &err) && registry_eval(cli->registry, name, &faults, &eval, &err);
     if (cli_faults(cli, &faults) && !ok) {
         err = (Err)ERR_INIT;
-        ERR_SET(&err, ERR_CONFIG, STR_FMT ": %zu errors (above)", STR_ARG(name), faults.n_errors);
+        ERR_SET(&err, ERR_CONFIG, STR_FMT ": %zu error%s (above)", STR_ARG(name), faults.n_errors,
+                PLURAL(faults.n_errors));
     }
     ok = ok && explain_open(&ex, &err) && explain_eval(&ex, eval, part, &err);
     if (ex.sampler != NULL) {

@@ -151,7 +151,8 @@ static bool target_add(Cli *cli, TargetList *list, Str name, Str part, Err *err)
     bool ok = registry_eval(cli->registry, name, &faults, &eval, err);
     if (cli_faults(cli, &faults) && !ok) {
         *err = (Err)ERR_INIT;
-        ERR_SET(err, ERR_CONFIG, STR_FMT ": %zu errors (above)", STR_ARG(name), faults.n_errors);
+        ERR_SET(err, ERR_CONFIG, STR_FMT ": %zu error%s (above)", STR_ARG(name), faults.n_errors,
+                PLURAL(faults.n_errors));
     }
     if (ok) {
         list->items[list->n++] = (RunTarget){.eval = eval, .part = part};
@@ -373,7 +374,7 @@ static void print_epilogue(const Cli *cli, const RunOutcome *outcome)
             STR_ARG(outcome->name), STR_ARG(outcome->short_id), (long long)outcome->done,
             (long long)outcome->planned);
     if (outcome->errors > 0) {
-        fprintf(stderr, ", %lld errors", (long long)outcome->errors);
+        fprintf(stderr, ", %lld error%s", (long long)outcome->errors, PLURAL(outcome->errors));
     }
     if (outcome->skipped > 0) {
         fprintf(stderr, ", %lld done before", (long long)outcome->skipped);

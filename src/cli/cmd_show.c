@@ -116,7 +116,7 @@ static bool show_attempts(Cli *cli, Results *results, const ExperimentInfo *info
     }
     if (!cli->global.json && !cli->global.quiet) {
         fflush(stdout);
-        fprintf(stderr, "%zu attempts%s\n", v.n,
+        fprintf(stderr, "%zu attempt%s%s\n", v.n, PLURAL(v.n),
                 v.n == (size_t)filter.limit ? " (more with --limit N)" : "");
     }
     return true;

@@ -89,8 +89,8 @@ void progress_line_show(ProgressLine *line, const RunProgress *progress)
         n += snprintf(text + n, sizeof(text) - (size_t)n, "  %.0f tok/s", progress->tokens_per_s);
     }
     if (progress->errors > 0) {
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "  %lld errors",
-                      (long long)progress->errors);
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "  %lld error%s",
+                      (long long)progress->errors, PLURAL(progress->errors));
     }
     if (progress->seconds_left >= 0 && progress->done < progress->planned) {
         char left[32];
