@@ -60,6 +60,9 @@ static bool job_admit(Schedule *schedule, Job *job)
     if (job->admitted) {
         return true;
     }
+    if (job_reserve(job) > schedule->slots.n_slots) { // never fits, and may not fit 32 bits
+        return false;
+    }
     uint32_t per_reply = (uint32_t)job->request.max_tokens - 1;
     uint32_t need = (uint32_t)job_reserve(job);
     if (slots_free(&schedule->slots) < need && !trie_evict(&schedule->trie, need)) {
