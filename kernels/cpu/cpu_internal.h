@@ -83,10 +83,10 @@ struct KActs {
 };
 
 /**
- * KV of all layers, in groups of 16 slots; a layer is contiguous:
- *   keys    [group][kv_head][head_dim][16 slots]
- *   values  [slot][kv_head][value_stride]
- * int16 with one scale per (slot, kv_head), or f32 without scales.
+ * KV of all layers; what one head of one layer reads is contiguous:
+ *   keys    [layer][kv_head][group of 16 slots][head_dim][16 slots]
+ *   values  [layer][kv_head][slot][value_stride]
+ * int16 with one scale per (layer, kv_head, slot), or f32 without scales.
  */
 struct KKv {
     KHeads heads;
@@ -97,9 +97,15 @@ struct KKv {
     size_t element_bytes;
     uint8_t *keys;
     uint8_t *values;
-    float *key_scale;   // [layer][group][kv_head][16]
-    float *value_scale; // [layer][slot][kv_head]
+    float *key_scale;   // [layer][kv_head][slot]
+    float *value_scale; // the same
 };
+
+/** Index of a slot among all (layer, kv_head, slot). */
+static inline size_t cpu_kv_at(const KKv *kv, size_t layer, size_t kv_head, size_t slot)
+{
+    return (layer * kv->heads.n_kv_heads + kv_head) * kv->n_slots + slot;
+}
 
 /** One row against one chunk for one KV head's group of query heads. */
 typedef struct CpuAttend {

@@ -23,18 +23,18 @@ typedef struct RopeJob {
 static void store_key(const RopeJob *job, size_t slot, size_t head, const float *key)
 {
     KKv *kv = job->kv;
-    size_t dim = kv->heads.head_dim, group = slot / CPU_TILE, lane = slot % CPU_TILE;
-    size_t at = (job->layer * (kv->n_slots / CPU_TILE) + group) * kv->heads.n_kv_heads + head;
+    size_t dim = kv->heads.head_dim, lane = slot % CPU_TILE;
+    size_t first = cpu_kv_at(kv, job->layer, head, slot - lane) * dim + lane;
     if (kv->f32) {
-        float *out = (float *)(void *)kv->keys + at * dim * CPU_TILE + lane;
+        float *out = (float *)(void *)kv->keys + first;
         for (size_t d = 0; d < dim; d++) {
             out[d * CPU_TILE] = key[d];
         }
         return;
     }
     int16_t packed[CPU_HEAD_MAX];
-    kv->key_scale[at * CPU_TILE + lane] = job->path->pack_kv(key, dim, packed);
-    int16_t *out = (int16_t *)(void *)kv->keys + at * dim * CPU_TILE + lane;
+    kv->key_scale[cpu_kv_at(kv, job->layer, head, slot)] = job->path->pack_kv(key, dim, packed);
+    int16_t *out = (int16_t *)(void *)kv->keys + first;
     for (size_t d = 0; d < dim; d++) {
         out[d * CPU_TILE] = packed[d];
     }
@@ -43,10 +43,10 @@ static void store_key(const RopeJob *job, size_t slot, size_t head, const float 
 static void store_value(const RopeJob *job, size_t slot, size_t head, const float *value)
 {
     KKv *kv = job->kv;
-    size_t dim = kv->heads.head_dim;
-    size_t at = (job->layer * kv->n_slots + slot) * kv->heads.n_kv_heads + head;
+    size_t dim = kv->heads.head_dim, at = cpu_kv_at(kv, job->layer, head, slot);
     if (kv->f32) {
-        memcpy((float *)(void *)kv->values + at * kv->value_stride, value, dim * sizeof(float));
+        float *out = (float *)(void *)kv->values + at * kv->value_stride;
+        memcpy(out, value, dim * sizeof(float));
         return;
     }
     int16_t *out = (int16_t *)(void *)kv->values + at * kv->value_stride;

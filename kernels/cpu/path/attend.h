@@ -10,18 +10,6 @@
 #define SCORE_ROWS (CPU_ISA == CPU_ISA_AVX512 ? 8 : 4)
 #define VALUE_ROWS (CPU_ISA == CPU_ISA_AVX512 ? 6 : 2)
 
-INLINE const uint8_t *kv_keys(const KKv *kv, size_t layer, size_t group, size_t kv_head)
-{
-    size_t at = (layer * (kv->n_slots / CPU_TILE) + group) * kv->heads.n_kv_heads + kv_head;
-    return kv->keys + at * kv->heads.head_dim * CPU_TILE * kv->element_bytes;
-}
-
-INLINE const uint8_t *kv_value(const KKv *kv, size_t layer, size_t slot, size_t kv_head)
-{
-    size_t at = (layer * kv->n_slots + slot) * kv->heads.n_kv_heads + kv_head;
-    return kv->values + at * kv->value_stride * kv->element_bytes;
-}
-
 /** Scores of n_rows queries with the 16 slots of one group; lanes from .. to-1 go to scores[row].
  */
 INLINE void score_part(const float *const *query, const int n_rows, const float *keys,
@@ -77,8 +65,9 @@ static void score_parts(const float *const *query, size_t n_rows, const float *k
 static void score_group(const CpuAttend *a, size_t slot, size_t n, size_t at, float *scores,
                         float *buf)
 {
-    size_t group = slot / CPU_TILE, from = slot % CPU_TILE, head_dim = a->kv->heads.head_dim;
-    const uint8_t *stored = kv_keys(a->kv, a->layer, group, a->kv_head);
+    size_t from = slot % CPU_TILE, head_dim = a->kv->heads.head_dim;
+    size_t first = cpu_kv_at(a->kv, a->layer, a->kv_head, slot - from);
+    const uint8_t *stored = a->kv->keys + first * head_dim * a->kv->element_bytes;
     const float *keys = (const float *)(const void *)stored;
     V16 key_scale = v_set1(1.0f);
     if (!a->kv->f32) {
@@ -87,9 +76,7 @@ static void score_group(const CpuAttend *a, size_t slot, size_t n, size_t at, fl
             v_store(buf + d * LANES, v_load_i16(words + d * LANES));
         }
         keys = buf;
-        size_t scale_at =
-            (a->layer * (a->kv->n_slots / CPU_TILE) + group) * a->kv->heads.n_kv_heads + a->kv_head;
-        key_scale = v_load(a->kv->key_scale + scale_at * CPU_TILE);
+        key_scale = v_load(a->kv->key_scale + first);
     }
     for (size_t r = 0, n_rows; r < a->n_queries; r += n_rows) {
         n_rows = a->n_queries - r < SCORE_ROWS ? a->n_queries - r : SCORE_ROWS;
@@ -125,6 +112,8 @@ INLINE void value_part(const CpuAttend *a, const int n_rows, const int n_vecs, c
                        const uint32_t *slots, size_t element, size_t from, size_t to,
                        float *const *out)
 {
+    const size_t slot_bytes = a->kv->value_stride * a->kv->element_bytes;
+    const uint8_t *values = a->kv->values + cpu_kv_at(a->kv, a->layer, a->kv_head, 0) * slot_bytes;
     V16 acc[VALUE_ROWS * 4];
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++) {
@@ -134,7 +123,7 @@ INLINE void value_part(const CpuAttend *a, const int n_rows, const int n_vecs, c
         }
     }
     for (size_t p = from; p < to; p++) {
-        const uint8_t *value = kv_value(a->kv, a->layer, slots[p], a->kv_head);
+        const uint8_t *value = values + slots[p] * slot_bytes;
         const float *floats = (const float *)(const void *)value + element;
         const int16_t *words = (const int16_t *)(const void *)value + element;
 #pragma GCC unroll 16
@@ -227,8 +216,8 @@ static void path_attend(const CpuAttend *a)
     }
     if (!a->kv->f32) {
         for (size_t p = 0; p < a->n_keys; p++) {
-            size_t i = (a->layer * a->kv->n_slots + slots[p]) * a->kv->heads.n_kv_heads;
-            value_scale[p] = a->kv->value_scale[i + a->kv_head];
+            size_t i = cpu_kv_at(a->kv, a->layer, a->kv_head, slots[p]);
+            value_scale[p] = a->kv->value_scale[i];
         }
     }
     for (size_t i = 0; i < a->n_queries; i++) {
