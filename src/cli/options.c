@@ -18,6 +18,7 @@ typedef struct Slots {
     void *base[64];
     bool set[64];
     size_t n;
+    Arena *arena; // lists grow here
 } Slots;
 
 static void slots_add(Slots *slots, const Option *rows, size_t n, void *base)
@@ -97,11 +98,15 @@ static bool parse_flag(Str text, bool *out)
     return false;
 }
 
-static void list_add(StrList *list, Str text)
+static void list_add(Arena *arena, StrList *list, Str text)
 {
     if (list->n == list->cap) {
         list->cap = list->cap == 0 ? 4 : list->cap * 2;
-        list->items = mem_realloc(list->items, list->cap, sizeof(*list->items));
+        Str *items = ARENA_ARRAY(arena, Str, list->cap);
+        for (size_t i = 0; i < list->n; i++) {
+            items[i] = list->items[i];
+        }
+        list->items = items;
     }
     list->items[list->n++] = text;
 }
@@ -138,7 +143,7 @@ static bool slot_put(Slots *slots, size_t i, Str text, const char *from, Err *er
         *(Str *)field = text;
         break;
     case OPTION_LIST:
-        list_add(field, text);
+        list_add(slots->arena, field, text);
         break;
     case OPTION_SIZE:
         ok = parse_size(text, field);
@@ -334,7 +339,7 @@ static bool options_from_file(Slots *slots, Cli *cli, Err *err)
 bool options_parse(Cli *cli, const Command *command, int argc, char **argv, void *options,
                    Str **out_args, size_t *out_n_args, Err *err)
 {
-    Slots slots = {0};
+    Slots slots = {.arena = &cli->arena};
     slots_add(&slots, command->options, command->n_options, options);
     slots_add(&slots, cli_global_options, cli_n_global_options, &cli->global);
     Str *args = ARENA_ARRAY(&cli->arena, Str, (size_t)argc + 1);

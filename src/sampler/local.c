@@ -320,7 +320,7 @@ static bool encode_pair(Local *local, const LoglikItem *item, Arena *arena, Engi
         return true;
     }
     size_t kept = context.len;
-    while (kept > 0 && strchr(" \t\n\r\f\v", context.data[kept - 1]) != NULL) {
+    while (kept > 0 && memchr(" \t\n\r\f\v", context.data[kept - 1], 6) != NULL) {
         kept--;
     }
     int32_t *context_ids;

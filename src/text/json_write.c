@@ -151,7 +151,9 @@ void json_write_str(Buf *buf, Str s)
         char *room = buf_reserve(buf, s.len + 2);
         if (room != NULL) {
             room[0] = '"';
-            memcpy(room + 1, s.data, s.len);
+            if (s.len > 0) {
+                memcpy(room + 1, s.data, s.len);
+            }
             room[s.len + 1] = '"';
             buf->len += s.len + 2;
         }

@@ -104,8 +104,6 @@ static void parse(const char *line, char *copy, size_t size, Parsed *out)
 
 static void parsed_finish(Parsed *parsed)
 {
-    mem_free(parsed->options.models.items);
-    mem_free(parsed->cli.global.registry.items);
     arena_finish(&parsed->cli.arena);
 }
 
