@@ -146,49 +146,62 @@ static void run_wave(AttendJob *job, const KAttentionWork *works, size_t n_works
     pool_run(job->device->pool, merge_row, job, (uint32_t)job->n_rows);
 }
 
+/** Carve the device's scratch: partials of a wave, results so far, each worker's own, counts,
+ * items. */
+static AttendItem *take_scratch(AttendJob *job, size_t chunk_bytes, size_t wave, size_t n_items)
+{
+    size_t n_threads = (size_t)job->device->n_threads, stride = job->out->stride;
+    job->scratch_floats = CPU_ATTEND_SCRATCH > stride ? CPU_ATTEND_SCRATCH : stride;
+    size_t bytes[] = {chunk_bytes * wave, chunk_bytes,
+                      n_threads * job->scratch_floats * sizeof(float),
+                      job->n_rows * sizeof(uint32_t), n_items * sizeof(AttendItem)};
+    size_t total = 0, at[5];
+    for (int i = 0; i < 5; i++) {
+        at[i] = total;
+        total += (bytes[i] + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
+    }
+    uint8_t *scratch = cpu_scratch(job->device, total);
+    job->partials = (float *)(void *)(scratch + at[0]);
+    job->running = (float *)(void *)(scratch + at[1]);
+    job->scratch = (float *)(void *)(scratch + at[2]);
+    job->n_chunks = (uint32_t *)(void *)(scratch + at[3]);
+    return (AttendItem *)(void *)(scratch + at[4]);
+}
+
+/** Chunks of each row; the list has to give them in order and without a gap. */
+static void count_chunks(AttendJob *job, const KAttentionWork *works, size_t n_works)
+{
+    memset(job->n_chunks, 0, job->n_rows * sizeof(*job->n_chunks));
+    for (size_t w = 0; w < n_works; w++) {
+        for (uint32_t i = 0; i < works[w].n_rows; i++) {
+            uint32_t *count = &job->n_chunks[works[w].rows[i].row];
+            assert(*count == works[w].chunk);
+            (*count)++;
+        }
+    }
+}
+
 bool cpu_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
                    const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out, Err *err)
 {
     (void)err;
-    KDevice *device = stream->device;
     const KHeads *heads = &kv->heads;
     assert(out->width == (size_t)heads->n_heads * heads->head_dim && out->max_rows >= n_rows);
-    AttendJob job = {.device = device,
+    assert(n_works > 0);
+    AttendJob job = {.device = stream->device,
                      .kv = kv,
                      .layer = layer,
                      .q = q->data,
                      .out = out,
                      .n_rows = n_rows,
                      .partial = CPU_ATTEND_HEADER + kv->value_stride};
-    uint32_t n_chunks = n_works > 0 ? works[n_works - 1].chunk + 1 : 0;
+    uint32_t n_chunks = works[n_works - 1].chunk + 1;
     size_t chunk_bytes = n_rows * heads->n_heads * job.partial * sizeof(float);
-    size_t wave = WAVE_BYTES / (chunk_bytes + 1);
+    size_t wave = WAVE_BYTES / chunk_bytes;
     wave = wave < 1 ? 1 : wave > n_chunks ? n_chunks : wave;
-    size_t n_items = make_items(works, n_works, heads, NULL);
-    job.scratch_floats = CPU_ATTEND_SCRATCH > out->stride ? CPU_ATTEND_SCRATCH : out->stride;
-    // Scratch: partials, running results, each worker's own, chunk counts, items.
-    size_t bytes[5] = {chunk_bytes * wave, chunk_bytes,
-                       (size_t)device->n_threads * job.scratch_floats * sizeof(float),
-                       n_rows * sizeof(uint32_t), n_items * sizeof(AttendItem)};
-    size_t total = 0, at[5];
-    for (int i = 0; i < 5; i++) {
-        at[i] = total;
-        total += (bytes[i] + CPU_ALIGN - 1) / CPU_ALIGN * CPU_ALIGN;
-    }
-    uint8_t *scratch = cpu_scratch(device, total);
-    job.partials = (float *)(void *)(scratch + at[0]);
-    job.running = (float *)(void *)(scratch + at[1]);
-    job.scratch = (float *)(void *)(scratch + at[2]);
-    job.n_chunks = (uint32_t *)(void *)(scratch + at[3]);
-    AttendItem *items = (AttendItem *)(void *)(scratch + at[4]);
-    memset(job.n_chunks, 0, bytes[3]);
-    for (size_t w = 0; w < n_works; w++) {
-        for (uint32_t i = 0; i < works[w].n_rows; i++) {
-            uint32_t *count = &job.n_chunks[works[w].rows[i].row];
-            assert(*count == works[w].chunk);
-            (*count)++;
-        }
-    }
+    AttendItem *items =
+        take_scratch(&job, chunk_bytes, wave, make_items(works, n_works, heads, NULL));
+    count_chunks(&job, works, n_works);
     for (size_t from = 0, to; from < n_works; from = to) {
         job.wave0 = works[from].chunk;
         job.wave1 = job.wave0 + (uint32_t)wave;

@@ -185,10 +185,15 @@ static float *run(const Case *c, const Inputs *in, const char *path, int threads
 }
 
 static const Case cases[] = {
-    {__LINE__, {1, 1, 2, 2}, 1, 1},      {__LINE__, {9, 3, 64, 64}, 300, 45},
-    {__LINE__, {4, 4, 16, 8}, 17, 17},   {__LINE__, {6, 2, 80, 80}, 256, 5},
-    {__LINE__, {3, 1, 18, 18}, 257, 30}, {__LINE__, {2, 2, 256, 128}, 70, 9},
-    {__LINE__, {52, 1, 8, 8}, 40, 3},    {__LINE__, {2, 1, 100, 100}, 600, 40},
+    {__LINE__, {1, 1, 2, 2}, 1, 1},
+    {__LINE__, {9, 3, 64, 64}, 300, 45},
+    {__LINE__, {4, 4, 16, 8}, 17, 17},
+    {__LINE__, {6, 2, 80, 80}, 256, 5},
+    {__LINE__, {3, 1, 18, 18}, 257, 30},
+    {__LINE__, {2, 2, 256, 128}, 70, 9},
+    {__LINE__, {52, 1, 8, 8}, 40, 3}, // more heads in a group than a piece takes
+    {__LINE__, {2, 1, 100, 100}, 600, 40},
+    {__LINE__, {128, 1, 2, 2}, 520, 512}, // partials of one chunk alone fit: three waves
 };
 
 static void test_attention__follows_its_formula(void)
