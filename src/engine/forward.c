@@ -10,8 +10,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_ROWS   512
-#define LOGIT_ROWS 64 // rows of logits that exist at once
+#define MAX_ROWS       512
+#define LOGIT_ROWS     64                // rows of logits that exist at once
+#define ROWS_BYTES_MAX ((size_t)4 << 30) // of all rows together: the sizes come from a file
 
 struct Forward {
     const KOps *ops;
@@ -84,6 +85,14 @@ static bool create_buffers(Forward *f, Err *err)
         {&f->up, MAX_ROWS, shape->ffn_dim},
         {&f->logits, LOGIT_ROWS, shape->vocab},
     };
+    size_t n_floats = 0;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        n_floats += all[i].rows * all[i].width;
+    }
+    if (n_floats > ROWS_BYTES_MAX / sizeof(float)) {
+        return ERR_SET(err, ERR_LIMIT, "the model's rows need %zu MiB, more than %zu",
+                       n_floats * sizeof(float) >> 20, ROWS_BYTES_MAX >> 20);
+    }
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (!f->ops->buffer_create(f->device, all[i].rows * all[i].width, all[i].buffer, err)) {
             return false;

@@ -240,6 +240,23 @@ static void test_weights__survive_damage(void)
     unlink(path.data);
 }
 
+/** A small file may ask for much memory: a width of a million costs little beside one of 2.
+ */
+static void test_weights__refuse_to_take_all_memory(void)
+{
+    TinyModel model = tiny_model_default();
+    model.n_layers = 1;
+    model.dim = 2;
+    model.ffn_dim = 1u << 20;
+    model.type = model.embed_type = GGUF_F16;
+    model.n_heads = 1;
+    model.n_kv_heads = 1;
+    Err err = ERR_INIT;
+    CHECK(!opens(&model, &err));
+    CHECK_INT(err.code, ERR_LIMIT);
+    CHECK(str_find(str_from_c(err.message), STR("rows need"), 0) != STR_NONE);
+}
+
 static void test_weights__refuse_what_is_not_there(void)
 {
     Err err = ERR_INIT;
@@ -263,6 +280,7 @@ int main(void)
     tap_run("refuse unsound models", test_weights__refuse_unsound_models);
     tap_run("accept what is only unusual", test_weights__accept_what_is_only_unusual);
     tap_run("survive damage", test_weights__survive_damage);
+    tap_run("refuse to take all memory", test_weights__refuse_to_take_all_memory);
     tap_run("refuse what is not there", test_weights__refuse_what_is_not_there);
     arena_finish(&arena);
     return tap_done();
