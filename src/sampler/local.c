@@ -11,6 +11,9 @@
 
 #define BUCKETS 4096
 
+// Templates that ask for the date get 26 July 2024: a prompt must not change from one day to the next.
+#define TEMPLATE_NOW 1721952000
+
 /** Which leaves of the engine's request make up one LoglikItem. */
 typedef struct ItemLeaves {
     uint32_t first;
@@ -228,6 +231,7 @@ static bool chat_render(Local *local, const Prompt *prompt, bool generation_prom
     map_builder_put(&vars, STR("add_generation_prompt"), value_bool(generation_prompt));
     map_builder_put(&vars, STR("bos_token"), value_str(tokenizer_bos_text(tokenizer)));
     map_builder_put(&vars, STR("eos_token"), value_str(tokenizer_eos_text(tokenizer)));
+    map_builder_put(&vars, STR("now"), value_int(TEMPLATE_NOW));
     Value value = map_builder_done(&vars);
     return script_chat_render(local->host->script, local->chat, &value, arena, out, err);
 }

@@ -39,8 +39,9 @@ class Torch:
         self.model.eval()
 
     @torch.no_grad()
-    def logits(self, ids):
-        return self.model(torch.tensor([ids])).logits[0].double().numpy()
+    def logits(self, ids, first):
+        """The rows from position first on."""
+        return self.model(torch.tensor([ids])).logits[0, first:].double().numpy()
 
     @torch.no_grad()
     def start(self, ids):
@@ -84,9 +85,9 @@ class Llama:
     def clear(self):
         lc.llama_memory_clear(lc.llama_get_memory(self.context), True)
 
-    def logits(self, ids):
+    def logits(self, ids, first):
         self.clear()
-        return self.run(ids, 0, set(range(len(ids))))
+        return self.run(ids, 0, set(range(first, len(ids))))
 
     def start(self, ids):
         self.clear()
@@ -105,8 +106,8 @@ def log_softmax(x):
 
 def score(engine, sequence):
     ids, cut = sequence["ids"], sequence["n_context"]
-    logprobs = log_softmax(engine.logits(ids[:-1]))
-    return float(sum(logprobs[i - 1, ids[i]] for i in range(cut, len(ids))))
+    logprobs = log_softmax(engine.logits(ids[:-1], cut - 1))
+    return float(sum(logprobs[i - cut, ids[i]] for i in range(cut, len(ids))))
 
 
 def choices_of(program, store, model, extra, items):

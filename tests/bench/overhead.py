@@ -64,7 +64,8 @@ class First(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         First.arrived.append(time.perf_counter())
         self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}],
+        body = json.dumps({"choices": [{"text": "x", "message": {"role": "assistant", "content": "x"},
+                                        "finish_reason": "stop"}],
                            "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
