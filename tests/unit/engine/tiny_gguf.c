@@ -263,11 +263,17 @@ static void put_vocabulary(Writer *w)
                                  : str_printf(&arena, "<|unused_%u|>", i);
         kinds[i] = i < TINY_BOS ? KIND_NORMAL : special ? KIND_CONTROL : KIND_UNUSED;
     }
+    if (m->vocab >
+        TINY_VOCAB_MIN) { // a tokenizer without merges is refused: one that texts hardly meet
+        tokens[TINY_VOCAB_MIN] = STR("~~");
+        kinds[TINY_VOCAB_MIN] = KIND_NORMAL;
+    }
+    Str merge = STR("~ ~");
     put_str(w, "tokenizer.ggml.model", STR("gpt2"));
     put_str(w, "tokenizer.ggml.pre", STR("smollm"));
     gb_strs(&w->build, "tokenizer.ggml.tokens", tokens, m->vocab);
     gb_i32s(&w->build, "tokenizer.ggml.token_type", kinds, m->vocab);
-    gb_strs(&w->build, "tokenizer.ggml.merges", NULL, 0);
+    gb_strs(&w->build, "tokenizer.ggml.merges", &merge, 1);
     put_u32(w, "tokenizer.ggml.bos_token_id", TINY_BOS);
     put_u32(w, "tokenizer.ggml.eos_token_id", TINY_IM_END);
     put_u32(w, "tokenizer.ggml.padding_token_id", TINY_PAD);

@@ -58,7 +58,9 @@ static inline Completion *test_host_take(TestHost *test)
             return (Completion *)(void *)node;
         }
         Err err = ERR_INIT;
-        if (test->net == NULL || !net_poll(test->net, test->queue.event_fd, 1000, &err)) {
+        struct pollfd fd = {.fd = test->queue.event_fd, .events = POLLIN};
+        if (test->net == NULL ? poll(&fd, 1, 1000) < 0
+                              : !net_poll(test->net, test->queue.event_fd, 1000, &err)) {
             break;
         }
     }

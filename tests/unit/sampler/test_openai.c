@@ -291,11 +291,15 @@ static void test_openai__scores(void)
     completion_destroy(completion);
     Value log = server_log("score");
     CHECK_INT(log.as.list.n, 5);
-    Value body =
-        parse(str_copy(&arena, value_get_str(&log.as.list.items[0], "body", STR_EMPTY)).data);
     Value want = parse("{\"model\": \"m\", \"prompt\": \"The sky is blue\", \"max_tokens\": 1,"
                        "\"temperature\": 0.0, \"echo\": true, \"logprobs\": 1}");
-    CHECK(value_equal(&body, &want));
+    size_t n_equal = 0; // sent at the same time, they arrive in any order
+    for (size_t i = 0; i < log.as.list.n; i++) {
+        Str text = value_get_str(&log.as.list.items[i], "body", STR_EMPTY);
+        Value body = parse(str_copy(&arena, text).data);
+        n_equal += value_equal(&body, &want) ? 1 : 0;
+    }
+    CHECK(n_equal >= 1);
 }
 
 static void test_openai__scores_of_peculiar_servers(void)
