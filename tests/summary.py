@@ -36,19 +36,20 @@ def main():
         for line in open(path, encoding="utf-8", errors="replace") if os.path.exists(path) else []:
             entry = json.loads(line)
             passed, failed, skipped = points(entry)
-            suite = (entry.get("suite") or ["other"])[0].split(":")[-1] + f" ({build})"
+            suite, _, name = entry["name"].partition(" / ")  # "muster:unit / run loop"
+            suite = suite.split(":")[-1] + f" ({build})"
             counts = suites.setdefault(suite, [0, 0, 0])
             for i, n in enumerate((passed, failed, len(skipped))):
                 counts[i] += n
                 totals[i] += n
             for reason in skipped:
-                reasons.setdefault((suite, reason), []).append(entry["name"])
+                reasons.setdefault((suite, reason), []).append(name)
     print()
     for suite in sorted(suites):
         p, f, s = suites[suite]
         print(f"{suite:32} {p:5} passed {f:4} failed {s:4} skipped")
     for (suite, reason), names in sorted(reasons.items()):
-        print(f"skipped in {suite}: {reason} ({len(names)})")
+        print(f"skipped in {suite}: {', '.join(sorted(set(names)))}: {reason}")
     print(f"{totals[0]} passed, {totals[1]} failed, {totals[2]} skipped")
     sys.exit(1 if totals[1] > 0 or totals[0] == 0 else 0)
 
