@@ -157,3 +157,5 @@ typedef struct ProgressLine {
 void progress_line_show(ProgressLine *line, const struct RunProgress *progress);
 void progress_line_bytes(ProgressLine *line, Str what, uint64_t done, uint64_t total);
 void progress_line_clear(ProgressLine *line);
+/** Callbacks that show a download on this line, which has to outlive them. */
+PullProgress cli_pull_progress(ProgressLine *line);

@@ -2,25 +2,11 @@
 // muster pull: bring datasets and models into the cache.
 #include "cli/cli.h"
 
-static void on_note(void *ctx, Str line)
-{
-    ProgressLine *progress = ctx;
-    progress_line_clear(progress);
-    if (!progress->cli->global.quiet) {
-        fprintf(stderr, STR_FMT "\n", STR_ARG(line));
-    }
-}
-
-static void on_progress(void *ctx, Str file, uint64_t done, uint64_t total)
-{
-    progress_line_bytes(ctx, file, done, total);
-}
-
 static int pull_one(Cli *cli, Str name)
 {
     Err err = ERR_INIT;
     ProgressLine line = {.cli = cli, .last_plain_ns = clock_ns()};
-    PullProgress progress = {.on_progress = on_progress, .on_note = on_note, .ctx = &line};
+    PullProgress progress = cli_pull_progress(&line);
     bool ok = registry_pull(cli->registry, name, &progress, &err);
     progress_line_clear(&line);
     if (!ok) {

@@ -189,26 +189,12 @@ static bool target_parse(Cli *cli, TargetList *list, Str word, Err *err)
                    STR_ARG(name));
 }
 
-static void pull_note(void *ctx, Str line)
-{
-    ProgressLine *progress = ctx;
-    progress_line_clear(progress);
-    if (!progress->cli->global.quiet) {
-        fprintf(stderr, STR_FMT "\n", STR_ARG(line));
-    }
-}
-
-static void pull_progress(void *ctx, Str file, uint64_t done, uint64_t total)
-{
-    progress_line_bytes(ctx, file, done, total);
-}
-
 /** --pull: what the targets and local models need and is not here. */
 static bool pull_needed(Cli *cli, const RunCommandOptions *opts, const TargetList *targets,
                         Err *err)
 {
     ProgressLine line = {.cli = cli};
-    PullProgress progress = {.on_progress = pull_progress, .on_note = pull_note, .ctx = &line};
+    PullProgress progress = cli_pull_progress(&line);
     bool ok = true;
     for (size_t i = 0; i < targets->n && ok; i++) {
         Str dataset = targets->items[i].eval->dataset_use;

@@ -129,3 +129,25 @@ void progress_line_clear(ProgressLine *line)
         line->shown = false;
     }
 }
+
+// ---- Downloads
+// -------------------------------------------------------------------------------------------
+
+static void on_pull_note(void *ctx, Str line)
+{
+    ProgressLine *progress = ctx;
+    progress_line_clear(progress);
+    if (!progress->cli->global.quiet) {
+        fprintf(stderr, STR_FMT "\n", STR_ARG(line));
+    }
+}
+
+static void on_pull_progress(void *ctx, Str file, uint64_t done, uint64_t total)
+{
+    progress_line_bytes(ctx, file, done, total);
+}
+
+PullProgress cli_pull_progress(ProgressLine *line)
+{
+    return (PullProgress){.on_progress = on_pull_progress, .on_note = on_pull_note, .ctx = line};
+}

@@ -124,6 +124,8 @@ typedef struct Reply {
 /** A reply as the JSON value kept in a `call` row and in replay files, and back. */
 Value reply_to_value(Arena *arena, const Reply *reply);
 bool reply_from_value(Arena *arena, const Value *value, Reply *out, Err *err);
+/** A message as a JSON value: role, content, name when there is one, then its other members. */
+Value message_to_value(Arena *arena, const Message *message);
 /** A request as a JSON value: for transcripts, explain --json and the request's hash. */
 Value request_to_value(Arena *arena, const Request *request);
 Hash request_hash(const Request *request);

@@ -9,7 +9,7 @@ static bool is_own_member(Str key)
     return str_eq(key, STR("role")) || str_eq(key, STR("content")) || str_eq(key, STR("name"));
 }
 
-static Value message_to_value(Arena *arena, const Message *message)
+Value message_to_value(Arena *arena, const Message *message)
 {
     MapBuilder map;
     map_builder_init(&map, arena);

@@ -11,7 +11,8 @@
 
 #define BUCKETS 4096
 
-// Templates that ask for the date get 26 July 2024: a prompt must not change from one day to the next.
+// Templates that ask for the date get 26 July 2024: a prompt must not change from one day to the
+// next.
 #define TEMPLATE_NOW 1721952000
 
 /** Which leaves of the engine's request make up one LoglikItem. */
@@ -201,29 +202,13 @@ static void on_done(void *ctx, uint64_t id, const EngineResult *result)
 // ---- Prompts to tokens: loop thread
 // -------------------------------------------------------------------------
 
-static Value message_value(Arena *arena, const Message *message)
-{
-    MapBuilder map;
-    map_builder_init(&map, arena);
-    map_builder_put(&map, STR("role"), value_str(message->role));
-    map_builder_put(&map, STR("content"), value_str(message->content));
-    if (message->name.len > 0) {
-        map_builder_put(&map, STR("name"), value_str(message->name));
-    }
-    for (size_t i = 0; message->extra.kind == VALUE_MAP && i < message->extra.as.map.n; i++) {
-        const ValuePair *pair = &message->extra.as.map.pairs[i];
-        map_builder_put(&map, pair->key, pair->value);
-    }
-    return map_builder_done(&map);
-}
-
 static bool chat_render(Local *local, const Prompt *prompt, bool generation_prompt, Arena *arena,
                         Str *out, Err *err)
 {
     const Tokenizer *tokenizer = engine_tokenizer(local->engine);
     Value *messages = ARENA_ARRAY(arena, Value, prompt->n_messages + 1);
     for (size_t i = 0; i < prompt->n_messages; i++) {
-        messages[i] = message_value(arena, &prompt->messages[i]);
+        messages[i] = message_to_value(arena, &prompt->messages[i]);
     }
     MapBuilder vars;
     map_builder_init(&vars, arena);
