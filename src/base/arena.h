@@ -10,9 +10,9 @@ typedef struct ArenaBlock ArenaBlock;
 
 /** A growing list of blocks; zeroed is a valid empty arena with the default block size. */
 typedef struct Arena {
-    ArenaBlock *block;     // current block, newest first
-    size_t block_bytes;    // size of the next block; 0 means 64 KiB
-    size_t total_bytes;    // bytes held in all blocks
+    ArenaBlock *block;  // current block, newest first
+    size_t block_bytes; // size of the next block; 0 means 64 KiB
+    size_t total_bytes; // bytes held in all blocks
 } Arena;
 
 /** A point to return to with arena_rewind. */
@@ -41,7 +41,8 @@ void arena_rewind(Arena *arena, ArenaMark mark);
 #define ARENA_NEW(arena, T)      ((T *)arena_alloc((arena), 1, sizeof(T)))
 #define ARENA_ARRAY(arena, T, n) ((T *)arena_alloc((arena), (n), sizeof(T)))
 
-/** malloc, calloc, realloc that abort when there is no memory; for create(), Buf and caches only. */
+/** malloc, calloc, realloc that abort when there is no memory; for create(), Buf and caches only.
+ */
 void *mem_alloc(size_t count, size_t size);
 void *mem_zalloc(size_t count, size_t size);
 void *mem_realloc(void *old, size_t count, size_t size);

@@ -21,6 +21,7 @@ void buf_str(Buf *buf, Str s);
 void buf_c(Buf *buf, const char *c_string);
 void buf_char(Buf *buf, char c);
 void buf_printf(Buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/** Make room for len more bytes and return where they go; NULL past the ceiling. Add to buf->len. */
+/** Make room for len more bytes and return where they go; NULL past the ceiling. Add to buf->len.
+ */
 char *buf_reserve(Buf *buf, size_t len);
 Str buf_view(const Buf *buf); // borrows until the next append

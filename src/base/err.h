@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Errors as values: a code, one message for people, and the frames it passed through.
-// Functions that can fail are `bool f(..., Err *err)`: false means *err is filled, true means it was
-// not touched. `err` is never NULL. Nothing here prints; cli prints an error once.
+// Functions that can fail are `bool f(..., Err *err)`: false means *err is filled, true means it
+// was not touched. `err` is never NULL. Nothing here prints; cli prints an error once.
 #pragma once
 
 #include <stdbool.h>
@@ -32,15 +32,18 @@ typedef struct Err {
     char message[ERR_MESSAGE_MAX]; // context: context: cause
 } Err;
 
-#define ERR_INIT {.code = ERR_NONE}
+#define ERR_INIT                                                                                   \
+    {                                                                                              \
+        .code = ERR_NONE                                                                           \
+    }
 #define SRC_HERE __FILE__, __LINE__, __func__
 
 /** Fill *err with code and message (errno is captured first); always returns false. */
-#define ERR_SET(err, code, ...)  err_set((err), (code), SRC_HERE, __VA_ARGS__)
+#define ERR_SET(err, code, ...) err_set((err), (code), SRC_HERE, __VA_ARGS__)
 /** As ERR_SET with ERR_IO, appending ": strerror(errno)". */
-#define ERR_SET_ERRNO(err, ...)  err_set_errno((err), SRC_HERE, __VA_ARGS__)
+#define ERR_SET_ERRNO(err, ...) err_set_errno((err), SRC_HERE, __VA_ARGS__)
 /** Put "context: " before the message and add a frame; the code is kept; always returns false. */
-#define ERR_WRAP(err, ...)       err_wrap((err), SRC_HERE, __VA_ARGS__)
+#define ERR_WRAP(err, ...) err_wrap((err), SRC_HERE, __VA_ARGS__)
 
 bool err_set(Err *err, ErrCode code, const char *file, int line, const char *func,
              const char *format, ...) __attribute__((format(printf, 6, 7)));

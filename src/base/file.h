@@ -18,7 +18,7 @@ bool file_read(Arena *arena, Str path, size_t limit_bytes, Str *out, Err *err);
 bool file_write_atomic(Str path, Str content, Err *err);
 bool file_map(Str path, FileMap *out, Err *err);
 void file_map_close(FileMap *map);
-bool file_exists(Str path);   // anything of that name
+bool file_exists(Str path); // anything of that name
 bool file_is_dir(Str path);
 bool file_size(Str path, uint64_t *out); // regular files only
 bool file_make_dirs(Str path, Err *err); // like mkdir -p
@@ -35,7 +35,7 @@ bool glob_match(Str pattern, Str name);
 Str path_join(Arena *arena, Str dir, Str name); // an absolute name wins
 Str path_dir(Str path);                         // "." when there is none
 Str path_base(Str path);
-Str path_stem(Str path);                        // base without its last .ext
+Str path_stem(Str path); // base without its last .ext
 /** Whether a relative path stays inside its folder (no .., not absolute, no NUL). */
 bool path_is_inside(Str path);
 /** $NAME, or otherwise when unset or empty. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // SHA-256 (FIPS 180-4) and the canonical encoding that every identity in the program is made of:
-// a domain string, then tagged, length-prefixed items (DESIGN.md 4.3). Equal hashes mean equal inputs.
+// a domain string, then tagged, length-prefixed items (DESIGN.md 4.3). Equal hashes mean equal
+// inputs.
 #pragma once
 
 #include "base/value.h"

@@ -9,9 +9,9 @@ typedef struct Rng {
     uint64_t s[4];
 } Rng;
 
-void rng_init(Rng *rng, uint64_t seed); // four splitmix64 outputs
-uint64_t rng_next(Rng *rng);            // xoshiro256**; seed 42 gives 1546998764402558742 first
-double rng_real(Rng *rng);              // [0, 1), 53 bits
+void rng_init(Rng *rng, uint64_t seed);   // four splitmix64 outputs
+uint64_t rng_next(Rng *rng);              // xoshiro256**; seed 42 gives 1546998764402558742 first
+double rng_real(Rng *rng);                // [0, 1), 53 bits
 uint64_t rng_below(Rng *rng, uint64_t n); // [0, n), Lemire's method, n > 0
 
 uint64_t rng_mix(uint64_t x); // splitmix64's finaliser

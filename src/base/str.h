@@ -15,10 +15,13 @@ typedef struct Str {
 
 #define STR(literal) ((Str){("" literal), sizeof(literal) - 1})
 #define STR_EMPTY    ((Str){"", 0})
-#define STR_INIT(literal) {("" literal), sizeof(literal) - 1} // initialises members of static tables
-#define STR_FMT      "%.*s"
-#define STR_ARG(s)   (int)(s).len, (s).data
-#define STR_NONE     SIZE_MAX
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        ("" literal), sizeof(literal) - 1                                                          \
+    } // initialises members of static tables
+#define STR_FMT    "%.*s"
+#define STR_ARG(s) (int)(s).len, (s).data
+#define STR_NONE   SIZE_MAX
 
 Str str_from_c(const char *c_string); // NULL gives the empty string
 bool str_eq(Str a, Str b);
@@ -46,5 +49,6 @@ Str str_concat(Arena *arena, Str a, Str b);
 
 /**
  * The candidate nearest to word by edit distance, for did-you-mean.
- * returns the index, or STR_NONE when nothing is within a third of the word's length (at least 1). */
+ * returns the index, or STR_NONE when nothing is within a third of the word's length (at least 1).
+ */
 size_t str_nearest(Str word, const Str *candidates, size_t n);

@@ -15,7 +15,8 @@ typedef struct QueueNode {
     struct QueueNode *next;
 } QueueNode;
 
-/** Many producers, one consumer; FIFO. `event_fd` is readable while the queue may hold something. */
+/** Many producers, one consumer; FIFO. `event_fd` is readable while the queue may hold something.
+ */
 typedef struct Queue {
     pthread_mutex_t mutex;
     QueueNode *head;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Local inference: weights, tokenizer, KV slots, radix tree, scheduler, picker. Sees tokens, never
-// evals, samples or chat templates. One driver thread of its own runs all steps; the public functions
-// may be called from any one thread; completions are called from the driver thread.
+// evals, samples or chat templates. One driver thread of its own runs all steps; the public
+// functions may be called from any one thread; completions are called from the driver thread.
 #pragma once
 
 #include "base/base.h"
@@ -9,9 +9,11 @@
 typedef struct Engine Engine;
 typedef struct Tokenizer Tokenizer;
 
-// ---- Tokenizer ----------------------------------------------------------------------------------------
+// ---- Tokenizer
+// ----------------------------------------------------------------------------------------
 
-/** Vocabulary from GGUF metadata: `gpt2` (byte-level BPE, PCRE2 pre-tokenizers) or `llama` (SentencePiece BPE). */
+/** Vocabulary from GGUF metadata: `gpt2` (byte-level BPE, PCRE2 pre-tokenizers) or `llama`
+ * (SentencePiece BPE). */
 bool tokenizer_open_gguf(Str path, Tokenizer **out, Err *err);
 void tokenizer_close(Tokenizer *tokenizer);
 
@@ -19,15 +21,16 @@ void tokenizer_close(Tokenizer *tokenizer);
  * Text to ids.
  * special  parse control tokens written out in the text (<|im_start|>), as chat templates need
  * bos      put BOS first iff the tokenizer says so and the text does not start with it
- * shapes   *out_ids (n) i32, in arena. Any bytes are accepted: invalid UTF-8 keeps its bytes (the words
- *          are cut as if each such byte were U+FFFD); a byte that the vocabulary lacks is dropped.
+ * shapes   *out_ids (n) i32, in arena. Any bytes are accepted: invalid UTF-8 keeps its bytes (the
+ * words are cut as if each such byte were U+FFFD); a byte that the vocabulary lacks is dropped.
  * fails    ERR_LIMIT over 64 MiB. Time is linear in the text.
  * thread   any number of threads may encode and decode with one tokenizer. */
 bool tokenizer_encode(const Tokenizer *tokenizer, Str text, bool special, bool bos, Arena *arena,
                       int32_t **out_ids, size_t *out_n, Err *err);
-/** Ids to bytes; control tokens print nothing unless special. Appends to buf. A SentencePiece space right
- *  after BOS, which encoding put there, is left out. */
-void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, bool special, Buf *buf);
+/** Ids to bytes; control tokens print nothing unless special. Appends to buf. A SentencePiece space
+ * right after BOS, which encoding put there, is left out. */
+void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, bool special,
+                      Buf *buf);
 /** The bytes one id stands for (control tokens: their text). Borrows from the tokenizer. */
 Str tokenizer_piece(const Tokenizer *tokenizer, int32_t id);
 size_t tokenizer_vocab(const Tokenizer *tokenizer);
@@ -38,11 +41,13 @@ bool tokenizer_adds_bos(const Tokenizer *tokenizer);
 bool tokenizer_is_end(const Tokenizer *tokenizer, int32_t id);
 /** The model's Jinja chat template, empty when it has none. */
 Str tokenizer_chat_template(const Tokenizer *tokenizer);
-/** Text of the special token, "" when there is none: what chat templates call bos_token, eos_token. */
+/** Text of the special token, "" when there is none: what chat templates call bos_token, eos_token.
+ */
 Str tokenizer_bos_text(const Tokenizer *tokenizer);
 Str tokenizer_eos_text(const Tokenizer *tokenizer);
 
-// ---- Engine ---------------------------------------------------------------------------------------------
+// ---- Engine
+// ---------------------------------------------------------------------------------------------
 
 typedef enum Precision {
     PRECISION_DEFAULT, // 16-bit fixed-point activations per block of 32 (DESIGN.md 4.4), or better
@@ -54,9 +59,9 @@ typedef struct EngineOptions {
     Str device;     // "auto", "cpu", "cuda[:N]"
     int threads;    // 0: all usable CPUs
     Precision precision;
-    uint64_t kv_bytes; // 0: min(what is needed, half of the available memory)
+    uint64_t kv_bytes;      // 0: min(what is needed, half of the available memory)
     int64_t context_tokens; // 0: the model's own
-    int64_t max_batch;  // most sequences decoded at once; 0: default
+    int64_t max_batch;      // most sequences decoded at once; 0: default
 } EngineOptions;
 
 typedef struct EngineModelInfo {
@@ -136,7 +141,7 @@ typedef struct EngineResult {
     size_t n_texts;
     const EngineScore *scores; // n_leaves
     size_t n_scores;
-    size_t n_prompt_tokens;  // of the request (generation), or the sum over leaves
+    size_t n_prompt_tokens; // of the request (generation), or the sum over leaves
     size_t n_cached_tokens;
     double seconds; // from submit to completion
 } EngineResult;
@@ -160,10 +165,11 @@ bool engine_open(const EngineOptions *options, EngineDone *done, void *ctx, Engi
 void engine_close(Engine *engine); // cancels what is left, joins the driver
 const Tokenizer *engine_tokenizer(const Engine *engine);
 const EngineModelInfo *engine_model_info(const Engine *engine);
-/** Copy the request and queue it; nothing runs before the next engine_quiesce. fails ERR_LIMIT when the
- *  prompt cannot fit the context (label names it), ERR_USAGE for an unusable request. */
+/** Copy the request and queue it; nothing runs before the next engine_quiesce. fails ERR_LIMIT when
+ * the prompt cannot fit the context (label names it), ERR_USAGE for an unusable request. */
 bool engine_submit(Engine *engine, uint64_t id, const EngineRequest *request, Err *err);
-/** Nothing more can come until a completion: plan what is queued and run. closed: all first requests are in. */
+/** Nothing more can come until a completion: plan what is queued and run. closed: all first
+ * requests are in. */
 void engine_quiesce(Engine *engine, bool closed);
 void engine_cancel(Engine *engine, uint64_t id);
 void engine_stats(const Engine *engine, EngineStats *out);

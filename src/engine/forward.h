@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The seam between the scheduler (what to compute) and the model's forward pass (how). A batch is rows
-// of tokens grouped in spans; each span names where its path's keys and values lie. The forward pass
-// writes all new keys and values of a layer before attention reads any, so a child span may share a
-// batch with its parent. Bits of a row depend only on its path's tokens, never on the batch.
+// The seam between the scheduler (what to compute) and the model's forward pass (how). A batch is
+// rows of tokens grouped in spans; each span names where its path's keys and values lie. The
+// forward pass writes all new keys and values of a layer before attention reads any, so a child
+// span may share a batch with its parent. Bits of a row depend only on its path's tokens, never on
+// the batch.
 #pragma once
 
 #include "engine/engine.h"
@@ -32,10 +33,11 @@ typedef struct BatchSpan {
 
 typedef struct BatchRow {
     int32_t token;
-    uint8_t kind; // RowKind
+    uint8_t kind;       // RowKind
     uint32_t n_targets; // ROW_LOGPROB: how many next tokens are asked for
     const int32_t *targets;
-    uint32_t out; // ROW_LOGPROB: index of its first result in out_logprobs; ROW_LOGITS: row in out_logits
+    uint32_t out; // ROW_LOGPROB: index of its first result in out_logprobs; ROW_LOGITS: row in
+                  // out_logits
 } BatchRow;
 
 typedef struct Batch {
@@ -46,8 +48,8 @@ typedef struct Batch {
 } Batch;
 
 typedef struct TargetLogprob {
-    float logprob;   // log softmax, natural
-    int32_t argmax;  // most likely token of the row (lowest id among equals)
+    float logprob;  // log softmax, natural
+    int32_t argmax; // most likely token of the row (lowest id among equals)
 } TargetLogprob;
 
 /** Map, validate and repack the weights. options->device cpu only until CUDA exists. */

@@ -2,7 +2,8 @@
 // The pre-tokenizers of byte-level BPE models: each is a list of regexes, applied one after the
 // other to the pieces that the one before left; matches and the gaps between them are pieces alike.
 // None needs more than time linear in the text, measured on runs of one character of each kind; a
-// list that does (jais-2: it rescans a run of spaces for a newline at each of its words) has no row.
+// list that does (jais-2: it rescans a run of spaces for a newline at each of its words) has no
+// row.
 #include "engine/tokenizer_internal.h"
 
 // Contractions, then words with their leading space, numbers, other signs, and white space of which

@@ -10,8 +10,8 @@
 typedef struct Message {
     Str role; // system | user | assistant | tool
     Str content;
-    Str name;             // optional
-    Value extra;          // other members as given (tool_calls, tool_call_id ...), a map or null
+    Str name;    // optional
+    Value extra; // other members as given (tool_calls, tool_call_id ...), a map or null
 } Message;
 
 /** What is sent: either text, untouched, or a chat. */
@@ -52,10 +52,10 @@ typedef struct LoglikItem {
 /** One call on a sampler. It lives until its completion. */
 typedef struct Request {
     RequestKind kind;
-    uint64_t seed;      // H64(seed, eval, part, sample id, epoch, call path)
-    Prompt prompt;      // REQUEST_GENERATE
+    uint64_t seed; // H64(seed, eval, part, sample id, epoch, call path)
+    Prompt prompt; // REQUEST_GENERATE
     GenSettings settings;
-    int64_t n;          // replies wanted, >= 1
+    int64_t n;               // replies wanted, >= 1
     const LoglikItem *items; // REQUEST_LOGLIK
     size_t n_items;
     bool unconditional; // also log P(text) without context
@@ -92,7 +92,7 @@ typedef struct ChoiceLogprob {
     double logprob;       // sum over the text's tokens, nat
     double unconditional; // NaN unless asked for
     int64_t n_tokens;
-    bool greedy; // every token was the most likely one
+    bool greedy;                // every token was the most likely one
     const TokenLogprob *tokens; // per_token only
     size_t n_logged;
 } ChoiceLogprob;
@@ -116,7 +116,7 @@ typedef struct Reply {
     size_t n_logprobs;
     Usage usage;
     double seconds;
-    double cost_usd; // NaN when unknown
+    double cost_usd;          // NaN when unknown
     const struct Reply *more; // replies 2..n when n > 1
     size_t n_more;
 } Reply;
@@ -136,7 +136,7 @@ Reply reply_copy(Arena *arena, const Reply *reply);
 /** few_shot: where the shots come from. */
 typedef struct FewShot {
     bool given;
-    Str split;  // one of split, path, rows, ids
+    Str split; // one of split, path, rows, ids
     Str path;
     Value rows; // list or null
     Value ids;  // list or null
@@ -194,18 +194,18 @@ typedef struct EvalVariant {
 /** One name of the matrix. */
 typedef struct MatrixAxis {
     Str name;
-    bool parts;         // the parts of the dataset
+    bool parts;          // the parts of the dataset
     const Value *values; // else the values, and for each a map of further variables (or null)
     const Value *extras;
     size_t n;
 } MatrixAxis;
 
 typedef struct EvalLimits {
-    int64_t tokens;   // 0: none
-    double seconds;   // 0: none
-    int64_t turns;    // 0: 64
-    double cost_usd;  // 0: none
-    Str then;         // grade | zero | error
+    int64_t tokens;  // 0: none
+    double seconds;  // 0: none
+    int64_t turns;   // 0: 64
+    double cost_usd; // 0: none
+    Str then;        // grade | zero | error
 } EvalLimits;
 
 /** An eval file, parsed and checked. Everything lives in the registry's arena. */
@@ -248,8 +248,8 @@ typedef struct Eval {
     int64_t epochs;
     Value roles; // map or null
     EvalLimits limits;
-    Value gate; // map or null
-    Hash hash;  // of the YAML's value after defaults
+    Value gate;   // map or null
+    Hash hash;    // of the YAML's value after defaults
     Value source; // the whole tree, for provenance and explain
 } Eval;
 
@@ -303,7 +303,8 @@ typedef struct Score {
     Value detail;
 } Score;
 
-// ---- Models and statistics -----------------------------------------------------------------------
+// ---- Models and statistics
+// -----------------------------------------------------------------------
 
 /** What a sampler can do. */
 typedef enum SamplerCaps {
@@ -318,16 +319,16 @@ typedef enum SamplerCaps {
 
 /** A model as named on the command line or in registry/models. */
 typedef struct Model {
-    Str spec;     // as the user wrote it: "local/smollm2-135m-instruct"
-    Str provider; // local | openai | replay | echo
-    Str name;     // after the first slash
-    Str path;     // local, replay: a file that exists
-    Str base_url; // openai
-    Str api_key_env;   // name of the environment variable, default OPENAI_API_KEY
-    Str chat_template; // override, or ""
-    Value settings;    // further registry keys, map or null
-    Hash identity;     // weights' hash, or of url + model + headers
-    double price_input_usd;  // per million tokens; NaN when unknown
+    Str spec;               // as the user wrote it: "local/smollm2-135m-instruct"
+    Str provider;           // local | openai | replay | echo
+    Str name;               // after the first slash
+    Str path;               // local, replay: a file that exists
+    Str base_url;           // openai
+    Str api_key_env;        // name of the environment variable, default OPENAI_API_KEY
+    Str chat_template;      // override, or ""
+    Value settings;         // further registry keys, map or null
+    Hash identity;          // weights' hash, or of url + model + headers
+    double price_input_usd; // per million tokens; NaN when unknown
     double price_output_usd;
 } Model;
 

@@ -21,10 +21,11 @@ typedef enum NetOutcome {
 /** What came back. Valid only during the callback. */
 typedef struct NetResponse {
     NetOutcome outcome;
-    int status;           // HTTP status, 0 when NET_UNREACHED
-    Str body;             // decoded; at most max_body_bytes
+    int status; // HTTP status, 0 when NET_UNREACHED
+    Str body;   // decoded; at most max_body_bytes
     Str content_type;
-    double retry_after_s; // from retry-after-ms, Retry-After (seconds or date), x-ratelimit-reset-*; < 0 none
+    double retry_after_s; // from retry-after-ms, Retry-After (seconds or date),
+                          // x-ratelimit-reset-*; < 0 none
     double seconds;       // of the last try
     int tries;            // 1 when the first try decided
     bool permanent;       // NET_UNREACHED that another try cannot mend (bad certificate, bad URL)
@@ -37,17 +38,18 @@ typedef void NetDone(void *ctx, uint64_t id, const NetResponse *response);
 typedef struct NetRequest {
     Str method; // "GET" or "POST"
     Str url;
-    const NetHeader *headers; // copied; an Authorization value is never logged nor followed elsewhere
+    const NetHeader
+        *headers; // copied; an Authorization value is never logged nor followed elsewhere
     size_t n_headers;
-    Str body; // copied
+    Str body;               // copied
     int connect_timeout_ms; // 0: 10 s
     int timeout_ms;         // of one try; 0: 600 s (with on_data: none, only a stall ends it)
     int max_tries;          // 0: 5. Retried: 408 409 425 429 5xx and what has not been answered;
                             // 429 has its own, four times larger budget. 1: never retried
     size_t max_body_bytes;  // 0: 64 MiB (with on_data: no limit)
     /**
-     * Streaming, optional: called with each piece of a 2xx answer, which is then not kept; bodies of
-     * other answers are. Pieces follow each other without gap or repetition from resume_from on,
+     * Streaming, optional: called with each piece of a 2xx answer, which is then not kept; bodies
+     * of other answers are. Pieces follow each other without gap or repetition from resume_from on,
      * whatever was retried and whether or not the server honours ranges. total is that of the whole
      * resource. false aborts: on_done gets NET_CANCELLED. */
     bool (*on_data)(void *ctx, uint64_t id, Str piece, uint64_t total_bytes_or_0);

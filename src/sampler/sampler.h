@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sources of replies behind one ops table: local | openai | replay | echo. A sampler never blocks its
-// caller; completions arrive through the host's queue. `run` admits, samplers pace.
+// Sources of replies behind one ops table: local | openai | replay | echo. A sampler never blocks
+// its caller; completions arrive through the host's queue. `run` admits, samplers pace.
 #pragma once
 
 #include "eval/eval.h"
@@ -16,8 +16,9 @@ typedef struct Completion {
     QueueNode node;
     uint64_t id;
     bool failed;
-    Err *err; // when failed: ERR_REPLY, ERR_NET, ERR_HTTP, ERR_LIMIT (attempt), ERR_MODEL (whole run); else
-              // an empty one. Apart, since an Err is large and many completions can wait at once
+    Err *err; // when failed: ERR_REPLY, ERR_NET, ERR_HTTP, ERR_LIMIT (attempt), ERR_MODEL (whole
+              // run); else an empty one. Apart, since an Err is large and many completions can wait
+              // at once
     Reply reply; // when not failed; in arena
     Arena arena;
 } Completion;
@@ -35,26 +36,27 @@ typedef struct SamplerSettings {
     bool precision_f32;
     uint64_t kv_bytes;
     bool force_chat;
-    Str base_url; // overrides the model's
+    Str base_url;   // overrides the model's
     int timeout_ms; // of one try; 0: default
     int max_tries;
 } SamplerSettings;
 
 /** What a sampler may use of the program around it. */
 struct SamplerHost {
-    Queue *completions;  // push Completion here, from any thread
-    Script *script;      // loop thread only: chat templates in prepare/submit
-    Net *(*net)(SamplerHost *host, Err *err); // created on first use, driven by the loop; NULL on failure
+    Queue *completions; // push Completion here, from any thread
+    Script *script;     // loop thread only: chat templates in prepare/submit
+    Net *(*net)(SamplerHost *host,
+                Err *err); // created on first use, driven by the loop; NULL on failure
     const SamplerSettings *settings;
     void *ctx;
 };
 
 /** What a request becomes: for explain, cost-free. */
 typedef struct PreparedSequence {
-    Str text;            // after the chat template
-    const int32_t *ids;  // local only
+    Str text;           // after the chat template
+    const int32_t *ids; // local only
     size_t n_ids;
-    size_t n_context;    // scoring: tokens that are context
+    size_t n_context; // scoring: tokens that are context
 } PreparedSequence;
 
 typedef struct Prepared {
@@ -70,7 +72,8 @@ struct SamplerOps {
     const char *help; // one line for `list samplers`
     bool (*open)(const Model *model, SamplerHost *host, Sampler **out, Err *err);
     /** Pure: render and tokenise. */
-    bool (*prepare)(Sampler *sampler, const Request *request, Arena *arena, Prepared *out, Err *err);
+    bool (*prepare)(Sampler *sampler, const Request *request, Arena *arena, Prepared *out,
+                    Err *err);
     /** Never blocks; request lives until its completion. false: the attempt fails with *err. */
     bool (*submit)(Sampler *sampler, uint64_t id, const Request *request, Err *err);
     /** Optional. No attempt can run until one completes; closed: all first requests are in. */
@@ -100,5 +103,6 @@ extern const SamplerOps sampler_echo;
 /** All implementations, NULL-terminated. */
 extern const SamplerOps *const sampler_table[];
 
-/** Open the sampler of model->provider. fails ERR_USAGE for an unknown provider (did-you-mean), ERR_MODEL. */
+/** Open the sampler of model->provider. fails ERR_USAGE for an unknown provider (did-you-mean),
+ * ERR_MODEL. */
 bool sampler_open(const Model *model, SamplerHost *host, Sampler **out, Err *err);
