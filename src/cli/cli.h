@@ -128,6 +128,10 @@ void completion_print(FILE *to, Str shell);
 Str cli_store_path(const Cli *cli);
 /** The registry over the paths in force; created once. */
 bool cli_registry(Cli *cli, Err *err);
+/**
+ * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its replies.
+ * fails  ERR_MODEL when there is no such model. */
+bool cli_model(Cli *cli, Str spec, const Model **out, Err *err);
 /** Print an error to stderr, once: "error: message [code]"; with --verbose the frames. Returns its
  * exit code. */
 int cli_fail(const Cli *cli, const Err *err);

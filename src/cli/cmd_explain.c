@@ -326,7 +326,7 @@ static bool explain_open(Explain *ex, Err *err)
                              .script = ex->cli->script,
                              .net = no_net,
                              .settings = &ex->settings};
-    return registry_model(ex->cli->registry, spec, &model, err) &&
+    return cli_model(ex->cli, spec, &model, err) &&
            sampler_open(model, &ex->host, &ex->sampler, err);
 }
 

@@ -38,7 +38,8 @@ typedef struct RunCommandOptions {
 #define O RunCommandOptions
 static const Option options[] = {
     {"model", 'm', OPT_LIST_AT(O, models), .arg = "MODEL",
-     .help = "provider/name: local/NAME, local/FILE.gguf, openai/NAME, replay/FILE, echo; may be "
+     .help = "provider/name: local/NAME, local/FILE.gguf, openai/NAME, replay/FILE, "
+             "replay/EXPERIMENT, echo; may be "
              "repeated"},
     {"limit", 'n', OPT_STR_AT(O, limit), .arg = "N|A-B",
      .help = "samples of each part: the first N, or A to B"},
@@ -440,8 +441,7 @@ static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     }
     const Model **models = ARENA_ARRAY(&cli->arena, const Model *, opts->models.n);
     for (size_t i = 0; i < opts->models.n; i++) {
-        if (!registry_model(cli->registry, opts->models.items[i], &models[i], err)) {
-            err->code = err->code == ERR_NOT_FOUND ? ERR_MODEL : err->code; // nothing to run on
+        if (!cli_model(cli, opts->models.items[i], &models[i], err)) {
             return false;
         }
     }

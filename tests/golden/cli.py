@@ -175,13 +175,16 @@ def run_and_show(room):
     expect(abs(metric["interval"][1] - 3.8414588 / 6.8414588) < 1e-6, f"interval {metric['interval']}")
     room.run("run capitals.yaml -m echo --name one", 2, "one")
     room.run("run capitals.yaml -m echo --name two -q")
+    room.run("run capitals.yaml -m replay/one --name replayed -q")
+    replayed = room.json("show replayed --json")["runs"][0]
+    expect(replayed["model"] == "replay/one" and replayed["metrics"][0]["value"] == metric["value"], f"{replayed}")
     digest = room.run("show one --digest")[0]
     expect(re.fullmatch(r"[0-9a-f]{64}\n", digest), f"digest {digest!r}")
     expect(room.run("show two --digest")[0] == digest, "equal runs, other digests")
     names = [e["name"] for e in room.json("list experiments --json")]
-    expect(names == ["one", "two"], f"experiments {names}")
-    expect([e["name"] for e in room.json("list experiments --json --limit 1")] == ["two"], "--limit 1")
-    expect(room.json("show latest~1 --json")["experiment"]["name"] == "one", "latest~1")
+    expect(names == ["one", "two", "replayed"], f"experiments {names}")
+    expect([e["name"] for e in room.json("list experiments --json --limit 1")] == ["replayed"], "--limit 1")
+    expect(room.json("show latest~2 --json")["experiment"]["name"] == "one", "latest~2")
     rows = [json.loads(line) for line in room.run("show one --samples --json")[0].splitlines()]
     expect([r["id"] for r in rows] == ["0", "1", "2"], "ids")
     expect(rows[1]["text"] == "What is the capital of Italy?" and rows[1]["target"] == ["Rome"], f"{rows[1]}")
