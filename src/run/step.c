@@ -147,7 +147,7 @@ static bool attempt_finish_error(Loop *loop, Attempt *attempt, const Sample *sam
     if (sample != NULL) {
         row_sample(&row, sample, &loop->scratch);
     } else {
-        snprintf(id, sizeof(id), "row-%u", attempt->index);
+        snprintf(id, sizeof(id), "(row %u)", attempt->index); // its own id is not known
         row.sample_id = str_from_c(id);
         row.target = STR("[]");
         row.metadata = STR("{}");
