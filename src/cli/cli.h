@@ -28,8 +28,7 @@ enum {
 /** The exit code an error leads to. */
 int cli_exit_code(const Err *err);
 
-// ---- Options
-// ----------------------------------------------------------------------------------------
+// ---- Options ----------------------------------------------------------------------------------
 
 typedef enum OptionType {
     OPTION_FLAG, // bool
@@ -121,16 +120,15 @@ void help_print(FILE *to, const Command *command); // NULL: the program's
 void help_markdown(FILE *to);
 void completion_print(FILE *to, Str shell);
 
-// ---- Shared by commands
-// ----------------------------------------------------------------------------------
+// ---- Shared by commands -----------------------------------------------------------------------
 
 /** The path of the store: --db, MUSTER_DB, muster.yaml, else .muster/muster.db. */
 Str cli_store_path(const Cli *cli);
 /** The registry over the paths in force; created once. */
 bool cli_registry(Cli *cli, Err *err);
 /**
- * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its replies.
- * fails  ERR_MODEL when there is no such model. */
+ * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its
+ * replies. fails  ERR_MODEL when there is no such model. */
 bool cli_model(Cli *cli, Str spec, const Model **out, Err *err);
 /** Print an error to stderr, once: "error: message [code]"; with --verbose the frames. Returns its
  * exit code. */
@@ -148,8 +146,7 @@ void cli_catch_signals(void);
 Str cli_version(void);
 Value cli_provenance(Cli *cli);
 
-// ---- Progress line
-// ----------------------------------------------------------------------------------------
+// ---- Progress line ----------------------------------------------------------------------------
 
 struct RunProgress;
 /** A live line on a terminal, a plain line now and then elsewhere. */

@@ -86,8 +86,7 @@ static const Option options[] = {
 };
 #undef O
 
-// ---- From options to a RunConfig
-// -------------------------------------------------------------------------
+// ---- From options to a RunConfig --------------------------------------------------------------
 
 static bool parse_range(Str text, int64_t *from, int64_t *to, Err *err)
 {
@@ -226,8 +225,7 @@ static bool check_rows(Cli *cli, const TargetList *targets, Err *err)
     return !cli_faults(cli, &faults) || ERR_SET(err, ERR_CONFIG, "the evals above can not run");
 }
 
-// ---- Progress
-// ---------------------------------------------------------------------------------------------
+// ---- Progress ---------------------------------------------------------------------------------
 
 static void on_progress(void *ctx, const RunProgress *progress)
 {
@@ -243,8 +241,7 @@ static void on_note(void *ctx, bool warning, Str line)
     }
 }
 
-// ---- What came out
-// ------------------------------------------------------------------------------------------
+// ---- What came out ----------------------------------------------------------------------------
 
 static void stats_put(MapBuilder *map, const SamplerStats *s)
 {

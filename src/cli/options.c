@@ -238,18 +238,6 @@ static bool options_from_env(Slots *slots, Err *err)
     return true;
 }
 
-static Str scalar_text(Arena *arena, const Value *value)
-{
-    if (value->kind == VALUE_STR) {
-        return value->as.str;
-    }
-    Buf buf = {0};
-    json_write(&buf, value, JSON_COMPACT);
-    Str out = str_copy(arena, buf_view(&buf));
-    buf_finish(&buf);
-    return out;
-}
-
 /** muster.yaml: a map of option names to values; a key no command knows is an error. */
 static bool known_anywhere(Str key)
 {
@@ -282,13 +270,13 @@ static bool settings_put(Slots *slots, Arena *arena, const ValuePair *pair, Err 
     }
     if (pair->value.kind == VALUE_LIST && slots->rows[i]->type == OPTION_LIST) {
         for (size_t k = 0; k < pair->value.as.list.n; k++) {
-            if (!slot_put(slots, i, scalar_text(arena, &pair->value.as.list.items[k]), from, err)) {
+            if (!slot_put(slots, i, json_plain(arena, &pair->value.as.list.items[k]), from, err)) {
                 return false;
             }
         }
         return true;
     }
-    return slot_put(slots, i, scalar_text(arena, &pair->value), from, err);
+    return slot_put(slots, i, json_plain(arena, &pair->value), from, err);
 }
 
 /** Nothing but white space and comments. */

@@ -121,7 +121,8 @@ bool cli_model(Cli *cli, Str spec, const Model **out, Err *err)
     }
     *err = (Err)ERR_INIT;
     const Model *found = NULL;
-    if (!registry_model(cli->registry, str_concat(&cli->arena, STR("replay/"), path), &found, err)) {
+    if (!registry_model(cli->registry, str_concat(&cli->arena, STR("replay/"), path), &found,
+                        err)) {
         return false;
     }
     Model *named = ARENA_NEW(&cli->arena, Model);

@@ -152,8 +152,7 @@ bool cli_registry(Cli *cli, Err *err)
     return registry_create(&options, cli->script, &cli->registry, err);
 }
 
-// ---- Signals
-// ------------------------------------------------------------------------------------------
+// ---- Signals ----------------------------------------------------------------------------------
 
 volatile sig_atomic_t cli_signals;
 volatile sig_atomic_t cli_last_signal;
@@ -179,8 +178,7 @@ void cli_catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-// ---- Provenance
-// -------------------------------------------------------------------------------------------
+// ---- Provenance -------------------------------------------------------------------------------
 
 Str cli_version(void)
 {

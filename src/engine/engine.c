@@ -34,8 +34,7 @@ struct Engine {
     EngineStats stats;
 };
 
-// ---- Jobs
-// -------------------------------------------------------------------------------------------------
+// ---- Jobs -------------------------------------------------------------------------------------
 
 static int32_t *copy_ids(Arena *arena, const int32_t *ids, size_t n)
 {
@@ -167,8 +166,7 @@ static void on_job_finished(void *ctx, Job *job)
     job_destroy(job);
 }
 
-// ---- Driver
-// -------------------------------------------------------------------------------------------------
+// ---- Driver -----------------------------------------------------------------------------------
 
 /** Jobs of a list that was built newest first, oldest first. */
 static Job **list_jobs(QueueNode *node, size_t n)
@@ -250,8 +248,7 @@ static void *driver_main(void *arg)
     return NULL;
 }
 
-// ---- Public
-// -------------------------------------------------------------------------------------------------
+// ---- Public -----------------------------------------------------------------------------------
 
 bool engine_open(const EngineOptions *options, EngineDone *done, void *ctx, Engine **out, Err *err)
 {

@@ -9,8 +9,7 @@
 typedef struct Engine Engine;
 typedef struct Tokenizer Tokenizer;
 
-// ---- Tokenizer
-// ----------------------------------------------------------------------------------------
+// ---- Tokenizer --------------------------------------------------------------------------------
 
 /** Vocabulary from GGUF metadata: `gpt2` (byte-level BPE, PCRE2 pre-tokenizers) or `llama`
  * (SentencePiece BPE). */
@@ -46,8 +45,7 @@ Str tokenizer_chat_template(const Tokenizer *tokenizer);
 Str tokenizer_bos_text(const Tokenizer *tokenizer);
 Str tokenizer_eos_text(const Tokenizer *tokenizer);
 
-// ---- Engine
-// ---------------------------------------------------------------------------------------------
+// ---- Engine -----------------------------------------------------------------------------------
 
 typedef enum Precision {
     PRECISION_DEFAULT, // 16-bit fixed-point activations per block of 32 (DESIGN.md 4.4), or better

@@ -131,8 +131,7 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
         }                                                                                          \
     } while (0)
 
-// ---- schedule_plan.c: what goes into a step
-// ----------------------------------------------------------
+// ---- schedule_plan.c: what goes into a step ---------------------------------------------------
 
 typedef enum EmitResult {
     EMIT_DONE,    // everything this item waits for is in the step

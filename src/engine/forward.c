@@ -39,8 +39,7 @@ struct Forward {
     Arena scratch;      // of one run
 };
 
-// ---- Opening
-// --------------------------------------------------------------------------------------------
+// ---- Opening ----------------------------------------------------------------------------------
 
 static bool create_acts(Forward *f, Err *err)
 {
@@ -204,8 +203,7 @@ uint32_t forward_max_rows(const Forward *f)
     return MAX_ROWS;
 }
 
-// ---- One batch
-// ------------------------------------------------------------------------------------------
+// ---- One batch --------------------------------------------------------------------------------
 
 /** Residual stream and attention works as a layer sees them: all rows, or the wanted ones. */
 typedef struct Rows {

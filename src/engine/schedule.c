@@ -14,8 +14,7 @@
 #define BATCH_DEFAULT      64
 #define POOL_DEFAULT_BYTES ((uint64_t)2 << 30)
 
-// ---- Set-up
-// -------------------------------------------------------------------------------------------
+// ---- Set-up -----------------------------------------------------------------------------------
 
 /** Bytes of memory that can be had without swapping; 0 when the system does not say. */
 static uint64_t memory_available(void)
@@ -87,8 +86,7 @@ bool schedule_has_work(const Schedule *schedule)
     return schedule->n_items > 0 || schedule->n_running > 0;
 }
 
-// ---- Planning
-// --------------------------------------------------------------------------------------------
+// ---- Planning ---------------------------------------------------------------------------------
 
 static int compare_items(const void *a, const void *b)
 {
@@ -180,8 +178,7 @@ static uint64_t pool_wish(const Schedule *schedule, uint64_t *out_least)
     return distinct + at_once * most_reserve + 64;
 }
 
-// ---- Ending jobs
-// --------------------------------------------------------------------------------------------
+// ---- Ending jobs ------------------------------------------------------------------------------
 
 static void item_release(Item *item)
 {
@@ -300,8 +297,7 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
     mem_free(hit);
 }
 
-// ---- Taking requests in
-// -------------------------------------------------------------------------------------
+// ---- Taking requests in -----------------------------------------------------------------------
 
 /** Make the pool fit the plan; only while nothing is being generated, since it keeps nothing. */
 static bool pool_ensure(Schedule *schedule, Err *err)
@@ -352,8 +348,7 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
     }
 }
 
-// ---- Taking in what a step gave
-// -----------------------------------------------------------------------------------
+// ---- Taking in what a step gave ---------------------------------------------------------------
 
 /** Cut the text at the first stop string that its tail completes. */
 static bool stop_found(Sequence *sequence, size_t n_new)

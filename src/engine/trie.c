@@ -183,8 +183,7 @@ void trie_unwant(TrieNode *node, const void *request)
     }
 }
 
-// ---- Eviction
-// ---------------------------------------------------------------------------------------
+// ---- Eviction ---------------------------------------------------------------------------------
 
 /** Next node in depth-first order. */
 static TrieNode *node_next(const TrieNode *node)

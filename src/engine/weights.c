@@ -60,8 +60,7 @@ typedef struct Loader {
     uint64_t type_bytes[K_Q4_1 + 1]; // of matrices in blocks
 } Loader;
 
-// ---- Hyper-parameters
-// -----------------------------------------------------------------------------------
+// ---- Hyper-parameters -------------------------------------------------------------------------
 
 /** An integer in min .. max; a missing key gives *otherwise, or an error when that is NULL. */
 static bool get_count(const Gguf *gguf, const char *key, uint64_t min, uint64_t max,
@@ -205,8 +204,7 @@ static bool read_shape(Loader *loader, Err *err)
     return true;
 }
 
-// ---- Tensors
-// --------------------------------------------------------------------------------------------
+// ---- Tensors ----------------------------------------------------------------------------------
 
 /** The tensor of that name and exactly that shape; out 0 means a vector. */
 static bool find_tensor(Loader *loader, Str name, uint64_t in, uint64_t out,

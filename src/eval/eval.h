@@ -303,8 +303,7 @@ typedef struct Score {
     Value detail;
 } Score;
 
-// ---- Models and statistics
-// -----------------------------------------------------------------------
+// ---- Models and statistics --------------------------------------------------------------------
 
 /** What a sampler can do. */
 typedef enum SamplerCaps {

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-// ---- Packing a request into one block
-// -------------------------------------------------------------
+// ---- Packing a request into one block ---------------------------------------------------------
 
 /** Two passes over the same code: first with base NULL to measure, then to copy. */
 typedef struct Packer {
@@ -146,8 +145,7 @@ Request *request_pack(const Request *request)
     return out;
 }
 
-// ---- Attempts
-// ---------------------------------------------------------------------------------------
+// ---- Attempts ---------------------------------------------------------------------------------
 
 Call *attempt_call_add(Attempt *attempt, Str path)
 {
@@ -181,8 +179,7 @@ void attempt_destroy(Attempt *attempt)
     mem_free(attempt);
 }
 
-// ---- Requests
-// ---------------------------------------------------------------------------------------
+// ---- Requests ---------------------------------------------------------------------------------
 
 static bool prompt_to_text(Prompt *prompt, const Sampler *sampler, Err *err)
 {
@@ -277,8 +274,7 @@ ScriptModel script_model_of(const Sampler *sampler, const Model *model)
     };
 }
 
-// ---- One sample by hand
-// -------------------------------------------------------------------------------
+// ---- One sample by hand -----------------------------------------------------------------------
 
 bool run_first_requests(Script *script, Registry *registry, Task *task, size_t index, int64_t epoch,
                         uint64_t seed, const Sampler *sampler, bool force_chat, Arena *arena,

@@ -10,8 +10,7 @@
 #define GRACE_DEFAULT_MS 3000
 #define CANCEL_WAIT_MS   5000
 
-// ---- Completions
-// ----------------------------------------------------------------------------------------------
+// ---- Completions ------------------------------------------------------------------------------
 
 static void completion_take(Loop *loop, Completion *completion)
 {
@@ -77,8 +76,7 @@ static bool completions_wait(Loop *loop, int timeout_ms)
     return true;
 }
 
-// ---- Admission
-// --------------------------------------------------------------------------------------------------
+// ---- Admission --------------------------------------------------------------------------------
 
 /** Move the cursor to the next attempt of this shard; false when there is none. */
 static bool cursor_next(Loop *loop, uint32_t *cell, size_t *index, int64_t *epoch)
@@ -185,8 +183,7 @@ static bool admission_open(const Loop *loop)
     return wants_all || loop->n_requests < (size_t)loop->sampler->max_in_flight;
 }
 
-// ---- Stopping
-// -----------------------------------------------------------------------------------------------------
+// ---- Stopping ---------------------------------------------------------------------------------
 
 static void cancel_all(Loop *loop)
 {
@@ -233,8 +230,7 @@ static bool stop_check(Loop *loop)
     return waited_ms > grace_ms + CANCEL_WAIT_MS;
 }
 
-// ---- One model
-// ------------------------------------------------------------------------------------------------------
+// ---- One model --------------------------------------------------------------------------------
 
 static void model_run(Loop *loop, size_t model)
 {
@@ -277,8 +273,7 @@ static void model_run(Loop *loop, size_t model)
     }
 }
 
-// ---- Opening and closing
-// ----------------------------------------------------------------------------------------------
+// ---- Opening and closing ----------------------------------------------------------------------
 
 static Net *host_net(SamplerHost *host, Err *err)
 {

@@ -19,8 +19,7 @@ typedef struct Commit {
     char sample_id[];
 } Commit;
 
-// ---- Progress
-// -----------------------------------------------------------------------------------------
+// ---- Progress ---------------------------------------------------------------------------------
 
 void loop_tokens(const Loop *loop, SamplerStats *out)
 {
@@ -83,8 +82,7 @@ void loop_note(const Loop *loop, bool warning, const char *format, ...)
     loop->config->on_note(loop->config->ctx, warning, str_from_c(line));
 }
 
-// ---- Commits: writer thread
-// -----------------------------------------------------------------------------
+// ---- Commits: writer thread -------------------------------------------------------------------
 
 static void event_write(const Commit *commit)
 {

@@ -185,8 +185,7 @@ void plan_close(const RunConfig *config, Plan *plan)
     plan->n_cells = 0;
 }
 
-// ---- Specs
-// --------------------------------------------------------------------------------------------
+// ---- Specs ------------------------------------------------------------------------------------
 
 static Value hex_value(Arena *arena, const Hash *hash)
 {

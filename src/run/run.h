@@ -95,8 +95,7 @@ typedef struct RunOutcome {
  * ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
 bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err);
 
-// ---- One sample, step by step (explain)
-// -------------------------------------------------------------
+// ---- One sample, step by step (explain) -------------------------------------------------------
 
 /** The first effects of a sample, with seeds and names filled in and the prompt adapted to the
  * model. */

@@ -33,8 +33,7 @@ bool plan_takes(const RunConfig *config, const Cell *cell, size_t index);
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *const *samplers,
                          Arena *arena);
 
-// ---- Attempts
-// -------------------------------------------------------------------------------------
+// ---- Attempts ---------------------------------------------------------------------------------
 
 /** One call of an attempt: in flight until it has a reply or failed. */
 typedef struct Call {

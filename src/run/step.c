@@ -11,8 +11,7 @@
 
 #define TURNS_DEFAULT 64
 
-// ---- Slots
-// ------------------------------------------------------------------------------------------------
+// ---- Slots ------------------------------------------------------------------------------------
 
 Attempt *attempt_create(Loop *loop)
 {
@@ -58,20 +57,7 @@ void attempt_fail(Attempt *attempt, const Err *err)
     }
 }
 
-// ---- Ending an attempt
-// --------------------------------------------------------------------------------------
-
-static Str value_json(Arena *arena, const Value *value)
-{
-    if (value->kind == VALUE_STR) {
-        return value->as.str;
-    }
-    Buf buf = {0};
-    json_write(&buf, value, JSON_COMPACT);
-    Str out = str_copy(arena, buf_view(&buf));
-    buf_finish(&buf);
-    return out;
-}
+// ---- Ending an attempt ------------------------------------------------------------------------
 
 static Str targets_json(Arena *arena, const Sample *sample)
 {
@@ -80,7 +66,7 @@ static Str targets_json(Arena *arena, const Sample *sample)
         items[i] = value_str(sample->targets[i]);
     }
     Value list = value_list(items, sample->n_targets);
-    return value_json(arena, &list);
+    return json_plain(arena, &list);
 }
 
 static Str prompt_json(Arena *arena, const Prompt *prompt)
@@ -91,7 +77,7 @@ static Str prompt_json(Arena *arena, const Prompt *prompt)
     Request request = {.kind = REQUEST_GENERATE, .prompt = *prompt};
     Value value = request_to_value(arena, &request);
     const Value *messages = value_get_c(&value, "messages");
-    return messages == NULL ? STR_EMPTY : value_json(arena, messages);
+    return messages == NULL ? STR_EMPTY : json_plain(arena, messages);
 }
 
 /** Fill in what a row says about the sample; the sample may be unknown when rendering failed. */
@@ -99,10 +85,10 @@ static void row_sample(AttemptRow *row, const Sample *sample, Arena *arena)
 {
     row->sample_id = sample->id;
     row->sample_hash = sample->hash;
-    row->input = value_json(arena, &sample->input);
+    row->input = json_plain(arena, &sample->input);
     row->target = targets_json(arena, sample);
     row->metadata =
-        sample->metadata.kind == VALUE_MAP ? value_json(arena, &sample->metadata) : STR("{}");
+        sample->metadata.kind == VALUE_MAP ? json_plain(arena, &sample->metadata) : STR("{}");
     row->cluster = sample->has_cluster ? sample->cluster : STR_EMPTY;
     row->prompt = prompt_json(arena, &sample->prompt);
     Str *texts = ARENA_ARRAY(arena, Str, sample->n_choices + 1);
@@ -193,8 +179,7 @@ static bool attempt_finish_done(Loop *loop, Attempt *attempt, const Sample *samp
     return ok;
 }
 
-// ---- Limits
-// -------------------------------------------------------------------------------------------------
+// ---- Limits -----------------------------------------------------------------------------------
 
 /** Which limit the log has spent, or NULL. */
 static const char *limit_spent(const Attempt *attempt, const EvalLimits *limits)
@@ -217,8 +202,7 @@ static const char *limit_spent(const Attempt *attempt, const EvalLimits *limits)
     return NULL;
 }
 
-// ---- Stepping
-// -----------------------------------------------------------------------------------------------
+// ---- Stepping ---------------------------------------------------------------------------------
 
 static void step_input(const Loop *loop, const Attempt *attempt, const Sample *sample,
                        LoggedCall *log, StepInput *out)

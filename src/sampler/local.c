@@ -44,8 +44,7 @@ typedef struct Local {
     Pending *pending[BUCKETS];
 } Local;
 
-// ---- Pending requests
-// -----------------------------------------------------------------------------------
+// ---- Pending requests -------------------------------------------------------------------------
 
 static void pending_put(Local *local, Pending *pending)
 {
@@ -79,8 +78,7 @@ static void pending_destroy(Pending *pending)
     }
 }
 
-// ---- Results to replies: driver thread
-// --------------------------------------------------------------------
+// ---- Results to replies: driver thread --------------------------------------------------------
 
 static Value top_value(Arena *arena, const Tokenizer *tokenizer, const EngineToken *token, size_t n)
 {
@@ -199,8 +197,7 @@ static void on_done(void *ctx, uint64_t id, const EngineResult *result)
     queue_push(local->host->completions, &completion->node);
 }
 
-// ---- Prompts to tokens: loop thread
-// -------------------------------------------------------------------------
+// ---- Prompts to tokens: loop thread -----------------------------------------------------------
 
 static bool chat_render(Local *local, const Prompt *prompt, bool generation_prompt, Arena *arena,
                         Str *out, Err *err)
@@ -426,8 +423,7 @@ static Str request_label(Arena *arena, const Request *request)
                       request->part.len > 0 ? "/" : "", STR_ARG(request->part));
 }
 
-// ---- Ops
-// -------------------------------------------------------------------------------------------------------
+// ---- Ops --------------------------------------------------------------------------------------
 
 static bool local_prepare(Sampler *sampler, const Request *request, Arena *arena, Prepared *out,
                           Err *err)

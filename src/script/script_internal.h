@@ -341,8 +341,7 @@ typedef struct VarsView {
 
 void push_vars(lua_State *L, const VarsView *view);
 
-// ---- ctx.c, effect.c, fork.c: ctx
-// ------------------------------------------------------------------------------
+// ---- ctx.c, effect.c, fork.c: ctx -------------------------------------------------------------
 
 void effects_open(lua_State *L); // makes the ctx objects
 

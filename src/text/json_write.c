@@ -261,3 +261,15 @@ void json_write(Buf *buf, const Value *value, JsonStyle style)
 {
     write_value(buf, value, style, 0);
 }
+
+Str json_plain(Arena *arena, const Value *value)
+{
+    if (value->kind == VALUE_STR) {
+        return value->as.str;
+    }
+    Buf buf = {0};
+    json_write(&buf, value, JSON_COMPACT);
+    Str out = str_copy(arena, buf_view(&buf));
+    buf_finish(&buf);
+    return out;
+}

@@ -59,6 +59,8 @@ typedef enum JsonStyle {
  * Always valid JSON: bytes that are not UTF-8 become U+FFFD, NaN and infinities become null. */
 void json_write(Buf *buf, const Value *value, JsonStyle style);
 void json_write_str(Buf *buf, Str s);
+/** Text as it is, any other value as compact JSON; borrows or lives in arena. */
+Str json_plain(Arena *arena, const Value *value);
 /**
  * Shortest decimal that reads back to d, as JSON and Lua both accept it and as Python prints it
  * ("1.0", "0.0001", "1e-05", "1e+300"); "nan", "inf", "-inf" for the rest.

@@ -337,8 +337,7 @@ Str yaml_read_key(Yaml *y, const yaml_event_t *event)
     return key;
 }
 
-// ---- places inside of texts
-// ----------------------------------------------------------------------
+// ---- places inside of texts -------------------------------------------------------------------
 
 void yaml_text_place(const Value *scalar, uint32_t text_line, uint32_t text_col, uint32_t *out_line,
                      uint32_t *out_col)

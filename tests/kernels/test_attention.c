@@ -35,8 +35,7 @@ static Inputs make_inputs(const Case *c)
     return in;
 }
 
-// ---- In double
-// --------------------------------------------------------------------------------------------
+// ---- In double --------------------------------------------------------------------------------
 
 static double *rotated(const Case *c, const float *x, const float *angles, size_t n_heads)
 {
@@ -86,8 +85,7 @@ static double *want_of(const Case *c, const Inputs *in)
     return out;
 }
 
-// ---- By the kernels
-// ------------------------------------------------------------------------------------------
+// ---- By the kernels ---------------------------------------------------------------------------
 
 /** Extents of 1 .. max_len slots, last slots first. */
 static uint32_t make_extents(const Case *c, uint32_t max_len, uint32_t n_slots, KExtent *out)

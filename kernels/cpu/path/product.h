@@ -19,8 +19,7 @@ INLINE size_t segment_start(size_t n_blocks, size_t i, int n_segments)
     return i * n_blocks / (size_t)n_segments;
 }
 
-// ---- f32 activations
-// ------------------------------------------------------------------------------------
+// ---- f32 activations --------------------------------------------------------------------------
 
 /** Block b of a tile as f32 [k][16]: in place for F32, else in buf. Exact but for Q4_1's one sum.
  */
@@ -137,8 +136,7 @@ static void f32_parts(const CpuProduct *piece, int n_tiles, int n_rows, size_t t
 #undef CASE
 }
 
-// ---- Both
-// ---------------------------------------------------------------------------------------------
+// ---- Both -------------------------------------------------------------------------------------
 
 static void any_parts(const CpuProduct *piece, bool f32, int n_tiles, int n_rows, size_t tile,
                       size_t row, size_t b0, size_t b1, Part out)

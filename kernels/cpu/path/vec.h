@@ -21,8 +21,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-// ---- The lanes: load, store, and what IEEE 754 defines
-// ------------------------------------------------
+// ---- The lanes: load, store, and what IEEE 754 defines ----------------------------------------
 
 #if CPU_ISA == CPU_ISA_AVX512
 
@@ -364,8 +363,7 @@ INLINE V16 v_max_abs(V16 m, V16 a)
 
 #endif
 
-// ---- Built from them
-// -----------------------------------------------------------------------------------
+// ---- Built from them --------------------------------------------------------------------------
 
 INLINE V16 v_zero(void)
 {

@@ -81,8 +81,7 @@ static float *logits_of(Forward *forward, const int32_t *ids, uint32_t n)
     return out;
 }
 
-// ---- Right
-// --------------------------------------------------------------------------------------------------
+// ---- Right ------------------------------------------------------------------------------------
 
 /** Root mean square of the differences over that of the logits. */
 static double relative_difference(const TinyModel *model, Precision precision, uint32_t n)
@@ -182,8 +181,7 @@ static void test_forward__logprobs_are_of_the_softmax(void)
     unlink(path.data);
 }
 
-// ---- The same bits
-// --------------------------------------------------------------------------------------------
+// ---- The same bits ----------------------------------------------------------------------------
 
 static void check_rows(const float *got, const float *want, uint32_t from, uint32_t to,
                        size_t vocab, int line)
@@ -341,8 +339,7 @@ static void test_forward__bits_of_f32_precision(void)
     check_same_bits(GGUF_Q4_1, PRECISION_F32);
 }
 
-// ---- Limits
-// ------------------------------------------------------------------------------------------------
+// ---- Limits -----------------------------------------------------------------------------------
 
 static void test_forward__says_that_a_logit_is_no_number(void)
 {

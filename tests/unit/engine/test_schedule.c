@@ -11,8 +11,7 @@
 
 #define VOCAB 50
 
-// ---- A fake model: logits are a function of the hash of the whole prefix
-// -----------------------------
+// ---- A fake model: logits are a function of the hash of the whole prefix ----------------------
 
 struct Forward {
     uint64_t *slots; // hash of the prefix that ends in this slot
@@ -127,8 +126,7 @@ void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, 
     }
 }
 
-// ---- Jobs as engine.c makes them
-// ------------------------------------------------------------------------
+// ---- Jobs as engine.c makes them --------------------------------------------------------------
 
 typedef struct World {
     Forward forward;
@@ -267,8 +265,7 @@ static void world_close(World *world)
     mem_free(world->forward.slots);
 }
 
-// ---- Random request sets
-// ------------------------------------------------------------------------------------
+// ---- Random request sets ----------------------------------------------------------------------
 
 static int32_t token_random(World *world)
 {

@@ -228,8 +228,7 @@ static void test_bpe__every_pre_tokenizer_opens(void)
     }
 }
 
-// ---- SentencePiece BPE
-// ----------------------------------------------------------------------------
+// ---- SentencePiece BPE ------------------------------------------------------------------------
 
 #define MARK "\xe2\x96\x81" // U+2581
 
@@ -308,8 +307,7 @@ static void test_spm__unknown_characters(void)
     fixture_destroy(f);
 }
 
-// ---- Special tokens
-// -------------------------------------------------------------------------------
+// ---- Special tokens ---------------------------------------------------------------------------
 
 static void add_specials(Fixture *f)
 {
@@ -453,8 +451,7 @@ static void test_special__ends_and_texts(void)
     fixture_destroy(f);
 }
 
-// ---- Files that are refused
-// -------------------------------------------------------------------------
+// ---- Files that are refused -------------------------------------------------------------------
 
 static void check_refused(int line, Fixture *f, ErrCode code, const char *words)
 {
@@ -553,8 +550,7 @@ static void test_encode__a_text_has_a_limit(void)
     fixture_destroy(f);
 }
 
-// ---- Threads
-// ------------------------------------------------------------------------------------------
+// ---- Threads ----------------------------------------------------------------------------------
 
 typedef struct Worker {
     pthread_t thread;

@@ -88,8 +88,7 @@ static size_t slow_encode(const Vocab *vocab, Arena *arena, Str word, int32_t *i
     return n;
 }
 
-// ---- Random vocabularies and words
-// ----------------------------------------------------------------
+// ---- Random vocabularies and words ------------------------------------------------------------
 
 static uint64_t random_state;
 
@@ -191,8 +190,7 @@ static void test_merge__spm_follows_the_definition(void)
     compare_model("llama", random_scores);
 }
 
-// ---- Size
-// ---------------------------------------------------------------------------------------------
+// ---- Size -------------------------------------------------------------------------------------
 
 /** A word of a MB must take about as long as two of half a MB: the suite's time limit tells. */
 static void check_huge(const char *model, char fill)

@@ -35,8 +35,7 @@ static bool same(const char *a, const char *b)
     return a != NULL && strcmp(a, b) == 0;
 }
 
-// ---- Numbers into tensor bytes
-// --------------------------------------------------------------------------
+// ---- Numbers into tensor bytes ----------------------------------------------------------------
 
 static uint32_t float_bits(float x)
 {
@@ -131,8 +130,7 @@ static void put_values(Buf *out, uint32_t type, const float *x, size_t n)
     }
 }
 
-// ---- The file
-// ---------------------------------------------------------------------------------------------
+// ---- The file ---------------------------------------------------------------------------------
 
 typedef struct Writer {
     const TinyModel *model;
