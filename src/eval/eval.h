@@ -236,7 +236,7 @@ typedef struct Eval {
     Value sample_target;
     Value sample_metadata; // map of templates
     Value sample_cluster;
-    Value sample_files;
+    Value sample_files; // map of templates
     const EvalVariant *variants; // at least one; a single unnamed one when the file names none
     size_t n_variants;
     const EvalGrader *graders;
@@ -246,7 +246,8 @@ typedef struct Eval {
     const Str *slices;
     size_t n_slices;
     int64_t epochs;
-    Value roles; // map or null
+    Value roles;   // role -> model as written on the command line; map or null
+    Value sandbox; // map or null
     EvalLimits limits;
     Value gate;   // map or null
     Hash hash;    // of the YAML's value after defaults
@@ -278,6 +279,7 @@ typedef struct Sample {
     Value metadata; // map
     Str cluster;
     bool has_cluster;
+    Value files;     // path in the sandbox -> text; map or null
     Prompt prompt;   // rendered for the variant
     Value part_vars; // matrix variables, a map
     Str part;        // "" or "a" or "a/b"

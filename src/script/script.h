@@ -26,6 +26,9 @@ typedef enum UnitKind {
     UNIT_HELPERS, // Lua returning a table of pure functions: functions and filters of the templates
     UNIT_SOLVER,  // Lua returning a solver table (DESIGN.md 4.2)
     UNIT_GRADER,  // Lua returning a grader table
+    UNIT_LIBRARY, // a grader that runs only where another one calls ctx.grade{use=NAME}; loaded on
+                  // its first use in a call. Its name is the file's
+    UNIT_METRIC,  // Lua returning a metric table; for script_unit_info, _examples, script_metric
 } UnitKind;
 
 /** One source of a program. */
@@ -163,7 +166,7 @@ typedef struct UnitInfo {
     const UnitParam *params;
     size_t n_params;
     bool sees_target;
-    const Str *needs; // choices target tool_calls logprobs
+    const Str *needs; // choices target tool_calls logprobs loglik sandbox
     size_t n_needs;
     const Str *effects; // generate exec
     size_t n_effects;
@@ -171,7 +174,9 @@ typedef struct UnitInfo {
     double range_high;
     bool lower_is_better;
     size_t n_examples;
-    Str gives; // solver: "choices" when it produces choices, else ""
+    const Str *gives; // solver: what its replies have beside text: loglik (scored texts), tool_calls
+    size_t n_gives;
+    Str after; // grader: the param (list of names, or map by name) of graders that run before it
 } UnitInfo;
 
 /** Load a file and read its declarations. fails as script_program_create. */
@@ -185,6 +190,16 @@ bool script_unit_examples(Script *script, UnitKind kind, Str file, Str text, Are
 Str script_builtin(UnitKind kind, Str name);
 /** Their names, sorted. */
 const Str *script_builtin_names(UnitKind kind, size_t *out_n);
+
+// ---- Metrics written in Lua ----------------------------------------------------------------------
+
+/**
+ * A pure function over scores: metrics/NAME.lua returns {name, version, params, metric =
+ * function(scores, params) -> number, examples}. scores is a list of {value, weight, answer, target,
+ * id, part, metadata}, one per sample.
+ * fails  ERR_SCRIPT with file:line; ERR_BUDGET. A result that is no finite number is ERR_SCRIPT. */
+bool script_metric(Script *script, Str file, Str text, const Value *params, const Value *scores,
+                   double *out, Err *err);
 
 // ---- Chat templates -----------------------------------------------------------------------------
 
