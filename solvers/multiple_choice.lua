@@ -49,7 +49,8 @@ return {
   name = "multiple_choice",
   version = 1,
   description = "Pick one of the sample's choices by likelihood, letter or reply.",
-  gives = "choices",
+  needs = { "choices" },
+  gives = { "loglik" },
   params = {
     by = one_of { "likelihood", "letter", "reply" },
     unconditional = false,

@@ -125,6 +125,26 @@ static void check_params(const EvalCheck *check, const LuaUnit *unit, const Valu
     }
 }
 
+static bool list_has(const Str *list, size_t n, Str word)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(list[i], word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool solver_gives(const LuaUnit *unit, Str what)
+{
+    return list_has(unit->info.gives, unit->info.n_gives, what);
+}
+
+static bool solver_needs(const LuaUnit *unit, Str what)
+{
+    return list_has(unit->info.needs, unit->info.n_needs, what);
+}
+
 void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaUnit **out)
 {
     const EvalSolver *solver = &variant->solver;
@@ -135,12 +155,12 @@ void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaU
         return;
     }
     check_params(check, unit, &solver->params, &keys_solver, &keys_generation, &at);
-    if (str_eq_c(unit->info.gives, "choices") && check->eval->sample_choices.kind == VALUE_NULL) {
+    if (solver_needs(unit, STR("choices")) && check->eval->sample_choices.kind == VALUE_NULL) {
         FAULT(check, &at, "missing-key", "solver '" STR_FMT "' needs choices: give sample: choices",
               STR_ARG(solver->use));
     }
     if (check->eval->epochs > 1 && solver->settings.temperature <= 0 &&
-        !str_eq_c(unit->info.gives, "choices")) {
+        !solver_gives(unit, STR("loglik"))) {
         WARN(check, &at, "epochs", "%lld epochs at temperature 0 give the same reply each time",
              (long long)check->eval->epochs);
     }
@@ -162,10 +182,12 @@ static void check_needs(const EvalCheck *check, const EvalGrader *grader, const 
             }
             continue;
         }
-        if (str_eq_c(need, "logprobs")) {
+        if (str_eq_c(need, "choices")) {
+            met = check->eval->sample_choices.kind != VALUE_NULL;
+        } else if (str_eq_c(need, "logprobs")) {
             met = variant->solver.settings.logprobs > 0;
         } else {
-            met = str_eq(solver->info.gives, need);
+            met = solver_gives(solver, need);
         }
         if (!met) {
             FAULT(check, &at, "needs",

@@ -177,8 +177,10 @@ static void read_range(lua_State *L, int index, UnitInfo *out)
 
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out)
 {
-    static const char *const needs[] = {"choices", "target", "tool_calls", "logprobs", NULL};
-    static const char *const effects[] = {"generate", "exec", NULL};
+    static const char *const needs[] = {"choices", "target",  "tool_calls", "logprobs",
+                                        "loglik",  "sandbox", NULL};
+    static const char *const gives[] = {"loglik", "tool_calls", NULL};
+    static const char *const effects[] = {"generate", "loglik", "exec", "grade", NULL};
     index = lua_absindex(L, index);
     if (lua_type(L, index) != LUA_TTABLE) {
         luaL_error(L, "a %s file must return a table", unit_words[kind]);
@@ -186,7 +188,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     *out = (UnitInfo){.version = 1, .range_low = 0, .range_high = 1};
     out->name = field_text(L, index, "name", arena, STR_EMPTY);
     out->description = field_text(L, index, "description", arena, STR_EMPTY);
-    out->gives = field_text(L, index, "gives", arena, STR_EMPTY);
+    out->gives = field_texts(L, index, "gives", gives, arena, &out->n_gives);
     if (lua_getfield(L, index, "version") == LUA_TNUMBER && lua_isinteger(L, -1)) {
         out->version = lua_tointeger(L, -1);
     } else if (!lua_isnil(L, -1)) {

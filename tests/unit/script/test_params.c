@@ -3,7 +3,8 @@
 #include "tests/unit/script/fixture.h"
 
 static const char declared[] =
-    "return { name = 'demo', version = 3, description = 'Shows.', gives = 'choices', sees_target = "
+    "return { name = 'demo', version = 3, description = 'Shows.', gives = { 'loglik' }, "
+    "sees_target = "
     "true,\n"
     "params = { count = 1, rate = 0.5, name = 'x', on = true, list = {}, map = {a = 1}, by = "
     "one_of{'p', 'q'},\n"
@@ -22,7 +23,8 @@ static void test_params__info(void)
     CHECK_STR(info.name, STR("demo"));
     CHECK_INT(info.version, 3);
     CHECK_STR(info.description, STR("Shows."));
-    CHECK_STR(info.gives, STR("choices"));
+    CHECK(info.n_gives == 1);
+    CHECK_STR(info.gives[0], STR("loglik"));
     CHECK(info.sees_target);
     CHECK_INT(info.n_examples, 2);
     static const struct {
