@@ -51,6 +51,19 @@ bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *
     return ok;
 }
 
+bool script_program_needs(const Program *program, UnitKind kind, Str need)
+{
+    for (size_t i = 0; i < program->n_units; i++) {
+        const UnitInfo *info = &program->units[i].info;
+        for (size_t k = 0; program->units[i].source.kind == kind && k < info->n_needs; k++) {
+            if (str_eq(info->needs[k], need)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static const EmbeddedFile *builtin_files(UnitKind kind)
 {
     return kind == UNIT_SOLVER ? script_solvers : script_graders;

@@ -58,6 +58,8 @@ void script_program_destroy(Script *script, Program *program);
 
 /** What must stay the same for the same result: compiler version, unit texts, params, constants. */
 Hash script_program_hash(const Program *program);
+/** Whether the program's solver (or one of its graders) declares this need. */
+bool script_program_needs(const Program *program, UnitKind kind, Str need);
 
 // ---- Templates ----------------------------------------------------------------------------------
 
