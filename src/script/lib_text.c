@@ -328,6 +328,21 @@ static int text_upper(lua_State *L)
     return 1;
 }
 
+static int text_fold(lua_State *L)
+{
+    Str s = begin(L);
+    vm_push_str(L, utf8_fold(&vm_of(L)->scratch, s));
+    return 1;
+}
+
+/** text.digits(s): decimal digits of every script as 0 to 9. */
+static int text_digits(lua_State *L)
+{
+    Str s = begin(L);
+    vm_push_str(L, utf8_digits(&vm_of(L)->scratch, s));
+    return 1;
+}
+
 static int text_len(lua_State *L)
 {
     lua_pushinteger(L, (lua_Integer)utf8_length(begin(L)));
@@ -370,6 +385,54 @@ static int text_sentences(lua_State *L)
     return list_of(
         L, STR("\\S(?:(?!\\n\\s*\\n).)*?(?:[.!?\u2026]+[\"'\u201d\u2019)\\]]*(?=\\s|$)|[\u3002"
                "\uff01\uff1f]+|(?=\\s*\\n\\s*\\n)|(?=\\s*\\z))(?<=\\S)"));
+}
+
+/** s in lower case without ASCII punctuation. */
+static Str lower_letters(Arena *arena, Str s)
+{
+    Str lower = utf8_lower(arena, s);
+    char *kept = arena_alloc_raw(arena, lower.len + 1, 1);
+    size_t n = 0;
+    for (size_t i = 0; i < lower.len; i++) {
+        unsigned char c = (unsigned char)lower.data[i];
+        bool punctuation = (c >= '!' && c <= '/') || (c >= ':' && c <= '@') ||
+                           (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+        if (!punctuation) {
+            kept[n++] = lower.data[i];
+        }
+    }
+    kept[n] = '\0';
+    return (Str){kept, n};
+}
+
+/**
+ * text.normalize(s): what SQuAD's evaluation compares. Lower case, no ASCII punctuation, no words
+ * a, an, the; one space between words.
+ */
+static int text_normalize(lua_State *L)
+{
+    Search search;
+    Str text = begin(L);
+    lua_settop(L, 1);
+    vm_push_str(L, STR("\\b(?:a|an|the)\\b|[\\s\\x1c-\\x1f]+"));
+    search_init(L, 2, lower_letters(&vm_of(L)->scratch, text), &search);
+    search_all(&search);
+    luaL_Buffer buffer;
+    luaL_buffinit(L, &buffer);
+    size_t piece = 0;
+    for (size_t m = 0; m <= search.n_matches; m++) {
+        bool last = m == search.n_matches;
+        size_t end = last ? search.text.len : match_spans(&search, m)->from;
+        if (end > piece) {
+            if (luaL_bufflen(&buffer) > 0) {
+                luaL_addchar(&buffer, ' ');
+            }
+            luaL_addlstring(&buffer, search.text.data + piece, end - piece);
+        }
+        piece = last ? end : match_spans(&search, m)->to;
+    }
+    luaL_pushresult(&buffer);
+    return 1;
 }
 
 /** text.trim(s [, chars]): white space, or those characters, cut off both ends. */
@@ -436,6 +499,9 @@ int lib_text_open(lua_State *L)
         {"replace", text_replace},
         {"lower", text_lower},
         {"upper", text_upper},
+        {"fold", text_fold},
+        {"digits", text_digits},
+        {"normalize", text_normalize},
         {"words", text_words},
         {"sentences", text_sentences},
         {"trim", text_trim},

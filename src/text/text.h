@@ -25,6 +25,11 @@ Str utf8_cut_columns(Str s, size_t n);
 /** Simple case mapping of every code point (Unicode, one to one); bytes that are not UTF-8 stay. */
 Str utf8_lower(Arena *arena, Str s);
 Str utf8_upper(Arena *arena, Str s);
+/** Full case folding, for comparing without case: sharp s is ss, a ligature its letters; bytes that
+ * are not UTF-8 stay. */
+Str utf8_fold(Arena *arena, Str s);
+/** Decimal digits of every script as 0 to 9; s itself when it is ASCII. */
+Str utf8_digits(Arena *arena, Str s);
 
 /** Line and column (from 1, bytes) of an offset; reads the text up to there. */
 void text_place(Str text, size_t offset, uint32_t *out_line, uint32_t *out_col);
@@ -114,6 +119,12 @@ void faults_add(Faults *faults, Str file, uint32_t line, uint32_t col, bool warn
                 const char *code, const char *format, ...) __attribute__((format(printf, 7, 8)));
 /** Render "file:line:col: error: message", the source line and a caret, for all faults in order. */
 void faults_render(Buf *buf, const Faults *faults, bool color);
+/**
+ * All faults for editors, in order: a list of maps {file, line, col, end_col, severity, code,
+ * message, hint}. Lines and columns count from 1 in bytes; end_col is behind the word or quoted
+ * text at the place. line, col, end_col are 0 where they are not known. hint is what was meant
+ * instead of the text at the place ("" when there is no guess); the message goes without it. */
+Value faults_to_value(Arena *arena, const Faults *faults);
 
 /**
  * Parse one YAML document to a Value whose nodes carry places. Core schema: null ~ true false ints

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// UTF-8: validity, iteration, terminal columns, simple case mapping. Tables come from
+// UTF-8: validity, iteration, terminal columns, case mapping and folding, digits. Tables come from
 // utf8_tables.def (Unicode data, one row per run of code points, searched by halves).
 #include "text/text.h"
 
@@ -19,8 +19,17 @@ typedef struct CodeRange {
     uint32_t last;
 } CodeRange;
 
+/** A character that folds to two or three; 0: no third. */
+typedef struct FullFold {
+    uint32_t from;
+    uint32_t to[3];
+} FullFold;
+
 #define LOWER(first, last, stride, delta)
 #define UPPER(first, last, stride, delta)
+#define FOLD(first, last, stride, delta)
+#define FULL(from, a, b, c)
+#define DIGIT(zero)
 #define WIDE(first, last)
 #define ZERO(first, last)
 
@@ -40,6 +49,30 @@ static const CaseRun upper_runs[] = {
 #define UPPER(first, last, stride, delta)
 };
 
+static const CaseRun fold_runs[] = {
+#undef FOLD
+#define FOLD(first, last, stride, delta) {first, last, stride, delta},
+#include "text/utf8_tables.def"
+#undef FOLD
+#define FOLD(first, last, stride, delta)
+};
+
+static const FullFold full_folds[] = {
+#undef FULL
+#define FULL(from, a, b, c) {from, {a, b, c}},
+#include "text/utf8_tables.def"
+#undef FULL
+#define FULL(from, a, b, c)
+};
+
+static const CodeRange digit_ranges[] = {
+#undef DIGIT
+#define DIGIT(zero) {zero, (zero) + 9},
+#include "text/utf8_tables.def"
+#undef DIGIT
+#define DIGIT(zero)
+};
+
 static const CodeRange wide_ranges[] = {
 #undef WIDE
 #define WIDE(first, last) {first, last},
@@ -56,6 +89,9 @@ static const CodeRange zero_ranges[] = {
 
 #undef LOWER
 #undef UPPER
+#undef FOLD
+#undef FULL
+#undef DIGIT
 #undef WIDE
 #undef ZERO
 
@@ -169,7 +205,8 @@ Str utf8_clean(Arena *arena, Str s)
     return (Str){out, len};
 }
 
-static bool in_ranges(const CodeRange *ranges, size_t n, uint32_t c)
+/** The range that holds c, or NULL. */
+static const CodeRange *range_of(const CodeRange *ranges, size_t n, uint32_t c)
 {
     size_t low = 0;
     size_t high = n;
@@ -181,7 +218,7 @@ static bool in_ranges(const CodeRange *ranges, size_t n, uint32_t c)
             high = middle;
         }
     }
-    return low < n && c >= ranges[low].first;
+    return low < n && c >= ranges[low].first ? &ranges[low] : NULL;
 }
 
 static size_t code_columns(uint32_t c)
@@ -192,10 +229,10 @@ static size_t code_columns(uint32_t c)
     if (c < 0x300) {
         return 1;
     }
-    if (in_ranges(zero_ranges, COUNT(zero_ranges), c)) {
+    if (range_of(zero_ranges, COUNT(zero_ranges), c) != NULL) {
         return 0;
     }
-    return in_ranges(wide_ranges, COUNT(wide_ranges), c) ? 2 : 1;
+    return range_of(wide_ranges, COUNT(wide_ranges), c) != NULL ? 2 : 1;
 }
 
 size_t utf8_columns(Str s)
@@ -220,7 +257,8 @@ Str utf8_cut_columns(Str s, size_t n)
     return s;
 }
 
-static uint32_t map_case(const CaseRun *runs, size_t n, uint32_t c)
+/** Set *out to what c maps to; false when no run holds it. */
+static bool find_case(const CaseRun *runs, size_t n, uint32_t c, uint32_t *out)
 {
     size_t low = 0;
     size_t high = n;
@@ -233,9 +271,16 @@ static uint32_t map_case(const CaseRun *runs, size_t n, uint32_t c)
         }
     }
     if (low == n || c < runs[low].first || (c - runs[low].first) % runs[low].stride != 0) {
-        return c;
+        return false;
     }
-    return (uint32_t)((int32_t)c + runs[low].delta);
+    *out = (uint32_t)((int32_t)c + runs[low].delta);
+    return true;
+}
+
+static uint32_t map_case(const CaseRun *runs, size_t n, uint32_t c)
+{
+    uint32_t mapped = c;
+    return find_case(runs, n, c, &mapped) ? mapped : c;
 }
 
 /** Map every code point; invalid bytes are kept. A mapping may lengthen a character to 3 bytes. */
@@ -274,4 +319,89 @@ Str utf8_lower(Arena *arena, Str s)
 Str utf8_upper(Arena *arena, Str s)
 {
     return map_string(arena, s, upper_runs, COUNT(upper_runs), 'a', 'z');
+}
+
+static const FullFold *full_fold(uint32_t c)
+{
+    size_t low = 0;
+    size_t high = COUNT(full_folds);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c > full_folds[middle].from) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < COUNT(full_folds) && full_folds[low].from == c ? &full_folds[low] : NULL;
+}
+
+/** Write what c folds to; the number of bytes. */
+static size_t fold_code(uint32_t c, char *out)
+{
+    const FullFold *full = full_fold(c);
+    if (full == NULL) {
+        uint32_t folded;
+        if (!find_case(fold_runs, COUNT(fold_runs), c, &folded)) {
+            folded = map_case(lower_runs, COUNT(lower_runs), c);
+        }
+        return utf8_encode(folded, out);
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < 3 && full->to[i] != 0; i++) {
+        n += utf8_encode(full->to[i], out + n);
+    }
+    return n;
+}
+
+Str utf8_fold(Arena *arena, Str s)
+{
+    size_t cap = 0;
+    for (size_t at = 0; at < s.len;) {
+        uint32_t c;
+        size_t len = utf8_decode(s.data + at, s.len - at, &c);
+        cap += len >= 2 ? 12 : 1;
+        at += len > 0 ? len : 1;
+    }
+    char *out = arena_alloc_raw(arena, cap + 1, 1);
+    size_t at_out = 0;
+    for (size_t at = 0; at < s.len;) {
+        char b = s.data[at];
+        uint32_t c;
+        size_t len = utf8_decode(s.data + at, s.len - at, &c);
+        if (len >= 2) {
+            at_out += fold_code(c, out + at_out);
+            at += len;
+            continue;
+        }
+        out[at_out++] = (char)(b >= 'A' && b <= 'Z' ? b ^ 0x20 : b);
+        at++;
+    }
+    out[at_out] = '\0';
+    return (Str){out, at_out};
+}
+
+Str utf8_digits(Arena *arena, Str s)
+{
+    if (ascii_run(s.data, s.len) == s.len) {
+        return s;
+    }
+    char *out = arena_alloc_raw(arena, s.len + 1, 1); // a digit never grows
+    size_t at_out = 0;
+    for (size_t at = 0; at < s.len;) {
+        uint32_t c;
+        size_t len = utf8_decode(s.data + at, s.len - at, &c);
+        const CodeRange *range = len < 2 ? NULL : range_of(digit_ranges, COUNT(digit_ranges), c);
+        if (range != NULL) {
+            out[at_out++] = (char)('0' + (c - range->first));
+            at += len;
+            continue;
+        }
+        len = len == 0 ? 1 : len;
+        memcpy(out + at_out, s.data + at, len);
+        at_out += len;
+        at += len;
+    }
+    out[at_out] = '\0';
+    return (Str){out, at_out};
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes utf8_tables.def from Python's unicodedata: simple case mappings and column widths.
+"""Writes utf8_tables.def from Python's unicodedata: case mappings, digits and column widths.
 
 Run by hand when a newer Unicode is wanted:  python3 src/text/utf8_tables.py > src/text/utf8_tables.def
-Rows: LOWER/UPPER(first, last, stride, delta), WIDE(first, last), ZERO(first, last).
+Rows: LOWER/UPPER(first, last, stride, delta), FOLD the same where folding is not lower case, FULL(code point, the
+two or three it folds to), DIGIT(zero) of ten decimal digits, WIDE(first, last), ZERO(first, last).
 """
 import sys
 import unicodedata
@@ -27,9 +28,20 @@ def simple_upper(c):
     return ord(s) if len(s) == 1 else c
 
 
-def case_rows(mapping):
+def folded(c):
+    """Full case folding: one to three code points."""
+    return [ord(f) for f in chr(c).casefold()]
+
+
+def fold_delta(c):
+    """What folding to one code point adds where it differs from simple_lower, else None."""
+    f = folded(c)
+    return f[0] - c if len(f) == 1 and f[0] != simple_lower(c) else None
+
+
+def case_rows(delta_of):
     """Group the code points that change by (delta, stride 1 or 2) into runs."""
-    changed = [(c, mapping(c) - c) for c in range(128, LAST) if mapping(c) != c]
+    changed = [(c, delta_of(c)) for c in range(128, LAST) if delta_of(c) is not None]
     rows = []
     for c, delta in changed:
         if rows:
@@ -68,9 +80,16 @@ def is_wide(c):
 print("// SPDX-License-Identifier: MIT")
 print("// Unicode %s, written by utf8_tables.py: rows sorted by code point, read by utf8.c."
       % unicodedata.unidata_version)
-for name, mapping in (("LOWER", simple_lower), ("UPPER", simple_upper)):
-    for first, last, stride, delta in case_rows(mapping):
+for name, delta_of in (("LOWER", lambda c: simple_lower(c) - c or None),
+                       ("UPPER", lambda c: simple_upper(c) - c or None), ("FOLD", fold_delta)):
+    for first, last, stride, delta in case_rows(delta_of):
         print("%s(0x%X, 0x%X, %d, %d)" % (name, first, last, stride, delta))
+for c in range(128, LAST):
+    if len(folded(c)) > 1:
+        print("FULL(0x%X, 0x%X, 0x%X, 0x%X)" % tuple([c] + (folded(c) + [0])[:3]))
+for c in range(128, LAST):
+    if unicodedata.decimal(chr(c), None) == 0:
+        print("DIGIT(0x%X)" % c)
 for name, test in (("WIDE", is_wide), ("ZERO", is_zero)):
     for first, last in ranges(test):
         print("%s(0x%X, 0x%X)" % (name, first, last))

@@ -158,6 +158,15 @@ static void test_value__text(void)
          "return text.levenshtein('kitten', 'sitting') .. text.levenshtein('', 'ab') .. "
          "text.levenshtein('\xc3\xa4', 'a')",
          "321"},
+        {__LINE__,
+         "return text.fold('Stra\xc3\x9f"
+         "E') .. text.digits('\xd9\xa1\xef\xbc\x92')",
+         "strasse12"},
+        {__LINE__,
+         "return text.normalize(' The cat, a  dog\\n& an-other; THE! ') .. '|' .. "
+         "text.normalize('the') "
+         ".. '|' .. text.normalize('theatre A.B. it\\'s')",
+         "cat dog another||theatre ab its"},
         // Bytes that are not text are read as U+FFFD.
         {__LINE__, "return text.len('a\\xff') .. text.match('a\\xff', 'a(.)')", "2\xef\xbf\xbd"},
     };

@@ -135,6 +135,47 @@ static void test_utf8__case(void)
     arena_finish(&arena);
 }
 
+static void test_utf8__fold_and_digits(void)
+{
+    static const struct {
+        int line;
+        Str from;
+        Str folded;
+    } folds[] = {
+        {__LINE__,
+         S("Stra\xC3\x9F"
+           "E @[`{"),
+         S("strasse @[`{")},
+        {__LINE__, S("\xE1\xBA\x9E"), S("ss")},                    // capital sharp s
+        {__LINE__, S("\xC4\xB0\xC4\xB1"), S("i\xCC\x87\xC4\xB1")}, // dotted I, dotless i
+        {__LINE__, S("\xCE\xA3\xCF\x83\xCF\x82"), S("\xCF\x83\xCF\x83\xCF\x83")}, // sigmas
+        {__LINE__, S("\xEF\xAC\x83"), S("ffi")},
+        {__LINE__, S("\xC2\xB5\xC5\xBF"), S("\xCE\xBCs")}, // micro sign, long s
+        {__LINE__, S("\xE1\x8E\xA0\xEA\xAD\xB0"), S("\xE1\x8E\xA0\xE1\x8E\xA0")}, // Cherokee
+        {__LINE__, S("\xCE\x90"), S("\xCE\xB9\xCC\x88\xCC\x81")},
+        {__LINE__, S("\xD0\x96\xFFQ"), S("\xD0\xB6\xFFq")},
+        {__LINE__, S(""), S("")},
+    };
+    static const struct {
+        int line;
+        Str from;
+        Str ascii;
+    } digits[] = {
+        {__LINE__, S("12 and 3"), S("12 and 3")},
+        {__LINE__, S("\xD9\xA1\xD9\xA0 \xE0\xA7\xAF"), S("10 9")}, // Arabic, Bengali
+        {__LINE__, S("\xEF\xBC\x92\xF0\x9D\x9F\x99"), S("21")},    // full width, double-struck
+        {__LINE__, S("x\xC2\xB2\xC2\xBD\xE4\xB8\x80\xFF"), S("x\xC2\xB2\xC2\xBD\xE4\xB8\x80\xFF")},
+    };
+    Arena arena = {0};
+    for (size_t i = 0; i < sizeof(folds) / sizeof(folds[0]); i++) {
+        ROW_CHECK_STR(&folds[i], utf8_fold(&arena, folds[i].from), folds[i].folded);
+    }
+    for (size_t i = 0; i < sizeof(digits) / sizeof(digits[0]); i++) {
+        ROW_CHECK_STR(&digits[i], utf8_digits(&arena, digits[i].from), digits[i].ascii);
+    }
+    arena_finish(&arena);
+}
+
 static void test_text_place__lines_and_columns(void)
 {
     static const struct {
@@ -172,6 +213,7 @@ int main(void)
     tap_run("next and clean", test_utf8__next_and_clean);
     tap_run("columns", test_utf8__columns);
     tap_run("case", test_utf8__case);
+    tap_run("fold_and_digits", test_utf8__fold_and_digits);
     tap_run("places", test_text_place__lines_and_columns);
     return tap_done();
 }
