@@ -166,8 +166,9 @@ typedef struct EvalGrader {
     Value params; // map of the grader's own params, as written
     Value when;   // template text, or null
     AnswerRule answer;
-    bool negate; // not: true
-    Str role;
+    bool negate;  // not: true
+    Str role;     // what its ctx.generate asks by default; "": the model under test
+    Value target; // replaces the sample's: text, list or template; or null
     uint32_t line;
     uint32_t col;
 } EvalGrader;
@@ -177,7 +178,9 @@ typedef struct EvalMetric {
     Str of;       // grader name; "" every grader
     Str average;  // "parts" or ""
     Str over;     // "variants" or ""
-    Value params; // k, ...
+    Value params; // k, min, and those of a metric in Lua
+    Str file;     // a metric in Lua: metrics/NAME.lua and its text; "" for our own
+    Str text;
     uint32_t line;
     uint32_t col;
 } EvalMetric;
@@ -236,7 +239,7 @@ typedef struct Eval {
     Value sample_target;
     Value sample_metadata; // map of templates
     Value sample_cluster;
-    Value sample_files; // map of templates
+    Value sample_files;          // map of templates
     const EvalVariant *variants; // at least one; a single unnamed one when the file names none
     size_t n_variants;
     const EvalGrader *graders;

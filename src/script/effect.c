@@ -246,6 +246,9 @@ static void read_settings(lua_State *L, int options, Arena *arena, GenSettings *
     option_stop(L, options, arena, settings);
     if (option(L, options, "schema")) {
         settings->schema = vm_to_value(L, -1, arena);
+        if (settings->schema.kind != VALUE_MAP) {
+            luaL_error(L, "schema must be a JSON schema, a table with names as keys");
+        }
         lua_pop(L, 1);
     }
     if (option(L, options, "tools") || option(L, options, "tool_choice")) {
@@ -425,8 +428,8 @@ static Str *item_texts(lua_State *L, Step *step, size_t n)
 int ctx_loglik(lua_State *L)
 {
     Step *step = step_check(L, "loglik");
-    if (step->grading) {
-        return luaL_error(L, "ctx.loglik is not there in a grader");
+    if (!step->may_loglik) {
+        return luaL_error(L, "ctx.loglik must be declared: effects = {\"loglik\"}");
     }
     lua_settop(L, 2);
     luaL_checktype(L, 1, LUA_TTABLE);

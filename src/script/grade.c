@@ -13,7 +13,8 @@ typedef struct Grading {
     const Program *program;
     Step *step;
     ReplyView reply;
-    size_t unit; // the grader that runs
+    size_t unit;          // the grader that runs
+    const Sample *sample; // with its target
     Score *scores;
     size_t n_scores;
 } Grading;
@@ -130,16 +131,33 @@ static void read_score(lua_State *L, const Grading *grading, Score *score)
 static void check_needs(lua_State *L, const Grading *grading)
 {
     const Unit *unit = &grading->program->units[grading->unit];
-    const Sample *sample = grading->step->in->sample;
+    const Sample *sample = grading->sample;
+    const Reply *reply = grading->reply.reply;
     if (unit->needs_target && !sample->has_target) {
         luaL_error(L, "the grader needs a target and the sample has none");
     }
-    if (unit->needs_choices && sample->n_choices == 0 && grading->reply.reply->n_choices == 0) {
+    if (unit->needs_choices && sample->n_choices == 0 && reply->n_choices == 0) {
         luaL_error(L, "the grader needs choices and there are none");
     }
-    if (unit->needs_logprobs && grading->reply.reply->n_logprobs == 0) {
+    if (unit->needs_choices && sample != grading->step->in->sample && sample->n_correct == 0) {
+        luaL_error(L, "the grader's target is the text of no choice");
+    }
+    if (unit->needs_logprobs && reply->n_logprobs == 0) {
         luaL_error(L, "the grader needs logprobs and the reply has none");
     }
+    if (unit->needs_loglik && reply->n_choices == 0) {
+        luaL_error(L, "the grader needs texts scored by likelihood and the reply has none");
+    }
+}
+
+/** The sample with the grader's own target, if it has one. */
+static void find_target(lua_State *L, Grading *grading, int vars)
+{
+    unit_push(L, grading->unit, UNIT_SLOT_TARGET);
+    if (!lua_isnil(L, -1)) {
+        grading->sample = target_replace(L, -1, vars, grading->sample, grading->step->arena);
+    }
+    lua_pop(L, 1);
 }
 
 /** Apply the answer rule; false: nothing found, the score is 0. */
@@ -201,34 +219,56 @@ static bool applies(lua_State *L, const Grading *grading, int vars)
     return yes;
 }
 
-static void grade_one(lua_State *L, Grading *grading, size_t number, Score *score)
+/** Set the step up for grader number `number` of the eval. */
+static void enter_grader(lua_State *L, Grading *grading, size_t number)
 {
     Step *step = grading->step;
     Vm *vm = vm_of(L);
     const Unit *unit = &grading->program->units[grading->unit];
+    const EvalGrader *grader = unit->source.grader;
     step->may_generate = unit->may_generate;
-    step->role = grader_of(grading) == NULL ? STR_EMPTY : grader_of(grading)->role;
+    step->may_loglik = unit->may_loglik;
+    step->role = grader != NULL && grader->role.len > 0 ? grader->role : unit->info.role;
     step->next_index = 0;
     snprintf(step->prefix, sizeof(step->prefix), "g%zu.", number);
     step->converting = false;
     vm->rng_stream = rng_mix(0x67726164 + number);
     vm->rng_position = 0;
-    int top = lua_gettop(L);
+    grading->sample = step->in->sample;
     unit_push(L, grading->unit, UNIT_SLOT_CALL);
     vm_note_place(L);
-    lua_settop(L, top);
+    lua_pop(L, 1);
+}
+
+static void grade_one(lua_State *L, Grading *grading, size_t number, Score *score)
+{
+    const Unit *unit = &grading->program->units[grading->unit];
+    int top = lua_gettop(L);
+    enter_grader(L, grading, number);
     bool found = find_answer(L, grading, score);
-    VarsView vars = {.in = step->in, .reply = &grading->reply};
+    VarsView vars = {.in = grading->step->in, .sample = grading->sample, .reply = &grading->reply};
     push_vars(L, &vars);
     if (!applies(L, grading, top + 1)) {
         *score = (Score){.grader = score->grader, .state = SCORE_ABSENT, .weight = 1};
         lua_settop(L, top);
         return;
     }
+    if (unit->needs_sandbox) {
+        score->state = SCORE_UNSCORED;
+        score->reason = STR("needs sandbox");
+        lua_settop(L, top);
+        return;
+    }
+    find_target(L, grading, top + 1);
     check_needs(L, grading);
     if (found) {
         SampleView sample = {
-            .sample = step->in->sample, .epoch = step->in->epoch, .shows_target = true};
+            .sample = grading->sample, .epoch = grading->step->in->epoch, .shows_target = true};
+        if (vars.sample != grading->sample) {
+            vars.sample = grading->sample;
+            push_vars(L, &vars); // anew: the first ones remember what they were asked for
+            lua_replace(L, top + 1);
+        }
         unit_push(L, grading->unit, UNIT_SLOT_CALL);
         push_sample(L, &sample);
         push_reply(L, &grading->reply);

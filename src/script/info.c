@@ -13,21 +13,36 @@ typedef struct Reading {
     UnitKind kind;
     Str file;
     Str text;
+    const Value *params; // as given, or NULL
     Arena *arena;
     UnitInfo *out;
+    Err err; // of the params
 } Reading;
 
 static int info_body(lua_State *L)
 {
     Reading *reading = lua_touserdata(L, 1);
+    UnitInfo *info = reading->out;
     vm_load(L, reading->text, reading->file, STR("unit"), false);
     lua_call(L, 0, 1);
-    unit_read(L, -1, reading->kind, reading->arena, reading->out);
+    unit_read(L, -1, reading->kind, reading->arena, info);
+    if (info->name.len == 0) {
+        info->name = str_copy(reading->arena, path_stem(reading->file));
+    }
+    if (reading->params != NULL) {
+        Value params;
+        if (!params_resolve(info, reading->kind, reading->params, reading->arena, &params,
+                            &reading->err)) {
+            return luaL_error(L, "params");
+        }
+        vm_push_value(L, &params);
+        unit_read_for(L, -2, -1, reading->arena, info);
+    }
     return 0;
 }
 
-bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *arena,
-                      UnitInfo *out, Err *err)
+bool script_unit_info_for(Script *script, UnitKind kind, Str file, Str text, const Value *params,
+                          Arena *arena, UnitInfo *out, Err *err)
 {
     const Image *base;
     if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
@@ -39,16 +54,22 @@ bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *
     Vm *vm = script_vm(script);
     vm_restore(vm, base);
     UnitInfo info;
-    Reading reading = {.kind = kind, .file = file, .text = text, .arena = arena, .out = &info};
+    Reading reading = {
+        .kind = kind, .file = file, .text = text, .params = params, .arena = arena, .out = &info};
     bool ok = vm_run(vm, info_body, &reading, NULL, err);
     vm->live = NULL;
     if (ok) {
-        if (info.name.len == 0) {
-            info.name = str_copy(arena, path_stem(file));
-        }
         *out = info;
+    } else if (reading.err.code != ERR_NONE) {
+        *err = reading.err;
     }
     return ok;
+}
+
+bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *arena,
+                      UnitInfo *out, Err *err)
+{
+    return script_unit_info_for(script, kind, file, text, NULL, arena, out, err);
 }
 
 bool script_program_needs(const Program *program, UnitKind kind, Str need)

@@ -129,6 +129,7 @@ static int build_body(lua_State *L)
     vm_set_slot(L, SLOT_VALUE);
     private_metatable(L, SLOT_DECLARED);
     private_metatable(L, SLOT_UNSCORED);
+    deferred_open(L);
     objects_open(L);
     effects_open(L);
     return 0;

@@ -171,7 +171,7 @@ static void vars_target(lua_State *L, const Sample *sample)
 
 static bool push_named(lua_State *L, const VarsView *view, Str name)
 {
-    const Sample *sample = view->in->sample;
+    const Sample *sample = view->sample;
     bool grader = view->reply != NULL;
     if (str_eq(name, STR("id"))) {
         vm_push_str(L, sample->id);
@@ -204,8 +204,7 @@ static void push_var(lua_State *L, const VarsView *view, Str name)
     if (push_named(L, view, name)) {
         return;
     }
-    const Value *maps[] = {&view->in->sample->row, view->in->constants_row,
-                           &view->in->sample->part_vars};
+    const Value *maps[] = {&view->sample->row, view->in->constants_row, &view->sample->part_vars};
     for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++) {
         const Value *found = maps[i] == NULL ? NULL : value_get(maps[i], name);
         if (found != NULL) {

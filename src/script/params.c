@@ -21,11 +21,12 @@ static Str field_text(lua_State *L, int index, const char *name, Arena *arena, S
     return s;
 }
 
-static const Str *field_texts(lua_State *L, int index, const char *name, const char *const *allowed,
-                              Arena *arena, size_t *out_n)
+/** The list of texts at the top (pops it); nil is an empty one. */
+static const Str *read_texts(lua_State *L, const char *name, const char *const *allowed,
+                             Arena *arena, size_t *out_n)
 {
     *out_n = 0;
-    if (lua_getfield(L, index, name) == LUA_TNIL) {
+    if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         return NULL;
     }
@@ -38,9 +39,9 @@ static const Str *field_texts(lua_State *L, int index, const char *name, const c
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         texts[i] = vm_to_text(L, -1, arena, name);
         lua_pop(L, 1);
-        bool known = false;
-        for (const char *const *word = allowed; *word != NULL; word++) {
-            known = known || str_eq_c(texts[i], *word);
+        bool known = allowed == NULL;
+        for (const char *const *word = allowed; !known && *word != NULL; word++) {
+            known = str_eq_c(texts[i], *word);
         }
         if (!known) {
             luaL_error(L, "%s: unknown word '%s'", name, texts[i].data);
@@ -49,6 +50,13 @@ static const Str *field_texts(lua_State *L, int index, const char *name, const c
     lua_pop(L, 1);
     *out_n = n;
     return texts;
+}
+
+static const Str *field_texts(lua_State *L, int index, const char *name, const char *const *allowed,
+                              Arena *arena, size_t *out_n)
+{
+    lua_getfield(L, index, name);
+    return read_texts(L, name, allowed, arena, out_n);
 }
 
 static const char *type_of_value(const Value *value)
@@ -175,12 +183,51 @@ static void read_range(lua_State *L, int index, UnitInfo *out)
     lua_pop(L, 1);
 }
 
+static const char *const needs_words[] = {"choices", "target",  "tool_calls", "logprobs",
+                                          "loglik",  "sandbox", NULL};
+static const char *const gives_words[] = {"loglik", "tool_calls", NULL};
+
+/** A list of texts that may be a function of the params: called with those at `params`, if any. */
+static const Str *texts_for(lua_State *L, int index, const char *name, int params,
+                            const char *const *allowed, Arena *arena, size_t *out_n)
+{
+    if (lua_getfield(L, index, name) == LUA_TFUNCTION) {
+        if (params == 0) {
+            lua_pop(L, 1);
+            *out_n = 0;
+            return NULL;
+        }
+        lua_pushvalue(L, params);
+        lua_call(L, 1, 1);
+    }
+    return read_texts(L, name, allowed, arena, out_n);
+}
+
+static void read_lists(lua_State *L, int index, int params, Arena *arena, UnitInfo *out)
+{
+    out->needs = texts_for(L, index, "needs", params, needs_words, arena, &out->n_needs);
+    out->gives = texts_for(L, index, "gives", params, gives_words, arena, &out->n_gives);
+    out->roles = texts_for(L, index, "roles", params, NULL, arena, &out->n_roles);
+}
+
+void unit_read_for(lua_State *L, int index, int params, Arena *arena, UnitInfo *out)
+{
+    read_lists(L, lua_absindex(L, index), lua_absindex(L, params), arena, out);
+}
+
+static void read_effects(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out)
+{
+    static const char *const words[] = {"generate", "loglik", "exec", "grade", NULL};
+    static const Str solver_default[] = {{"generate", 8}, {"loglik", 6}};
+    out->effects = field_texts(L, index, "effects", words, arena, &out->n_effects);
+    if (kind == UNIT_SOLVER && out->effects == NULL) {
+        out->effects = solver_default;
+        out->n_effects = 2;
+    }
+}
+
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out)
 {
-    static const char *const needs[] = {"choices", "target",  "tool_calls", "logprobs",
-                                        "loglik",  "sandbox", NULL};
-    static const char *const gives[] = {"loglik", "tool_calls", NULL};
-    static const char *const effects[] = {"generate", "loglik", "exec", "grade", NULL};
     index = lua_absindex(L, index);
     if (lua_type(L, index) != LUA_TTABLE) {
         luaL_error(L, "a %s file must return a table", unit_words[kind]);
@@ -188,7 +235,9 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     *out = (UnitInfo){.version = 1, .range_low = 0, .range_high = 1};
     out->name = field_text(L, index, "name", arena, STR_EMPTY);
     out->description = field_text(L, index, "description", arena, STR_EMPTY);
-    out->gives = field_texts(L, index, "gives", gives, arena, &out->n_gives);
+    out->after = field_text(L, index, "after", arena, STR_EMPTY);
+    out->uses = field_text(L, index, "uses", arena, STR_EMPTY);
+    out->role = field_text(L, index, "role", arena, STR_EMPTY);
     if (lua_getfield(L, index, "version") == LUA_TNUMBER && lua_isinteger(L, -1)) {
         out->version = lua_tointeger(L, -1);
     } else if (!lua_isnil(L, -1)) {
@@ -198,8 +247,8 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     out->sees_target = kind == UNIT_GRADER || lua_toboolean(L, -1);
     lua_pop(L, 2);
     read_params(L, index, arena, out);
-    out->needs = field_texts(L, index, "needs", needs, arena, &out->n_needs);
-    out->effects = field_texts(L, index, "effects", effects, arena, &out->n_effects);
+    read_lists(L, index, 0, arena, out);
+    read_effects(L, index, kind, arena, out);
     read_range(L, index, out);
     Str better = field_text(L, index, "better", arena, STR("higher"));
     if (!str_eq(better, STR("higher")) && !str_eq(better, STR("lower"))) {

@@ -170,20 +170,30 @@ typedef struct UnitInfo {
     bool sees_target;
     const Str *needs; // choices target tool_calls logprobs loglik sandbox
     size_t n_needs;
-    const Str *effects; // generate exec
+    const Str *effects; // generate loglik exec grade; a solver that declares none: the first two
     size_t n_effects;
     double range_low; // graders; -inf and inf when unbounded
     double range_high;
     bool lower_is_better;
     size_t n_examples;
-    const Str *gives; // solver: what its replies have beside text: loglik (scored texts), tool_calls
+    const Str
+        *gives; // solver: what its replies have beside text: loglik (scored texts), tool_calls
     size_t n_gives;
     Str after; // grader: the param (list of names, or map by name) of graders that run before it
+    Str uses;  // grader: the param whose list has a library grader's name as `use` in each item
+    Str role;  // grader: the role that its calls ask when the eval's `role` says nothing
+    const Str *roles; // further roles that its calls name
+    size_t n_roles;
 } UnitInfo;
 
-/** Load a file and read its declarations. fails as script_program_create. */
+/**
+ * Load a file and read its declarations. Where needs, gives or roles is a function of the params it
+ * stays empty; script_unit_info_for knows. fails as script_program_create. */
 bool script_unit_info(Script *script, UnitKind kind, Str file, Str text, Arena *arena,
                       UnitInfo *out, Err *err);
+/** As script_unit_info, with what it declares for these params (checked, defaults filled in). */
+bool script_unit_info_for(Script *script, UnitKind kind, Str file, Str text, const Value *params,
+                          Arena *arena, UnitInfo *out, Err *err);
 /** Run a unit's examples; *out_failures lists "example 3: expected 1, got 0", one a line. */
 bool script_unit_examples(Script *script, UnitKind kind, Str file, Str text, Arena *arena,
                           size_t *out_run, Str *out_failures, Err *err);
@@ -193,13 +203,14 @@ Str script_builtin(UnitKind kind, Str name);
 /** Their names, sorted. */
 const Str *script_builtin_names(UnitKind kind, size_t *out_n);
 
-// ---- Metrics written in Lua ----------------------------------------------------------------------
+// ---- Metrics written in Lua
+// ----------------------------------------------------------------------
 
 /**
  * A pure function over scores: metrics/NAME.lua returns {name, version, params, metric =
- * function(scores, params) -> number, examples}. scores is a list of {value, weight, answer, target,
- * id, part, metadata}, one per sample.
- * fails  ERR_SCRIPT with file:line; ERR_BUDGET. A result that is no finite number is ERR_SCRIPT. */
+ * function(scores, params) -> number, examples}. scores is a list of {value, weight, answer,
+ * target, id, part, metadata}, one per sample. fails  ERR_SCRIPT with file:line; ERR_BUDGET. A
+ * result that is no finite number is ERR_SCRIPT. */
 bool script_metric(Script *script, Str file, Str text, const Value *params, const Value *scores,
                    double *out, Err *err);
 

@@ -35,6 +35,7 @@ typedef enum VmSlot {
     SLOT_VALUE,     // library `value`, for trusted code
     SLOT_TEXT,      // the text library
     SLOT_DECLARED,  // metatable of one_of{}, required(), template()
+    SLOT_DEFERRED,  // metatable of templates inside of values
     SLOT_UNSCORED,  // metatable of unscored()
     SLOT_SAMPLE_MT, // metatables of objects that fill themselves on first use
     SLOT_REPLY_MT,
@@ -49,12 +50,13 @@ typedef enum VmSlot {
     SLOT_UNITS,    // unit n has SLOT_UNITS + UNIT_SLOTS * n ...; see UnitSlot
 } VmSlot;
 
-/** What a unit keeps in the registry, at SLOT_UNITS + 4 * its number. */
+/** What a unit keeps in the registry, at SLOT_UNITS + UNIT_SLOTS * its number. */
 typedef enum UnitSlot {
     UNIT_SLOT_CALL,      // the template's function, solve or grade
     UNIT_SLOT_PARAMS,    // params with defaults filled in
     UNIT_SLOT_TEMPLATES, // list of {name, function} of params that are templates; or nil
     UNIT_SLOT_WHEN,      // function of the template `when`, or nil
+    UNIT_SLOT_TARGET,    // what replaces the sample's target, with its templates; or nil
     UNIT_SLOTS,
 } UnitSlot;
 
@@ -336,6 +338,7 @@ Str choice_letter(int64_t position, char out[8]);
 /** What templates of solver and grader params see. */
 typedef struct VarsView {
     const StepInput *in;
+    const Sample *sample;   // in's, or the same with the grader's own target
     const ReplyView *reply; // graders
 } VarsView;
 
@@ -362,6 +365,7 @@ struct Step {
     GenSettings settings; // defaults of ctx.generate
     Str role;             // default role
     bool may_generate;
+    bool may_loglik;
     bool grading;
     const Score *scores; // of graders already run
     size_t n_scores;
@@ -448,7 +452,10 @@ typedef struct Unit {
     bool needs_choices;
     bool needs_target;
     bool needs_logprobs;
+    bool needs_loglik;
+    bool needs_sandbox;
     bool may_generate;
+    bool may_loglik;
 } Unit;
 
 struct Program {
@@ -473,13 +480,40 @@ static inline void unit_push(lua_State *L, size_t unit, UnitSlot slot)
  */
 void unit_render_params(lua_State *L, size_t unit, int params, int vars);
 
+// ---- build.c ------------------------------------------------------------------------------------
+
+/** Build the image of all units of a group, helpers first; none of them: no image. */
+bool program_build_image(Script *script, Program *program, UnitKind group, Image *out, Err *err);
+
 // ---- params.c -----------------------------------------------------------------------------------
 
 /** Read a solver's or grader's table at index; raises for a wrong declaration. */
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out);
+/** Fill in what the table declares as a function of the params at index `params`; raises. */
+void unit_read_for(lua_State *L, int index, int params, Arena *arena, UnitInfo *out);
 /** Check given params against the declarations and fill in defaults. */
 bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena,
                     Value *out, Err *err);
+
+// ---- deferred.c: templates inside of values ----------------------------------------------------
+
+/** Whether rendering would change the text. */
+bool text_is_template(Str text);
+/**
+ * Push a value with its texts compiled (as `how` says) where they are templates; what pushes them
+ * is told apart from texts, so nothing that was rendered is rendered again. False: *err says why a
+ * template does not compile, nothing is pushed. */
+bool deferred_push(lua_State *L, const Value *value, const TemplateSource *how, Err *err);
+/** Push what the template object at index gives for these variables, or false: it is none. */
+bool deferred_render(lua_State *L, int index, int vars);
+void deferred_open(lua_State *L);
+
+// ---- target.c -----------------------------------------------------------------------------------
+
+/**
+ * The sample with the target at index (a text, a template object, a list of these) in place of its
+ * own; raises when it is none. */
+const Sample *target_replace(lua_State *L, int index, int vars, const Sample *sample, Arena *arena);
 
 // ---- answer.c -----------------------------------------------------------------------------------
 

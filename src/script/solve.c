@@ -129,7 +129,7 @@ static int solve_body(lua_State *L)
     push_sample(L, &sample);
     vm_push_slot(L, SLOT_SOLVER_CTX);
     unit_push(L, unit, UNIT_SLOT_PARAMS);
-    VarsView vars = {.in = step->in};
+    VarsView vars = {.in = step->in, .sample = step->in->sample};
     push_vars(L, &vars);
     unit_render_params(L, unit, lua_gettop(L) - 1, lua_gettop(L));
     lua_pop(L, 1);
@@ -165,7 +165,8 @@ bool script_solve(Script *script, Program *program, const StepInput *in, Arena *
     if (solver != NULL) {
         step.settings = solver->settings;
     }
-    step.may_generate = true;
+    step.may_generate = program->units[unit].may_generate;
+    step.may_loglik = program->units[unit].may_loglik;
     vm_restore(vm, &program->solve);
     vm->step = &step;
     vm->rng_seed = in->seed;
