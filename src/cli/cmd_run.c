@@ -19,6 +19,7 @@ typedef struct RunCommandOptions {
     Str variant;
     Str name;
     StrList tags;
+    StrList roles;
     Str shard;
     bool resume;
     double fail_on_error;
@@ -54,6 +55,8 @@ static const Option options[] = {
      .help = "name of the experiment (default: made up)"},
     {"tag", 0, OPT_LIST_AT(O, tags), .arg = "K=V",
      .help = "a tag on the experiment; may be repeated"},
+    {"role", 0, OPT_LIST_AT(O, roles), .arg = "R=MODEL",
+     .help = "the model that plays role R (judge ...), whatever the evals say; may be repeated"},
     {"shard", 0, OPT_STR_AT(O, shard), .arg = "K/N",
      .help = "run the K-th of N parts of the samples"},
     {"resume", 0, OPT_FLAG_AT(O, resume),
@@ -189,6 +192,40 @@ static bool target_parse(Cli *cli, TargetList *list, Str word, Err *err)
                    STR_ARG(name));
 }
 
+/** A model that the registry has files for. */
+static bool pull_model(Cli *cli, Str spec, const PullProgress *progress, Err *err)
+{
+    Str provider;
+    Str name;
+    return !str_cut(spec, STR("/"), &provider, &name) || !str_eq(provider, STR("local")) ||
+           str_ends_with(name, STR(".gguf")) || registry_pull(cli->registry, name, progress, err);
+}
+
+/** The models that play an eval's roles and those that --role names. */
+static bool pull_roles(Cli *cli, const RunCommandOptions *opts, const TargetList *targets,
+                       const PullProgress *progress, Err *err)
+{
+    for (size_t i = 0; i < opts->roles.n; i++) {
+        Str role;
+        Str spec;
+        if (str_cut(opts->roles.items[i], STR("="), &role, &spec) &&
+            !pull_model(cli, spec, progress, err)) {
+            return false;
+        }
+    }
+    for (size_t t = 0; t < targets->n; t++) {
+        const Value *roles = &targets->items[t].eval->roles;
+        size_t n = roles->kind == VALUE_MAP ? roles->as.map.n : 0;
+        for (size_t i = 0; i < n; i++) {
+            const Value *spec = &roles->as.map.pairs[i].value;
+            if (spec->kind == VALUE_STR && !pull_model(cli, spec->as.str, progress, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /** --pull: what the targets and local models need and is not here. */
 static bool pull_needed(Cli *cli, const RunCommandOptions *opts, const TargetList *targets,
                         Err *err)
@@ -201,13 +238,9 @@ static bool pull_needed(Cli *cli, const RunCommandOptions *opts, const TargetLis
         ok = dataset.len == 0 || registry_pull(cli->registry, dataset, &progress, err);
     }
     for (size_t i = 0; i < opts->models.n && ok; i++) {
-        Str provider;
-        Str name;
-        if (str_cut(opts->models.items[i], STR("/"), &provider, &name) &&
-            str_eq(provider, STR("local")) && !str_ends_with(name, STR(".gguf"))) {
-            ok = registry_pull(cli->registry, name, &progress, err);
-        }
+        ok = pull_model(cli, opts->models.items[i], &progress, err);
     }
+    ok = ok && pull_roles(cli, opts, targets, &progress, err);
     progress_line_clear(&line);
     return ok;
 }
@@ -298,6 +331,42 @@ static void engine_line(const RunOutcome *outcome)
     }
 }
 
+static Value role_stats_value(Arena *arena, const RunOutcome *outcome)
+{
+    Value *items = ARENA_ARRAY(arena, Value, outcome->n_roles + 1);
+    for (size_t i = 0; i < outcome->n_roles; i++) {
+        const RunRoleStats *role = &outcome->roles[i];
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        map_builder_put(&map, STR("role"), value_str(role->role));
+        map_builder_put(&map, STR("model"), value_str(role->model));
+        map_builder_put(&map, STR("calls"), value_int(role->n_calls));
+        map_builder_put(&map, STR("input_tokens"), value_int(role->usage.input));
+        map_builder_put(&map, STR("output_tokens"), value_int(role->usage.output));
+        map_builder_put(&map, STR("seconds"), value_real(role->seconds));
+        map_builder_put(&map, STR("cost_usd"),
+                        isnan(role->cost_usd) ? value_null() : value_real(role->cost_usd));
+        items[i] = map_builder_done(&map);
+    }
+    return value_list(items, outcome->n_roles);
+}
+
+/** What the roles were asked, one line each. */
+static void role_lines(const RunOutcome *outcome)
+{
+    for (size_t i = 0; i < outcome->n_roles; i++) {
+        const RunRoleStats *role = &outcome->roles[i];
+        fprintf(stderr,
+                "role " STR_FMT " (" STR_FMT "): %lld call%s, %lld tokens in, %lld tokens out",
+                STR_ARG(role->role), STR_ARG(role->model), (long long)role->n_calls,
+                PLURAL(role->n_calls), (long long)role->usage.input, (long long)role->usage.output);
+        if (role->cost_usd > 0) {
+            fprintf(stderr, ", $%.4f", role->cost_usd);
+        }
+        fprintf(stderr, "\n");
+    }
+}
+
 static void print_json(Cli *cli, const RunOutcome *outcome, const ExperimentInfo *experiment,
                        const RunInfo *runs, size_t n_runs, const CrossMetric *cross, size_t n_cross)
 {
@@ -314,6 +383,9 @@ static void print_json(Cli *cli, const RunOutcome *outcome, const ExperimentInfo
     map_builder_put(&engine, STR("seconds"), value_real(outcome->seconds));
     map_builder_put(&map, STR("experiment"), report_experiment_value(arena, experiment));
     map_builder_put(&map, STR("engine"), map_builder_done(&engine));
+    if (outcome->n_roles > 0) {
+        map_builder_put(&map, STR("roles"), role_stats_value(arena, outcome));
+    }
     map_builder_put(&map, STR("runs"), report_runs_value(arena, runs, n_runs));
     map_builder_put(&map, STR("metrics"), report_cross_value(arena, cross, n_cross));
     Value value = map_builder_done(&map);
@@ -354,6 +426,7 @@ static void print_epilogue(const Cli *cli, const RunOutcome *outcome)
     }
     fflush(stdout);
     engine_line(outcome);
+    role_lines(outcome);
     fprintf(stderr, "experiment " STR_FMT " (" STR_FMT "): %lld of %lld attempts",
             STR_ARG(outcome->name), STR_ARG(outcome->short_id), (long long)outcome->done,
             (long long)outcome->planned);
@@ -430,12 +503,28 @@ static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
            parse_tags(&cli->arena, &opts->tags, &config->tags, err);
 }
 
+static bool roles_find(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
+{
+    RunRole *roles = ARENA_ARRAY(&cli->arena, RunRole, opts->roles.n + 1);
+    for (size_t i = 0; i < opts->roles.n; i++) {
+        Str spec;
+        if (!str_cut(opts->roles.items[i], STR("="), &roles[i].name, &spec) ||
+            roles[i].name.len == 0 || spec.len == 0) {
+            return ERR_SET(err, ERR_USAGE, "--role: '" STR_FMT "' is not R=MODEL",
+                           STR_ARG(opts->roles.items[i]));
+        }
+        if (!cli_model(cli, spec, &roles[i].model, err)) {
+            return ERR_WRAP(err, "--role " STR_FMT, STR_ARG(roles[i].name));
+        }
+    }
+    config->roles = roles;
+    config->n_roles = opts->roles.n;
+    return true;
+}
+
+/** None is fine for evals whose solvers ask no model: the run says so before its first call. */
 static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
 {
-    if (opts->models.n == 0) {
-        return ERR_SET(err, ERR_USAGE,
-                       "no model: give -m provider/name, e.g. -m local/smollm2-135m-instruct");
-    }
     const Model **models = ARENA_ARRAY(&cli->arena, const Model *, opts->models.n);
     for (size_t i = 0; i < opts->models.n; i++) {
         if (!cli_model(cli, opts->models.items[i], &models[i], err)) {
@@ -466,7 +555,8 @@ static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args
     if (opts->pull && !pull_needed(cli, opts, targets, err)) {
         return false;
     }
-    if (!models_find(cli, opts, config, err) || !check_rows(cli, targets, err)) {
+    if (!models_find(cli, opts, config, err) || !roles_find(cli, opts, config, err) ||
+        !check_rows(cli, targets, err)) {
         return false;
     }
     config->registry = cli->registry;

@@ -18,8 +18,11 @@ static void completion_take(Loop *loop, Completion *completion)
     Call *call = &attempt->calls[completion->id & CALLS_MAX];
     call->in_flight = false;
     attempt->n_in_flight--;
-    loop->n_requests--;
+    request_done(loop, call->role, completion->failed ? NULL : &completion->reply);
     if (completion->failed) {
+        if (call->role != NULL) {
+            ERR_WRAP(completion->err, "role '" STR_FMT "'", STR_ARG(call->role->name));
+        }
         attempt_fail(attempt, completion->err);
         if (completion->err->code == ERR_MODEL && loop->fatal.code == ERR_NONE) {
             loop->fatal = *completion->err;
@@ -179,8 +182,7 @@ static bool admission_open(const Loop *loop)
     if (loop->exhausted || loop->stop_ns != 0 || loop->fatal.code != ERR_NONE) {
         return false;
     }
-    bool wants_all = (loop->sampler->caps & CAP_WANTS_ALL) != 0;
-    return wants_all || loop->n_requests < (size_t)loop->sampler->max_in_flight;
+    return sources_have_room(loop);
 }
 
 // ---- Stopping ---------------------------------------------------------------------------------
@@ -188,14 +190,14 @@ static bool admission_open(const Loop *loop)
 static void cancel_all(Loop *loop)
 {
     loop->cancelled = true;
-    if (loop->sampler->ops->cancel == NULL) {
-        return;
-    }
     for (size_t slot = 0; slot < loop->n_slots; slot++) {
         const Attempt *attempt = loop->attempts[slot];
         for (uint32_t i = 0; attempt != NULL && i < attempt->n_calls; i++) {
-            if (attempt->calls[i].in_flight) {
-                loop->sampler->ops->cancel(loop->sampler, ((uint64_t)slot << 16) | i);
+            const Call *call = &attempt->calls[i];
+            Sampler *sampler =
+                call->role != NULL ? call->role->source->sampler : loop->source->sampler;
+            if (call->in_flight && sampler->ops->cancel != NULL) {
+                sampler->ops->cancel(sampler, ((uint64_t)slot << 16) | i);
             }
         }
     }
@@ -235,10 +237,10 @@ static bool stop_check(Loop *loop)
 static void model_run(Loop *loop, size_t model)
 {
     loop->model = model;
-    loop->sampler = loop->samplers[model];
-    loop->script_model = script_model_of(loop->sampler, loop->config->models[model]);
+    loop->source = &loop->sources[model];
+    loop->script_model = script_model_of(loop->source->sampler, loop->config->models[model]);
     cursor_reset(loop);
-    bool wants_all = (loop->sampler->caps & CAP_WANTS_ALL) != 0;
+    bool wants_all = (loop->source->sampler->caps & CAP_WANTS_ALL) != 0;
     bool told_closed = false;
     while (!stop_check(loop)) {
         while (admission_open(loop) && attempt_admit(loop)) {
@@ -257,10 +259,8 @@ static void model_run(Loop *loop, size_t model)
         }
         bool took = completions_take(loop);
         if (!took && loop->n_in_flight > 0 && !admission_open(loop)) {
-            if (loop->sampler->ops->quiesce != NULL) {
-                loop->sampler->ops->quiesce(loop->sampler, loop->exhausted && !told_closed);
-                told_closed = told_closed || loop->exhausted;
-            }
+            sources_quiesce(loop, loop->exhausted && !told_closed);
+            told_closed = told_closed || loop->exhausted;
             completions_wait(loop, 100);
         }
         progress_show(loop, loop->stop_ns != 0 ? "finishing" : "running", false);
@@ -287,48 +287,6 @@ static Net *host_net(SamplerHost *host, Err *err)
     return loop->net;
 }
 
-static bool samplers_open(Loop *loop, Err *err)
-{
-    loop->samplers = mem_zalloc(loop->config->n_models, sizeof(*loop->samplers));
-    for (size_t m = 0; m < loop->config->n_models; m++) {
-        loop->model = m;
-        progress_show(loop, "loading", true);
-        if (!sampler_open(loop->config->models[m], &loop->host, &loop->samplers[m], err)) {
-            return ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(loop->config->models[m]->spec));
-        }
-    }
-    loop->model = 0;
-    return true;
-}
-
-/** Whether every model can do what the first sample of every cell asks for. */
-static bool preflight(Loop *loop, Err *err)
-{
-    for (size_t m = 0; m < loop->config->n_models; m++) {
-        for (size_t c = 0; c < loop->plan.n_cells; c++) {
-            Cell *cell = &loop->plan.cells[c];
-            if (cell->from >= cell->to) {
-                continue;
-            }
-            Sample sample;
-            Request *requests = NULL;
-            size_t n = 0;
-            arena_reset(&loop->scratch);
-            if (!run_first_requests(loop->config->script, loop->config->registry, cell->task,
-                                    cell->from, 1, loop->config->seed, loop->samplers[m],
-                                    loop->config->sampler.force_chat, &loop->scratch, &sample,
-                                    &requests, &n, err)) {
-                if (err->code != ERR_CONFIG) { // this sample's own trouble: its attempt will say so
-                    *err = (Err)ERR_INIT;
-                    continue;
-                }
-                return ERR_WRAP(err, "eval '" STR_FMT "'", STR_ARG(cell->task->eval->name));
-            }
-        }
-    }
-    return true;
-}
-
 static bool loop_begin(Loop *loop, Arena *arena, Err *err)
 {
     loop->host = (SamplerHost){.completions = &loop->completions,
@@ -341,7 +299,8 @@ static bool loop_begin(Loop *loop, Arena *arena, Err *err)
         return false;
     }
     loop->n_planned = loop->plan.n_planned * (int64_t)loop->config->n_models;
-    if (!samplers_open(loop, err) || !preflight(loop, err)) {
+    if (!plan_roles(loop->config, &loop->plan, arena, err) || !sources_open(loop, err) ||
+        !preflight(loop, err)) {
         return false;
     }
     StoreOptions options = {
@@ -349,7 +308,7 @@ static bool loop_begin(Loop *loop, Arena *arena, Err *err)
     if (!store_open(&options, &loop->store, err)) {
         return false;
     }
-    ExperimentSpec spec = plan_spec(loop->config, &loop->plan, loop->samplers, arena);
+    ExperimentSpec spec = plan_spec(loop->config, &loop->plan, loop->sources, arena);
     return store_experiment_begin(loop->store, arena, &spec,
                                   loop->config->resume ? RESUME_IF_THERE : RESUME_NO,
                                   &loop->experiment, err);
@@ -390,21 +349,35 @@ static void loop_outcome(Loop *loop, Arena *arena, RunOutcome *out)
     };
 }
 
+static RunModelStats model_stats(const Source *source, double seconds, Arena *arena)
+{
+    RunModelStats out = {.model = source->model->spec,
+                         .description = str_copy(arena, source->sampler->description),
+                         .seconds = seconds};
+    source_stats(source, &out.stats);
+    return out;
+}
+
 /** Run all models, then record the end. The experiment exists. */
 static bool loop_run(Loop *loop, Arena *arena, RunOutcome *out, Err *err)
 {
-    RunModelStats *models = ARENA_ARRAY(arena, RunModelStats, loop->config->n_models);
+    RunModelStats *models = ARENA_ARRAY(arena, RunModelStats, loop->n_sources);
     MapBuilder engines;
     map_builder_init(&engines, arena);
-    for (size_t m = 0; m < loop->config->n_models && loop->stop_ns == 0; m++) {
+    size_t n_models = 0;
+    for (size_t m = 0; m < loop->n_sources; m++) {
         int64_t from_ns = clock_ns();
-        model_run(loop, m);
+        if (m < loop->config->n_models) {
+            if (loop->stop_ns != 0) {
+                continue;
+            }
+            model_run(loop, m);
+        }
         double seconds = (double)(clock_ns() - from_ns) * 1e-9;
-        models[m] = (RunModelStats){.model = loop->config->models[m]->spec,
-                                    .description = str_copy(arena, loop->sampler->description),
-                                    .seconds = seconds};
-        loop_tokens(loop, &models[m].stats);
-        map_builder_put(&engines, models[m].model, stats_value(arena, &models[m].stats, seconds));
+        models[n_models] = model_stats(&loop->sources[m], seconds, arena);
+        map_builder_put(&engines, models[n_models].model,
+                        stats_value(arena, &models[n_models].stats, seconds));
+        n_models++;
     }
     Value stats = map_builder_done(&engines);
     Err end = ERR_INIT;
@@ -416,7 +389,10 @@ static bool loop_run(Loop *loop, Arena *arena, RunOutcome *out, Err *err)
                                                  &stats, &end);
     progress_show(loop, "finishing", true);
     out->models = models;
-    out->n_models = loop->config->n_models;
+    out->n_models = n_models;
+    RunRoleStats *roles = NULL;
+    plan_role_stats(&loop->plan, arena, &roles, &out->n_roles);
+    out->roles = roles;
     if (loop->fatal.code != ERR_NONE) {
         *err = loop->fatal;
         return false;
@@ -430,12 +406,7 @@ static bool loop_run(Loop *loop, Arena *arena, RunOutcome *out, Err *err)
 
 static void loop_end(Loop *loop)
 {
-    for (size_t m = 0; loop->samplers != NULL && m < loop->config->n_models; m++) {
-        if (loop->samplers[m] != NULL) {
-            loop->samplers[m]->ops->close(loop->samplers[m]);
-        }
-    }
-    mem_free(loop->samplers);
+    sources_close(loop);
     net_destroy(loop->net);
     QueueNode *node = queue_take_all(&loop->completions);
     while (node != NULL) {
@@ -457,10 +428,15 @@ static void loop_end(Loop *loop)
 bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err)
 {
     *out = (RunOutcome){0};
-    if (config->n_targets == 0 || config->n_models == 0) {
-        return ERR_SET(err, ERR_USAGE, "give at least one eval and one model");
+    if (config->n_targets == 0) {
+        return ERR_SET(err, ERR_USAGE, "give at least one eval");
     }
-    Loop loop = {.config = config, .started_ns = clock_ns()};
+    RunConfig own = *config;
+    if (config->n_models == 0) {
+        own.models = run_no_model;
+        own.n_models = 1;
+    }
+    Loop loop = {.config = &own, .started_ns = clock_ns()};
     if (!queue_init(&loop.completions)) {
         return ERR_SET(err, ERR_IO, "no event descriptor");
     }

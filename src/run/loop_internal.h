@@ -19,10 +19,12 @@ typedef struct Loop {
     SamplerHost host;
     Queue completions;
     Net *net;
-    Sampler **samplers; // n_models
+    Source *sources; // of the models under test, in order, then of those that only play roles
+    size_t n_sources;
+    Sampler nobody; // where there is no model under test
     // The model at work:
     size_t model;
-    Sampler *sampler;
+    Source *source;
     ScriptModel script_model;
     // Where admission stands:
     size_t cell;
@@ -58,6 +60,33 @@ typedef struct Loop {
     bool cancelled;
     Err fatal; // ERR_MODEL or ERR_STORE: stop dispatching
 } Loop;
+
+// ---- Whom effects go to -----------------------------------------------------------------------
+
+/** Open the samplers of all models under test and of all roles; equal models share one. */
+bool sources_open(Loop *loop, Err *err);
+void sources_close(Loop *loop);
+/** Whether another attempt may start: nobody has as much as he takes at once. */
+bool sources_have_room(const Loop *loop);
+/** Tell everybody that nothing comes until a completion. */
+void sources_quiesce(Loop *loop, bool closed);
+/** Counters of a sampler; zero when it has none. */
+void source_stats(const Source *source, SamplerStats *out);
+/**
+ * Fill in an effect and fit it to whom it goes to: tested, or who plays its role (*out_role; else
+ * NULL).
+ * fails  ERR_CONFIG when nobody plays the role, or tested can not do it; ERR_MODEL when who plays
+ * the role can not. */
+bool effect_route(const Loop *loop, const Cell *cell, Source *tested, const Sample *sample,
+                  int64_t epoch, Effect *effect, Role **out_role, Arena *arena, Err *err);
+/** Submit a request to whom effect_route said. */
+bool request_submit(Loop *loop, Role *role, uint64_t id, const Request *request, Err *err);
+/** A request came back. */
+void request_done(Loop *loop, Role *role, const Reply *reply);
+/**
+ * Go through the first sample of every cell with made-up replies, solver and graders, and see
+ * whether everybody who is asked can do it. */
+bool preflight(Loop *loop, Err *err);
 
 /** Counters of the sampler at work; zero when it has none. */
 void loop_tokens(const Loop *loop, SamplerStats *out);

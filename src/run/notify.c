@@ -23,10 +23,7 @@ typedef struct Commit {
 
 void loop_tokens(const Loop *loop, SamplerStats *out)
 {
-    *out = (SamplerStats){0};
-    if (loop->sampler != NULL && loop->sampler->ops->stats != NULL) {
-        loop->sampler->ops->stats(loop->sampler, out);
-    }
+    source_stats(loop->n_sources > 0 ? loop->source : NULL, out);
 }
 
 void progress_show(Loop *loop, const char *phase, bool now)

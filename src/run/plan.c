@@ -277,11 +277,32 @@ static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sam
     map_builder_put(&map, STR("program_hash"), hex_value(arena, &spec.program_hash));
     map_builder_put(&map, STR("data_hash"), hex_value(arena, &spec.data_hash));
     map_builder_put(&map, STR("model_hash"), hex_value(arena, &spec.model_hash));
+    if (cell->n_roles > 0) {
+        map_builder_put(&map, STR("roles"), cell_roles_value(cell, arena));
+    }
     spec.spec = map_builder_done(&map);
     return spec;
 }
 
-ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *const *samplers,
+/** What the caller says, and who plays which role. */
+static Value provenance_value(const RunConfig *config, const Plan *plan, Arena *arena)
+{
+    Value roles = plan_roles_provenance(plan, arena);
+    if (roles.as.list.n == 0) {
+        return config->provenance;
+    }
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    for (size_t i = 0; config->provenance.kind == VALUE_MAP && i < config->provenance.as.map.n;
+         i++) {
+        map_builder_put(&map, config->provenance.as.map.pairs[i].key,
+                        config->provenance.as.map.pairs[i].value);
+    }
+    map_builder_put(&map, STR("roles"), roles);
+    return map_builder_done(&map);
+}
+
+ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
                          Arena *arena)
 {
     size_t n_runs = config->n_models * plan->n_cells;
@@ -289,7 +310,7 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *con
     for (size_t m = 0; m < config->n_models; m++) {
         for (size_t c = 0; c < plan->n_cells; c++) {
             runs[m * plan->n_cells + c] =
-                run_spec(&plan->cells[c], config->models[m], samplers[m], arena);
+                run_spec(&plan->cells[c], config->models[m], sources[m].sampler, arena);
         }
     }
     return (ExperimentSpec){
@@ -298,6 +319,6 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *con
         .spec = settings_value(config, arena),
         .runs = runs,
         .n_runs = n_runs,
-        .provenance = config->provenance,
+        .provenance = provenance_value(config, plan, arena),
     };
 }

@@ -34,13 +34,21 @@ typedef struct RunProgress {
     uint64_t decode_tokens;
 } RunProgress;
 
+/** Who plays a role, whatever the evals say: --role judge=MODEL. */
+typedef struct RunRole {
+    Str name;
+    const Model *model;
+} RunRole;
+
 typedef struct RunConfig {
     Registry *registry;
     Script *script;
     const RunTarget *targets;
     size_t n_targets;
-    const Model *const *models;
+    const Model *const *models; // none: evals whose solvers ask no model run all the same
     size_t n_models;
+    const RunRole *roles; // take precedence over the evals' own
+    size_t n_roles;
     int64_t limit_from;  // samples of each part, from 1; 0: from the first
     int64_t limit_to;    // last, inclusive; 0: to the end
     int64_t limit_total; // over an eval's parts; 0: none
@@ -71,6 +79,16 @@ typedef struct RunModelStats {
     double seconds;
 } RunModelStats;
 
+/** What those who play one role were asked, over all evals and models under test. */
+typedef struct RunRoleStats {
+    Str role;
+    Str model;
+    int64_t n_calls;
+    Usage usage;
+    double seconds;  // of the replies
+    double cost_usd; // NaN when unknown
+} RunRoleStats;
+
 typedef struct RunOutcome {
     int64_t experiment_id;
     Str name;
@@ -83,16 +101,19 @@ typedef struct RunOutcome {
     int64_t skipped;
     double seconds;
     Str first_error; // of an attempt, "" none
-    const RunModelStats *models;
+    const RunModelStats *models; // under test, then those that only play roles
     size_t n_models;
+    const RunRoleStats *roles; // those that were asked
+    size_t n_roles;
 } RunOutcome;
 
 /**
  * Run (or resume) an experiment.
  * owns   *out in arena; it is filled as far as known even on failure once the experiment exists
  *        (out->name.len > 0).
- * fails  before the first call: ERR_CONFIG, ERR_NOT_FOUND, ERR_MODEL, ERR_USAGE, ERR_STORE; later
- * ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
+ * fails  before the first call: ERR_CONFIG, ERR_NOT_FOUND, ERR_MODEL (also when a role's model can
+ * not do what the role wants), ERR_USAGE, ERR_ENVIRONMENT (a solver needs a sandbox), ERR_STORE;
+ * later ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
 bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err);
 
 // ---- One sample, step by step (explain) -------------------------------------------------------

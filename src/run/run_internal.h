@@ -4,10 +4,30 @@
 
 #include "run/run.h"
 
+/** A sampler that an experiment talks to: that of a model under test, or of who plays a role. */
+typedef struct Source {
+    const Model *model;
+    Sampler *sampler;
+    size_t n_requests; // in flight
+} Source;
+
+/** A role in the cells of one target: who plays it, and what it was asked so far. */
+typedef struct Role {
+    Str name;
+    const Model *model;
+    Source *source; // may be that of a model under test
+    int64_t n_calls;
+    Usage usage;
+    double seconds;
+    double cost_usd; // NaN once one reply's is unknown
+} Role;
+
 /** One task of the plan with the samples of it that this experiment covers. */
 typedef struct Cell {
     const RunTarget *target;
     Task *task;
+    Role *roles; // shared by the cells of a target
+    size_t n_roles;
     size_t from; // sample indices, [from, to)
     size_t to;
     int64_t epochs;
@@ -29,9 +49,26 @@ bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err);
 void plan_close(const RunConfig *config, Plan *plan);
 /** Whether this shard takes sample index of a cell. */
 bool plan_takes(const RunConfig *config, const Cell *cell, size_t index);
-/** The experiment's and its runs' specs; run of model m and cell c is at m * n_cells + c. */
-ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, Sampler *const *samplers,
+/**
+ * The experiment's and its runs' specs; run of model m and cell c is at m * n_cells + c.
+ * sources  of the models under test. */
+ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
                          Arena *arena);
+
+// ---- Roles ------------------------------------------------------------------------------------
+
+/** Find the models of all roles: the command line's, else the eval's. Opens none. */
+bool plan_roles(const RunConfig *config, Plan *plan, Arena *arena, Err *err);
+/** The role of that name in a cell, or NULL. */
+Role *role_find(const Cell *cell, Str name);
+/** name -> {model, hash}, for the spec of a cell's runs. */
+Value cell_roles_value(const Cell *cell, Arena *arena);
+/** A list of {eval, role, model, description}. */
+Value plan_roles_provenance(const Plan *plan, Arena *arena);
+/** What each role's model was asked; equal ones of several targets add up. */
+void plan_role_stats(const Plan *plan, Arena *arena, RunRoleStats **out, size_t *out_n);
+/** The models of a run without any: one that only evals which ask nobody can be run on. */
+extern const Model *const run_no_model[1];
 
 // ---- Attempts ---------------------------------------------------------------------------------
 
@@ -41,6 +78,7 @@ typedef struct Call {
     Request *request;   // owned, one block; NULL once it is not needed any more
     Completion *reply;  // owned; NULL while in flight or when it came from the store
     const Reply *value; // the reply, wherever it lives
+    Role *role;         // who was asked; NULL: the model under test
     bool in_flight;
 } Call;
 

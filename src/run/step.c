@@ -9,7 +9,8 @@
 
 #include "text/text.h"
 
-#define TURNS_DEFAULT 64
+#define TURNS_DEFAULT    64
+#define GRADER_CALLS_MAX 1024
 
 // ---- Slots ------------------------------------------------------------------------------------
 
@@ -255,20 +256,21 @@ static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
             attempt_fail(attempt, &err);
             break;
         }
-        if (!effect_finish(&effect, cell_of(loop, attempt)->task, sample, attempt->epoch,
-                           loop->config->seed, loop->sampler, loop->config->sampler.force_chat,
-                           &loop->scratch, &err)) {
+        Role *role;
+        if (!effect_route(loop, cell_of(loop, attempt), loop->source, sample, attempt->epoch,
+                          &effect, &role, &loop->scratch, &err)) {
             attempt_fail(attempt, &err);
             break;
         }
         Call *call = attempt_call_add(attempt, effect.path);
+        call->role = role;
         call->value = restored_reply(attempt, effect.path);
         if (call->value != NULL) {
             continue;
         }
         call->request = request_pack(&effect.request);
         uint64_t id = ((uint64_t)attempt->slot << 16) | (attempt->n_calls - 1);
-        if (!loop->sampler->ops->submit(loop->sampler, id, call->request, &err)) {
+        if (!request_submit(loop, role, id, call->request, &err)) {
             attempt->n_calls--; // it never went out
             mem_free(call->path);
             mem_free(call->request);
@@ -280,7 +282,6 @@ static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
         }
         call->in_flight = true;
         attempt->n_in_flight++;
-        loop->n_requests++;
     }
 }
 
@@ -293,6 +294,17 @@ static const Reply *last_reply(const Attempt *attempt)
         }
     }
     return NULL;
+}
+
+/** Calls of the attempt's graders: the eval's limits are the solver's, these have one of their own.
+ */
+static size_t grader_calls(const Attempt *attempt)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < attempt->n_calls; i++) {
+        n += attempt->calls[i].path[0] == 'g';
+    }
+    return n;
 }
 
 /** What the solver noted, then what the graders did. */
@@ -320,6 +332,11 @@ static bool attempt_grade(Loop *loop, Attempt *attempt, const Sample *sample, co
     if (graded.done) {
         attempt_finish_done(loop, attempt, sample, reply, graded.scores, graded.n_scores,
                             notes_join(&loop->scratch, solved->notes, graded.notes));
+        return true;
+    }
+    if (grader_calls(attempt) >= GRADER_CALLS_MAX) {
+        ERR_SET(&err, ERR_LIMIT, "the graders made more than %d calls", GRADER_CALLS_MAX);
+        attempt_finish_error(loop, attempt, sample, &err);
         return true;
     }
     effects_submit(loop, attempt, sample, &graded);

@@ -49,6 +49,24 @@ sample: {input: "{{ q }}", target: "{{ a }}"}
 solver: {use: generate}
 graders: [{use: exact}]
 """
+JUDGED = """schema: 1
+eval: judged
+description: A grader that asks a judge.
+dataset:
+  rows: [{q: "Say Y", a: "Y"}, {q: "Say N", a: "Y"}]
+sample: {input: "{{ q }}", target: "{{ a }}"}
+solver: {use: generate, max_tokens: 8}
+graders: [{use: asks}]
+"""
+ASKS = """return {
+  name = "asks",
+  version = 1,
+  effects = { "generate" },
+  grade = function(sample, reply, _, ctx)
+    return ctx.generate(reply.text .. "?", { role = "judge" }).text == "Say Y?"
+  end,
+}
+"""
 N_MANY = 12
 ESC = "\033"
 
@@ -214,7 +232,7 @@ def own_evals(room):
 def check_faults(room):
     room.write("bad.yaml", EVAL.replace("graders", "gradrs"))
     faults = room.json("check bad.yaml --json", 2)
-    found = [(f["line"], f["column"], f["severity"], f["code"]) for f in faults]
+    found = [(f["line"], f["col"], f["severity"], f["code"]) for f in faults]
     expect((9, 1, "error", "unknown-key") in found, f"{found}")
     room.run("check bad.yaml", 2, "bad.yaml:9:1: error: unknown key 'gradrs' in an eval file; did you mean 'graders'?")
     room.run("run bad.yaml -m echo", 2, "bad.yaml: ")
@@ -246,6 +264,22 @@ def unusable_models(room):
     # A name that nothing is known of is a mistake in the command; either code says so.
     room.run("run capitals.yaml -m local/nothing.gguf", 4, "no model file 'nothing.gguf'")
     room.run("run capitals.yaml -m local/nothing", 4, "no model 'nothing'")
+
+
+def roles(room):
+    room.write("judged.yaml", JUDGED)
+    room.write("asks.lua", ASKS)
+    room.run("run judged.yaml -m echo", 2, "eval 'judged': nobody plays role 'judge': give --role judge=MODEL")
+    room.run("run judged.yaml -m echo --role judge", 2, "--role: 'judge' is not R=MODEL")
+    room.run("run judged.yaml -m echo --role judge=local/nothing", 4, "--role judge")
+    room.run("run judged.yaml -m echo --role judge=openai/x", 4, "role 'judge'")
+    run = room.json("run judged.yaml -m echo --role judge=echo --json -q")
+    expect(run["runs"][0]["metrics"][0]["value"] == 0.5, f"judged: {run}")
+    expect(run["roles"] == [{"role": "judge", "model": "echo", "calls": 2, "input_tokens": 4, "output_tokens": 4,
+                             "seconds": 0.0, "cost_usd": 0.0}], f"roles: {run.get('roles')}")
+    _, err = room.run("run judged.yaml -m echo", says="role judge (echo): 2 calls, 4 tokens in, 4 tokens out",
+                      env={"MUSTER_ROLE": "judge=echo"})
+    expect("2 of 2 attempts" in err, err)
 
 
 def bad_store(room):
@@ -464,6 +498,7 @@ TESTS = [
     ("explain: what a reply would score", explain_scores),
     ("attempts that fail: exit 3", failing_attempts),
     ("models that can not be used: exit 4", unusable_models),
+    ("roles: whom graders ask", roles),
     ("a store that is no database: exit 5", bad_store),
     ("pull from a mirror, then run", pulling),
     ("--events: a line for each attempt", events),

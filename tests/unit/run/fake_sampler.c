@@ -15,6 +15,7 @@ typedef struct FakeRequest {
 typedef struct FakeSampler {
     Sampler base;
     SamplerHost *host;
+    Str name; // of the model
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -60,9 +61,17 @@ static Completion *answer(FakeSampler *sampler, const FakeRequest *waiting)
     if (waiting->cancelled && !fake.late) {
         ERR_SET(completion_fail(completion), ERR_CANCELLED, "cancelled");
         fake.n_cancelled++;
-    } else if (fake.fail_with != NULL && str_eq_c(request->sample_id, fake.fail_with)) {
+    } else if (fake.fail_with != NULL && str_eq_c(request->sample_id, fake.fail_with) &&
+               (!fake.fail_chats_only || request->prompt.is_chat)) {
         ERR_SET(completion_fail(completion), fake.fail_code, "the fake fails sample " STR_FMT,
                 STR_ARG(request->sample_id));
+    } else if (fake.names_itself) {
+        const Prompt *prompt = &request->prompt;
+        completion->reply.text =
+            str_printf(&completion->arena, STR_FMT " " STR_FMT, STR_ARG(sampler->name),
+                       STR_ARG(prompt->is_chat ? prompt->messages[0].content : prompt->text));
+        completion->reply.usage = (Usage){.input = 3, .output = 2};
+        completion->reply.cost_usd = 0.5;
     } else {
         completion->reply.text = str_printf(&completion->arena, STR_FMT "/" STR_FMT,
                                             STR_ARG(request->sample_id), STR_ARG(request->call));
@@ -124,6 +133,7 @@ static bool fake_submit(Sampler *base, uint64_t id, const Request *request, Err 
     }
     sampler->waiting[sampler->n_waiting++] = (FakeRequest){.id = id, .request = request};
     fake.n_submitted++;
+    fake.n_chats += request->prompt.is_chat;
     if (fake.count_bytes) {
         fake.bytes += request->prompt.text.len + request->sample_id.len + request->call.len;
     }
@@ -181,13 +191,17 @@ static const SamplerOps fake_ops = {
 
 bool sampler_open(const Model *model, SamplerHost *host, Sampler **out, Err *err)
 {
-    (void)model;
     (void)err;
     FakeSampler *sampler = mem_zalloc(1, sizeof(*sampler));
+    fake.n_opened++;
+    sampler->name = model->name;
     sampler->base = (Sampler){.ops = &fake_ops,
                               .caps = CAP_TEXT | CAP_CHAT | (fake.wants_all ? CAP_WANTS_ALL : 0),
                               .max_in_flight = fake.max_in_flight,
                               .description = STR("fake")};
+    if (fake.caps != 0 && str_eq(model->name, STR("weak"))) {
+        sampler->base.caps = fake.caps;
+    }
     sampler->host = host;
     rng_init(&sampler->rng, 1);
     pthread_mutex_init(&sampler->mutex, NULL);
