@@ -2,7 +2,7 @@
 // The special functions that the intervals need: normal and Student distributions and the
 // incomplete beta function. Sources: Acklam's rational approximation of the normal quantile;
 // Lentz's method for the continued fraction (Abramowitz and Stegun 26.5.8); Stirling's series.
-#include "results/results.h"
+#include "results/stats.h"
 
 #include <float.h>
 #include <math.h>

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "eval/eval.h"
+#include "results/stats.h"
 
 typedef struct Store Store;
 
@@ -46,12 +47,28 @@ typedef struct RunSpec {
 } RunSpec;
 
 // RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
-//   use      "accuracy" or "mean": both the mean of the scores
-//   of       name of one grader, or "" for every grader
-//   average  "parts": across an eval's parts, the unweighted mean of the parts' values;
-//            "" or absent: over all samples of all parts together
-//   graders  the eval's grader names, in their order: what "every grader" means
-// Anything else (another use, `over`) is ERR_UNSUPPORTED when the experiment begins.
+//   use       accuracy, mean      mean over samples of the mean over epochs; the two are the same
+//             sum                 sum of weight * score
+//             max, min, median    of a sample's epochs, then the mean
+//             majority            score of the most frequent answer (ties: the one that came first)
+//             at_least            1 when k epochs or more passed; pass_at, pass_all: the chance
+//                                 that any, that all of k epochs passed
+//             perplexity, bits    exp(m) and m / ln 2 of m = sum(w v) / sum(w), v in nat
+//             f1_macro, mcc       of answers against first targets; no answer is a class too
+//             ece, brier          of the probability of the picked choice against the score
+//             worst               least score over variants (greatest where lower is better)
+//             any other           with lua: a function over scores
+//   of        name of one grader, or "" for every grader
+//   average   "parts": across an eval's parts, the unweighted mean of the parts' values;
+//             "" or absent: over all samples of all parts together
+//   over      "epochs" or absent; "variants" for worst
+//   k, min    epochs that count, and the score from which an epoch passed (default 1)
+//   graders   the eval's graders, in their order: maps of name, use, low, high (the range of its
+//             scores, absent where unbounded) and lower_is_better; or just names
+//   slices    metadata keys: the metric again for each value of each key
+//   variants  names of all variants of the eval, for worst: a missing one leaves samples unscored
+//   lua, file, params, lower_is_better    a custom metric: its text, its name for messages
+// Anything else is ERR_UNSUPPORTED or ERR_CONFIG when the experiment begins.
 
 typedef struct ExperimentSpec {
     Str name;   // "" : one is made up (adjective-noun-number)
@@ -185,14 +202,18 @@ bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, s
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err);
 
 typedef struct MetricRow {
-    Str name;       // grader.metric, e.g. "exact.accuracy"
+    Str name;       // grader.metric, e.g. "exact.accuracy", "code.pass_at_8"
     double value;   // NaN when n is 0
     double stderr_; // NaN when unknown (n < 2)
     double low;     // 95 % interval
     double high;
-    Str method;         // wilson | t | jackknife | delta | none
+    Str method;         // wilson | t | delta | jackknife | bca | constant | none
     int64_t n;          // samples that count
+    int64_t n_unscored; // samples left out: unscored, or too few epochs for k
     int64_t n_clusters; // 0 without clusters
+    Str slice;          // "source=x": only the samples whose metadata says so; "" all
+    Str why;            // why there is no value or no error, when a custom metric failed
+    bool lower_is_better;
 } MetricRow;
 
 typedef struct RunInfo {
@@ -216,16 +237,28 @@ typedef struct RunInfo {
 /** All runs of an experiment in the order planned, with their metrics, computed from the rows. */
 bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo **out,
                   size_t *out_n, Err *err);
-/** A metric over all parts of an eval, for one model and variant. */
+/**
+ * What computes a custom metric: lua is its text, scores a list of maps (value, weight, answer,
+ * target, id, part, metadata), one per sample. Called once for the value and up to 50 times with
+ * fewer samples for its error. */
+typedef bool ResultsCustomMetric(void *ctx, Str file, Str lua, const Value *params,
+                                 const Value *scores, double *out, Err *err);
+/** Without one, custom metrics have no value and say why. */
+void results_set_custom_metric(Results *results, ResultsCustomMetric *metric, void *ctx);
+
+/** A metric over several runs of an eval: all parts, and for `worst` all variants. */
 typedef struct CrossMetric {
     Str eval;
     Str model;
-    Str variant;
+    Str variant;      // "" when over variants
+    Str over;         // "variants" or ""
     Str average;      // "parts": the mean of the parts' values; "": over all samples together
     MetricRow metric; // of a mean of parts, n counts samples, the interval is t by Satterthwaite
     int64_t n_runs;   // parts that have a value
 } CrossMetric;
-/** The metrics of every eval that has more than one part in this experiment. */
+/**
+ * The metrics of every eval that has more than one part in this experiment, and those over
+ * variants. */
 bool results_cross_metrics(Results *results, Arena *arena, int64_t experiment_id, CrossMetric **out,
                            size_t *out_n, Err *err);
 
@@ -293,37 +326,3 @@ Value report_experiment_value(Arena *arena, const ExperimentInfo *experiment);
 Value report_runs_value(Arena *arena, const RunInfo *runs, size_t n);
 Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n);
 Value report_attempt_value(Arena *arena, const AttemptInfo *attempt);
-
-// ---- Statistics (pure) --------------------------------------------------------------------------
-
-/** An estimate with its two-sided interval; members that can not be known are NaN. */
-typedef struct Interval {
-    double value;
-    double stderr_;
-    double low;
-    double high;
-} Interval;
-
-/** Wilson score interval for k successes of n at confidence (e.g. 0.95). Wilson 1927. */
-Interval stats_wilson(int64_t k, int64_t n, double confidence);
-/** Mean with t interval: x (n) f64. stderr NaN when n < 2. */
-Interval stats_mean(const double *x, size_t n, double confidence);
-/**
- * Delete-one-cluster jackknife of the mean; cluster[i] in 0..n_clusters-1, none of them empty;
- * df = n^2 / sum n_g^2 - 1. */
-Interval stats_mean_clustered(const double *x, const uint32_t *cluster, size_t n, size_t n_clusters,
-                              double confidence);
-/** Ratio of sums sum(w x) / sum(w), w > 0, by the delta method. */
-Interval stats_ratio(const double *x, const double *w, size_t n, double confidence);
-/** As stats_ratio, with the delete-one-cluster jackknife. */
-Interval stats_ratio_clustered(const double *x, const double *w, const uint32_t *cluster, size_t n,
-                               size_t n_clusters, double confidence);
-double stats_normal_cdf(double z);
-/** Inverse of the normal distribution; p 0 and 1 give the infinities. Acklam, one Halley step. */
-double stats_normal_quantile(double p);
-/** Inverse of Student's t distribution; df > 0 need not be an integer. */
-double stats_t_quantile(double p, double df);
-/** P(T > t) for Student's t. */
-double stats_t_sf(double t, double df);
-/** Regularised incomplete beta function I_x(a, b). Lentz's continued fraction. */
-double stats_ibeta(double a, double b, double x);

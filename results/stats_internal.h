@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Statistics as streams: one value at a time, memory that does not grow with the samples (except
-// one cell per cluster). The functions of results.h are these over arrays. Pure: no files, no rows.
+// one cell per cluster). The functions of stats.h are these over arrays. Pure: no files, no rows.
 #pragma once
 
 #include "results/results.h"
