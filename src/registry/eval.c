@@ -225,7 +225,7 @@ static void read_sample(const Value *root, Eval *out)
 
 static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval, FewShot *out)
 {
-    static const char *const origins[] = {"split", "path", "rows", NULL};
+    static const char *const origins[] = {"split", "ids", "path", "rows", NULL};
     *out = (FewShot){.rows = value_null(), .ids = value_null()};
     if (map == NULL) {
         return;
@@ -234,11 +234,13 @@ static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval
     out->split = value_get_str(map, "split", STR_EMPTY);
     out->path = value_get_str(map, "path", STR_EMPTY);
     out->rows = value_of(map, "rows");
+    out->ids = value_of(map, "ids");
     out->count = value_get_int(map, "count", 0);
+    out->seeded = str_eq_c(value_get_str(map, "pick", STR_EMPTY), "seeded");
     size_t n = count_keys(map, origins);
     if (n != 1) {
         fault(reader, map, n == 0 ? "missing-key" : "bad-value",
-              "'few_shot' needs exactly one of split, path and rows");
+              "'few_shot' needs exactly one of split, ids, path and rows");
     }
     if (out->split.len > 0 && eval->dataset_use.len == 0) {
         fault(reader, value_get_c(map, "split"), "dangling",
@@ -247,9 +249,11 @@ static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval
     if (out->split.len > 0 && out->count == 0) {
         fault(reader, map, "missing-key", "'few_shot' with a split needs the key 'count'");
     }
-    if (out->rows.kind == VALUE_LIST && out->count > (int64_t)out->rows.as.list.n) {
+    const Value *listed = out->ids.kind == VALUE_LIST ? &out->ids : &out->rows;
+    if (listed->kind == VALUE_LIST && out->count > (int64_t)listed->as.list.n) {
         faults_add(reader->faults, reader->file, map->line, map->col, false, "bad-value",
-                   "'few_shot' takes %lld of %zu rows", (long long)out->count, out->rows.as.list.n);
+                   "'few_shot' takes %lld of %zu %s", (long long)out->count, listed->as.list.n,
+                   listed == &out->ids ? "ids" : "rows");
     }
 }
 
@@ -285,6 +289,7 @@ static GenSettings read_settings(EvalReader *reader, const Value *solver)
     settings.top_k = value_get_int(solver, "top_k", settings.top_k);
     settings.min_p = value_get_real(solver, "min_p", settings.min_p);
     settings.logprobs = value_get_int(solver, "logprobs", settings.logprobs);
+    settings.schema = value_of(solver, "schema");
     settings.stop = texts_of(reader, value_get_c(solver, "stop"), &settings.n_stop);
     return settings;
 }
@@ -348,7 +353,8 @@ static void read_graders(EvalReader *reader, const Value *root, Eval *out)
         grader->params = params_of(reader, map, &keys_grader, NULL);
         grader->when = value_of(map, "when");
         grader->negate = value_get_bool(map, "not", false);
-        grader->role = STR_EMPTY;
+        grader->role = value_get_str(map, "role", STR_EMPTY);
+        grader->target = value_of(map, "target");
         grader->line = use_place(map)->line;
         grader->col = use_place(map)->col;
         read_answer(reader, value_get_c(map, "answer"), &grader->answer);
@@ -377,7 +383,20 @@ static void read_metric(EvalReader *reader, const Value *value, EvalMetric *out)
     out->of = value_get_str(value, "of", STR_EMPTY);
     out->average = value_get_str(value, "average", STR_EMPTY);
     out->over = value_get_str(value, "over", STR_EMPTY);
-    out->params = params_of(reader, value, &keys_metric, NULL);
+    // Params are what is left, and k and min, which the table knows because several metrics share
+    // them.
+    MapBuilder params;
+    map_builder_init(&params, reader->arena);
+    for (size_t i = 0; i < value->as.map.n; i++) {
+        const ValuePair *pair = &value->as.map.pairs[i];
+        if (keys_find(&keys_metric, pair->key) == NULL || str_eq_c(pair->key, "k") ||
+            str_eq_c(pair->key, "min")) {
+            map_builder_put(&params, pair->key, pair->value);
+            params.pairs[params.n - 1].line = pair->line;
+            params.pairs[params.n - 1].col = pair->col;
+        }
+    }
+    out->params = map_builder_done(&params);
 }
 
 static void read_metrics(EvalReader *reader, const Value *root, Eval *out)
@@ -540,8 +559,9 @@ bool eval_from_value(Registry *registry, Str file, const Value *root, Faults *fa
         .dir = path_dir(file),
         .helpers = value_get_str(root, "helpers", STR_EMPTY),
         .epochs = value_get_int(root, "epochs", 1),
-        .roles = value_null(),
-        .gate = value_null(),
+        .roles = value_of(root, "roles"),
+        .sandbox = value_of(root, "sandbox"),
+        .gate = value_of(root, "gate"),
         .source = *source,
     };
     read_dataset(&reader, root, out);
@@ -554,6 +574,7 @@ bool eval_from_value(Registry *registry, Str file, const Value *root, Faults *fa
     read_graders(&reader, root, out);
     read_metrics(&reader, root, out);
     read_limits(root, out);
+    out->slices = texts_of(&reader, value_get_c(root, "slices"), &out->n_slices);
     out->hash = eval_hash(&reader, source);
     return faults->n_errors == before;
 }

@@ -146,14 +146,9 @@ static void check_metric_name(const EvalCheck *check, const EvalMetric *metric, 
     if (metric->use.len == 0 || keys_word_in(keys_metrics_known, metric->use)) {
         return;
     }
-    if (keys_word_in(keys_metrics_later, metric->use)) {
-        FAULT(check, at, "not-supported", "metric '" STR_FMT "' is not supported yet",
-              STR_ARG(metric->use));
-        return;
-    }
-    Str names[16];
+    Str names[32];
     size_t n = 0;
-    for (; keys_metrics_known[n] != NULL && n < 16; n++) {
+    for (; keys_metrics_known[n] != NULL && n < 32; n++) {
         names[n] = str_from_c(keys_metrics_known[n]);
     }
     Str hint = schema_did_you_mean(check->arena, metric->use, names, n);
@@ -200,9 +195,12 @@ static void check_metrics(const EvalCheck *check, const LuaUnit *const *units)
             FAULT(check, &at, "dangling", "'average: parts' needs a matrix");
         }
         for (size_t k = 0; known && k < metric->params.as.map.n; k++) {
-            static const Str common[] = {{"use", 3}, {"of", 2}, {"average", 7}};
-            schema_unknown_key(&metric->params.as.map.pairs[k], "a metric", common, 3, eval->file,
-                               check->faults);
+            static const Str common[] = {{"use", 3},  {"of", 2}, {"average", 7},
+                                         {"over", 4}, {"k", 1},  {"min", 3}};
+            if (keys_find(&keys_metric, metric->params.as.map.pairs[k].key) == NULL) {
+                schema_unknown_key(&metric->params.as.map.pairs[k], "a metric", common, 6,
+                                   eval->file, check->faults);
+            }
         }
         check_metric_range(check, metric, units, &at);
     }

@@ -19,11 +19,6 @@ static const LuaUnit *check_unit(const EvalCheck *check, UnitKind kind, Str name
         FAULT(check, at, "lua", "%s%s%s", named ? "" : file.data, named ? "" : ": ", err.message);
         return NULL;
     }
-    if (keys_word_in(kind == UNIT_SOLVER ? keys_solvers_later : keys_graders_later, name)) {
-        FAULT(check, at, "not-supported", "%s '" STR_FMT "' is not supported yet", word,
-              STR_ARG(name));
-        return NULL;
-    }
     Str *names = NULL;
     size_t n = 0;
     registry_unit_names(check->registry, kind, check->eval->dir, check->arena, &names, &n);

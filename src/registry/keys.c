@@ -14,12 +14,12 @@
     }
 #define LIMIT_COUNT 1e15
 
-static const KeyRow each_text = {"an item", .accepts = TEXT};
 static const KeyRow each_filled_text = {"an item", .accepts = TEXT, .flags = KEY_FILLED};
 static const KeyRow each_any = {"an item", .accepts = ACCEPT_ANY};
 static const KeyRow each_map = {"a row", .accepts = ACCEPT_MAP};
 static const KeyRow key_ident = {"a name", .flags = KEY_IDENT};
 static const KeyRow key_name = {"a name", .flags = KEY_NAME};
+static const KeyRow key_inside = {"a path", .flags = KEY_INSIDE};
 static const KeyRow key_filled = {"a name", .flags = KEY_FILLED};
 
 // ---- dataset: ----------------------------------------------------------------------------------
@@ -71,6 +71,7 @@ static const KeyRow each_target = {"a target", .accepts = TEXT | ACCEPT_NUMBER |
 static const KeyTable message_table;
 static const KeyRow each_message = {"a message", .accepts = TEXT | ACCEPT_MAP,
                                     .flags = KEY_TEMPLATE, .map = &message_table};
+static const KeyRow each_tool_call = {"a tool call", .accepts = ACCEPT_MAP, .flags = KEY_FILLED};
 static const char *const roles[] = {"system", "user", "assistant", "tool", NULL};
 static const KeyRow message_rows[] = {
     {"role", .accepts = TEXT, .words = roles},
@@ -79,12 +80,13 @@ static const KeyRow message_rows[] = {
     {"each", .accepts = TEXT, .flags = KEY_FILLED},
     {"as", .accepts = TEXT, .flags = KEY_IDENT},
     {"messages", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_message},
-    {"tool_calls", .accepts = ACCEPT_LIST, .flags = KEY_LATER},
-    {"tool_call_id", .accepts = TEXT, .flags = KEY_LATER},
+    {"tool_calls", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_tool_call},
+    {"tool_call_id", .accepts = TEXT, .flags = KEY_FILLED},
     END,
 };
 static const KeyTable message_table = {"a message", message_rows, false};
 
+static const KeyRow each_file = {"a file", .accepts = TEXT, .flags = KEY_TEMPLATE};
 static const KeyRow sample_rows[] = {
     {"id", .accepts = TEXT, .flags = KEY_TEMPLATE | KEY_FILLED},
     {"input", .accepts = TEXT | ACCEPT_LIST, .flags = KEY_TEMPLATE | KEY_REQUIRED,
@@ -94,20 +96,20 @@ static const KeyRow sample_rows[] = {
     {"target", .accepts = SCALAR | ACCEPT_LIST, .flags = KEY_TEMPLATE, .each = &each_target},
     {"metadata", .accepts = ACCEPT_MAP, .each = &each_any, .key = &key_filled},
     {"cluster", .accepts = TEXT, .flags = KEY_TEMPLATE | KEY_FILLED},
-    {"files", .accepts = ACCEPT_MAP, .flags = KEY_LATER},
+    {"files", .accepts = ACCEPT_MAP, .each = &each_file, .key = &key_inside},
     END,
 };
 static const KeyTable sample_table = {"'sample'", sample_rows, false};
 
-static const char *const pick_words[] = {"first", NULL};
-static const char *const pick_later[] = {"seeded", NULL};
+static const KeyRow each_id = {"an id", .accepts = TEXT | ACCEPT_INT, .flags = KEY_FILLED};
+static const char *const pick_words[] = {"first", "seeded", NULL};
 static const KeyRow few_shot_rows[] = {
     {"split", .accepts = TEXT, .flags = KEY_FILLED},
     {"path", .accepts = TEXT, .flags = KEY_FILLED},
     {"rows", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_map},
-    {"ids", .accepts = ACCEPT_LIST, .flags = KEY_LATER},
+    {"ids", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_id},
     {"count", .accepts = ACCEPT_INT, .min = 1, .max = 1000},
-    {"pick", .accepts = TEXT, .words = pick_words, .later_words = pick_later},
+    {"pick", .accepts = TEXT, .words = pick_words},
     END,
 };
 static const KeyTable few_shot_table = {"'few_shot'", few_shot_rows, false};
@@ -122,7 +124,7 @@ static const KeyRow generation_rows[] = {
     {"top_k", .accepts = ACCEPT_INT, .min = 0, .max = 1e9},
     {"min_p", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1},
     {"logprobs", .accepts = ACCEPT_INT, .min = 0, .max = 100},
-    {"schema", .accepts = ACCEPT_MAP, .flags = KEY_LATER},
+    {"schema", .accepts = ACCEPT_MAP, .flags = KEY_FILLED},
     END,
 };
 const KeyTable keys_generation = {"the generation settings", generation_rows, true};
@@ -149,32 +151,32 @@ static const KeyRow grader_rows[] = {
     {"when", .accepts = TEXT, .flags = KEY_TEMPLATE},
     {"answer", .accepts = ACCEPT_MAP, .map = &answer_table},
     {"not", .accepts = ACCEPT_BOOL},
-    {"role", .accepts = TEXT, .flags = KEY_LATER},
+    {"role", .accepts = TEXT, .flags = KEY_IDENT},
+    {"target", .accepts = SCALAR | ACCEPT_LIST, .flags = KEY_TEMPLATE | KEY_FILLED,
+     .each = &each_target},
     END,
 };
 const KeyTable keys_grader = {"a grader", grader_rows, true};
 static const KeyRow each_grader = {"a grader", .accepts = ACCEPT_MAP, .map = &keys_grader};
 
 static const char *const average_words[] = {"parts", NULL};
+static const char *const over_words[] = {"epochs", "variants", NULL};
 static const KeyRow metric_rows[] = {
     {"use", .accepts = TEXT, .flags = KEY_REQUIRED | KEY_NAME},
     {"of", .accepts = TEXT, .flags = KEY_IDENT},
     {"average", .accepts = TEXT, .words = average_words},
-    {"over", .accepts = TEXT, .flags = KEY_LATER},
+    {"over", .accepts = TEXT, .words = over_words},
+    {"k", .accepts = ACCEPT_INT, .min = 1, .max = 1e6},
+    {"min", .accepts = ACCEPT_NUMBER},
     END,
 };
 const KeyTable keys_metric = {"a metric", metric_rows, true};
 static const KeyRow each_metric = {"a metric", .accepts = TEXT | ACCEPT_MAP, .flags = KEY_NAME,
                                    .map = &keys_metric};
 
-const char *const keys_metrics_known[] = {"accuracy", "mean", NULL};
-const char *const keys_metrics_later[] = {
-    "max",        "min",  "median", "majority", "at_least", "pass_at", "pass_all",
-    "perplexity", "bits", "worst",  "f1_macro", "mcc",      NULL};
-const char *const keys_solvers_later[] = {"given", "react", "rolling", "score_target", NULL};
-const char *const keys_graders_later[] = {"code_tests", "combine",     "exec_check", "greedy",
-                                          "json",       "judge",       "length",     "loss",
-                                          "mass",       "starts_with", NULL};
+const char *const keys_metrics_known[] = {
+    "accuracy", "mean", "sum",        "max",   "min", "median", "majority", "at_least", "pass_at",
+    "pass_all", "bits", "perplexity", "brier", "ece", "mcc",    "f1_macro", "worst",    NULL};
 
 // ---- The eval file -----------------------------------------------------------------------------
 
@@ -200,6 +202,13 @@ static const KeyRow limits_rows[] = {
 };
 static const KeyTable limits_table = {"'limits'", limits_rows, false};
 
+static const KeyRow sandbox_rows[] = {
+    {"use", .accepts = TEXT, .flags = KEY_REQUIRED | KEY_NAME},
+    {"seconds", .accepts = ACCEPT_NUMBER, .min = 0.001, .max = 1e6},
+    END,
+};
+static const KeyTable sandbox_table = {"'sandbox'", sandbox_rows, true};
+
 static const KeyRow each_axis = {"a matrix name", .accepts = TEXT | ACCEPT_LIST | ACCEPT_MAP,
                                  .flags = KEY_FILLED, .each = &each_any};
 
@@ -220,12 +229,13 @@ static const KeyRow eval_rows[] = {
     {"solver", .accepts = ACCEPT_MAP, .flags = KEY_REQUIRED, .map = &keys_solver},
     {"graders", .accepts = ACCEPT_LIST, .flags = KEY_REQUIRED | KEY_FILLED, .each = &each_grader},
     {"metrics", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_metric},
-    {"slices", .accepts = ACCEPT_LIST, .flags = KEY_LATER, .each = &each_text},
+    {"slices", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_filled_text},
     {"epochs", .accepts = ACCEPT_INT, .min = 1, .max = 100000},
-    {"roles", .accepts = ACCEPT_MAP, .flags = KEY_LATER, .each = &each_text},
+    {"roles", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .each = &each_filled_text,
+     .key = &key_ident},
     {"limits", .accepts = ACCEPT_MAP, .map = &limits_table},
-    {"sandbox", .accepts = ACCEPT_MAP, .flags = KEY_LATER},
-    {"gate", .accepts = ACCEPT_MAP, .flags = KEY_LATER, .map = &keys_gate},
+    {"sandbox", .accepts = ACCEPT_MAP, .map = &sandbox_table},
+    {"gate", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .map = &keys_own_gate},
     END,
 };
 const KeyTable keys_eval = {"an eval file", eval_rows, false};
@@ -330,19 +340,25 @@ static const KeyRow must_pass_rows[] = {
 };
 static const KeyTable must_pass_table = {"'must_pass'", must_pass_rows, false};
 static const char *const gate_modes[] = {"regression", "noninferiority", NULL};
+#define GATE_CHECKS                                                                                \
+    {"min", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .each = &each_bounds},                     \
+        {"max", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .each = &each_bounds},                 \
+        {"max_regression", .accepts = ACCEPT_MAP | ACCEPT_NUMBER, .flags = KEY_FILLED,             \
+         .each = &each_loss},                                                                      \
+        {"confidence", .accepts = ACCEPT_NUMBER, .min = 0.5, .max = 0.999999},                     \
+        {"mode", .accepts = TEXT, .words = gate_modes},                                            \
+        {"detect", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1e9},                                \
+        {"must_pass", .accepts = ACCEPT_MAP, .map = &must_pass_table},                             \
+    {                                                                                              \
+        "budget", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .map = &budget_table                 \
+    }
 static const KeyRow gate_rows[] = {
     {"schema", .accepts = ACCEPT_INT, .flags = KEY_REQUIRED},
     {"gate", .accepts = TEXT, .flags = KEY_REQUIRED | KEY_NAME},
     {"description", .accepts = TEXT},
-    {"min", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .each = &each_bounds},
-    {"max", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .each = &each_bounds},
-    {"max_regression", .accepts = ACCEPT_MAP | ACCEPT_NUMBER, .flags = KEY_FILLED,
-     .each = &each_loss},
-    {"confidence", .accepts = ACCEPT_NUMBER, .min = 0.5, .max = 0.999999},
-    {"mode", .accepts = TEXT, .words = gate_modes},
-    {"detect", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1e9},
-    {"must_pass", .accepts = ACCEPT_MAP, .map = &must_pass_table},
-    {"budget", .accepts = ACCEPT_MAP, .flags = KEY_FILLED, .map = &budget_table},
+    GATE_CHECKS,
     END,
 };
 const KeyTable keys_gate = {"a gate file", gate_rows, false};
+static const KeyRow own_gate_rows[] = {GATE_CHECKS, END};
+const KeyTable keys_own_gate = {"'gate'", own_gate_rows, false};

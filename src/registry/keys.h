@@ -57,18 +57,15 @@ extern const KeyTable keys_eval;
 extern const KeyTable keys_dataset;
 extern const KeyTable keys_model;
 extern const KeyTable keys_gate;
+extern const KeyTable keys_own_gate; // an eval's `gate`
 extern const KeyTable keys_expect;
 extern const KeyTable keys_generation; // settings that every solver takes
 extern const KeyTable keys_grader;
 extern const KeyTable keys_solver;
 extern const KeyTable keys_metric;
 
-/** Metrics that this program computes, and those whose turn comes later; NULL-terminated. */
+/** Metrics that this program computes itself; NULL-terminated. */
 extern const char *const keys_metrics_known[];
-extern const char *const keys_metrics_later[];
-/** Solvers and graders that come later, so that naming one says so; NULL-terminated. */
-extern const char *const keys_solvers_later[];
-extern const char *const keys_graders_later[];
 
 const KeyRow *keys_find(const KeyTable *table, Str name);
 bool keys_word_in(const char *const *words, Str word);

@@ -329,6 +329,8 @@ static void check_free_key(const KeyRow *row, const ValuePair *pair, Str name, S
         rule = "a name of letters, digits and . _ -";
     } else if ((row->flags & KEY_IDENT) != 0 && !schema_is_ident(pair->key)) {
         rule = "a name of letters, digits and _";
+    } else if ((row->flags & KEY_INSIDE) != 0 && !path_is_inside(pair->key)) {
+        rule = "a path that stays inside its folder";
     } else if ((row->flags & KEY_FILLED) != 0 && pair->key.len == 0) {
         rule = "a name";
     }
