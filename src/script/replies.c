@@ -202,15 +202,29 @@ static void push_tokens(lua_State *L, const TokenLogprob *tokens, size_t n)
     }
 }
 
+/** What was scored: the call's own text; of a finished attempt the choice, target or input it is. */
+static Str scored_text(const ReplyView *v, size_t i)
+{
+    const Sample *sample = v->sample;
+    if (v->texts != NULL) {
+        return v->texts[i];
+    }
+    if (sample == NULL) {
+        return STR_EMPTY;
+    }
+    if (sample->n_choices > 0) {
+        return i < sample->n_choices ? sample->choices[i].text : STR_EMPTY;
+    }
+    if (sample->n_targets == v->reply->n_choices) {
+        return sample->targets[i];
+    }
+    return i == 0 && sample->input.kind == VALUE_STR ? sample->input.as.str : STR_EMPTY;
+}
+
 static void push_choice(lua_State *L, const ReplyView *v, size_t i)
 {
     const ChoiceLogprob *choice = &v->reply->choices[i];
-    Str text = STR_EMPTY;
-    if (v->texts != NULL) {
-        text = v->texts[i];
-    } else if (v->sample != NULL && i < v->sample->n_choices) {
-        text = v->sample->choices[i].text;
-    }
+    Str text = scored_text(v, i);
     char letter[8];
     lua_createtable(L, 0, 8);
     set_str(L, "text", text);
