@@ -124,6 +124,10 @@ void completion_print(FILE *to, Str shell);
 
 /** The path of the store: --db, MUSTER_DB, muster.yaml, else .muster/muster.db. */
 Str cli_store_path(const Cli *cli);
+/**
+ * The registry folders in force: --registry, MUSTER_REGISTRY (a list with colons), ./registry, then
+ * the installed one when asked for. returns how many stand in paths. */
+size_t cli_registry_paths(const Cli *cli, bool installed, Str *paths, size_t cap);
 /** The registry over the paths in force; created once. */
 bool cli_registry(Cli *cli, Err *err);
 /**

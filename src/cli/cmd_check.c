@@ -63,25 +63,6 @@ static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_
     return registry_check_file(cli->registry, path, faults, err) || err->code == ERR_CONFIG;
 }
 
-static Value faults_value(Arena *arena, const Faults *faults)
-{
-    Value *items = ARENA_ARRAY(arena, Value, faults->n + 1);
-    for (size_t i = 0; i < faults->n; i++) {
-        const Fault *fault = &faults->items[i];
-        MapBuilder map;
-        map_builder_init(&map, arena);
-        map_builder_put(&map, STR("file"), value_str(fault->file));
-        map_builder_put(&map, STR("line"), value_int(fault->line));
-        map_builder_put(&map, STR("column"), value_int(fault->col));
-        map_builder_put(&map, STR("severity"),
-                        value_str(fault->warning ? STR("warning") : STR("error")));
-        map_builder_put(&map, STR("code"), value_str(fault->code));
-        map_builder_put(&map, STR("message"), value_str(fault->message));
-        items[i] = map_builder_done(&map);
-    }
-    return value_list(items, faults->n);
-}
-
 static int cmd_check_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
 {
     const CheckOptions *opts = options_struct;
@@ -89,13 +70,14 @@ static int cmd_check_run(Cli *cli, void *options_struct, const Str *args, size_t
     Faults faults;
     faults_init(&faults, &cli->arena);
     size_t n_files = 0;
-    static const Str own[] = {{"registry", 8}};
-    if (n_args == 0) {
-        args = own;
-        n_args = 1;
-    }
     if (!cli_registry(cli, &err)) {
         return cli_fail(cli, &err);
+    }
+    Str folders[32];
+    if (n_args == 0) {
+        n_args = cli_registry_paths(cli, false, folders, 32);
+        n_args = n_args > 0 ? n_args : cli_registry_paths(cli, true, folders, 32);
+        args = folders;
     }
     for (size_t i = 0; i < n_args; i++) {
         if (!check_path(cli, args[i], !opts->no_data, &faults, &n_files, &err)) {
@@ -104,7 +86,7 @@ static int cmd_check_run(Cli *cli, void *options_struct, const Str *args, size_t
         err = (Err)ERR_INIT;
     }
     if (cli->global.json) {
-        Value value = faults_value(&cli->arena, &faults);
+        Value value = faults_to_value(&cli->arena, &faults);
         cli_print_json(&value);
     } else {
         cli_faults(cli, &faults);
@@ -121,9 +103,11 @@ const Command cmd_check = {
     .name = "check",
     .args = "[PATH...]",
     .summary = "check evals, datasets, models and gates without running anything",
-    .details =
-        "PATH is a YAML file, a folder, or the name of an eval; default: ./registry. Exits 2 when "
-        "there are errors;\nwarnings exit 0.",
+    .details = "PATH is a YAML file, a folder, or the name of an eval; default: all of the "
+               "registry. Exits 2 "
+               "when there are\nerrors; warnings exit 0. --json prints a list of {file, line, col, "
+               "end_col, "
+               "severity, code, message, hint}.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(CheckOptions),

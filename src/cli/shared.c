@@ -92,9 +92,7 @@ Str cli_store_path(const Cli *cli)
     return cli->global.db.len > 0 ? cli->global.db : STR(".muster/muster.db");
 }
 
-/** The folders in force: --registry, MUSTER_REGISTRY (a list with colons), ./registry, the
- * installed one. */
-static size_t registry_paths(Cli *cli, Str *paths, size_t cap)
+size_t cli_registry_paths(const Cli *cli, bool installed, Str *paths, size_t cap)
 {
     size_t n = 0;
     for (size_t i = 0; i < cli->global.registry.n && n < cap; i++) {
@@ -110,6 +108,9 @@ static size_t registry_paths(Cli *cli, Str *paths, size_t cap)
     }
     if (n < cap && file_is_dir(STR("registry"))) {
         paths[n++] = STR("registry");
+    }
+    if (!installed) {
+        return n;
     }
     if (n < cap && file_is_dir(STR(BUILD_REGISTRY_DIR))) {
         paths[n++] = STR(BUILD_REGISTRY_DIR);
@@ -145,7 +146,7 @@ bool cli_registry(Cli *cli, Err *err)
     Str *paths = ARENA_ARRAY(&cli->arena, Str, 32);
     RegistryOptions options = {
         .paths = paths,
-        .n_paths = registry_paths(cli, paths, 32),
+        .n_paths = cli_registry_paths(cli, true, paths, 32),
         .cache_dir = cache_dir(cli),
         .mirror_dir = env_get("MUSTER_MIRROR", STR_EMPTY),
     };

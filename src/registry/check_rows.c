@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: MIT
-// The checks of an eval that need its data: every row is rendered, ids are unique, `expect` holds.
-// Faults are listed row by row up to a cap, then counted. Data that is not on this disk is no
-// fault: a warning says that nothing was checked.
-#include "registry/registry_internal.h"
+// The checks of an eval that need its data: every row is rendered, ids are unique, columns that the
+// sample's fields hide, the examples of its Lua. Faults are listed row by row up to a cap, then
+// counted. Data that is not on this disk is no fault: a warning says that nothing was checked.
+#include "registry/check_rows.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
-#define LISTED_MAX 20
+/** Fields of a sample, which hide columns of their names from prompts and graders. */
+static const char *const fields[] = {"id", "input", "choices", "metadata", "shots", NULL};
 
-/** Faults of one kind: listed up to the cap, counted beyond it. */
-typedef struct Listed {
-    size_t n;
-} Listed;
-
-/** What the checks of one eval's rows share. */
-typedef struct RowCheck {
-    Registry *registry;
-    const Eval *eval;
-    Faults *faults;
-    size_t max_rows;
-    Arena arena; // of one row
-    Listed rendering;
-    Listed expected;
-    size_t n_equal_choices; // rows with equal choices of which only some are right
-    size_t n_hidden;        // rows whose column differs from the sample's field of its name
-    Str hidden;             // such a name
-    bool reads_id;          // the prompt of the variant at hand does
-    bool reads_input;
-    bool needs_target;
-} RowCheck;
-
-static bool list_one(Listed *listed)
+bool check_list_one(Listed *listed, const Value *at)
 {
-    return ++listed->n <= LISTED_MAX;
+    if (listed->n == 0 && at != NULL) {
+        listed->first = check_place(at->line, at->col);
+    }
+    return ++listed->n <= CHECK_LISTED_MAX;
 }
 
 static void list_rest(RowCheck *check, const Listed *listed, const char *what)
 {
-    if (listed->n > LISTED_MAX) {
-        faults_add(check->faults, check->eval->file, 0, 0, false, "rows", "%zu more rows %s",
-                   listed->n - LISTED_MAX, what);
+    if (listed->n > CHECK_LISTED_MAX) {
+        faults_add(check->faults, check->eval->file, listed->first.line, listed->first.col, false,
+                   "rows", "%zu more %s", listed->n - CHECK_LISTED_MAX, what);
     }
+}
+
+/** Whether a message was listed before: variants share most of their templates. */
+static bool seen_before(RowCheck *check, Str message)
+{
+    uint64_t hash = hash_fast(message.data, message.len);
+    for (size_t i = 0; i < check->n_seen; i++) {
+        if (check->seen[i] == hash) {
+            return true;
+        }
+    }
+    if (check->seen == NULL) {
+        check->seen = ARENA_ARRAY(&check->kept, uint64_t, CHECK_LISTED_MAX);
+    }
+    if (check->n_seen < CHECK_LISTED_MAX) {
+        check->seen[check->n_seen++] = hash;
+    }
+    return false;
 }
 
 // ---- A rendered sample -------------------------------------------------------------------------
@@ -104,83 +104,211 @@ static bool equal_choices_differ(const Sample *sample)
     return false;
 }
 
-/** A column that the prompt can not see, because a field of the sample has its name. */
+/** A column that prompts and graders can not see, because a field of the sample has its name. */
 static void check_hidden(RowCheck *check, const Sample *sample)
 {
-    const struct {
-        const char *name;
-        bool read;
-        Value value;
-    } fields[] = {{"id", check->reads_id, value_str(sample->id)},
-                  {"input", check->reads_input, sample->input}};
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        const Value *column = value_get_c(&sample->row, fields[i].name);
-        Str text;
-        if (fields[i].read && column != NULL && !value_equal(column, &fields[i].value) &&
-            !(tmpl_scalar_text(&check->arena, column, &text) && fields[i].value.kind == VALUE_STR &&
-              str_eq(text, fields[i].value.as.str))) {
-            check->n_hidden++;
-            check->hidden = str_from_c(fields[i].name);
+    Arena *arena = &check->arena;
+    for (size_t i = 0; fields[i] != NULL; i++) {
+        Str name = str_from_c(fields[i]), text;
+        const Value *column = value_get(&sample->row, name);
+        if (column == NULL || !name_in(name, check->read.names, check->read.n)) {
+            continue;
         }
+        Value field = value_null(); // shots: never the same
+        if (str_eq_c(name, "id")) {
+            field = value_str(sample->id);
+        } else if (str_eq_c(name, "input")) {
+            field = sample->input;
+        } else if (str_eq_c(name, "metadata")) {
+            field = sample->metadata;
+        } else if (str_eq_c(name, "choices")) {
+            Value *texts = ARENA_ARRAY(arena, Value, sample->n_choices + 1);
+            for (size_t k = 0; k < sample->n_choices; k++) {
+                texts[k] = value_str(sample->choices[k].text);
+            }
+            field = value_list(texts, sample->n_choices);
+        }
+        bool same = value_equal(column, &field) ||
+                    (field.kind == VALUE_STR && tmpl_scalar_text(arena, column, &text) &&
+                     str_eq(text, field.as.str));
+        check->n_hidden[i] += !same;
     }
 }
 
 static void row_fault(RowCheck *check, const Task *task, size_t index, const Value *at,
                       const char *what)
 {
-    if (list_one(&check->rendering)) {
-        Str place =
-            rows_place(task->data->part->rows, (size_t)task_row_number(task, index), &check->arena);
-        faults_add(check->faults, check->eval->file, at->line, at->col, false, "rows",
-                   "%s%s" STR_FMT ": " STR_FMT, what, task->part.len > 0 ? " in part " : "",
-                   STR_ARG(task->part), STR_ARG(place));
+    Str place =
+        rows_place(task->data->part->rows, (size_t)task_row_number(task, index), &check->arena);
+    Str message =
+        str_printf(&check->arena, "%s%s" STR_FMT ": " STR_FMT, what,
+                   task->part.len > 0 ? " in part " : "", STR_ARG(task->part), STR_ARG(place));
+    if (!seen_before(check, message) && check_list_one(&check->rendering, at)) {
+        faults_add(check->faults, check->eval->file, at->line, at->col, false, "rows", STR_FMT,
+                   STR_ARG(message));
     }
 }
 
 /** The value of the eval that a rendering error is about. */
-static const Value *failed_field(const Task *task, const Err *err)
+static const Value *failed_field(const Task *task, Str message, bool *out_prompt)
 {
     const Eval *eval = task->eval;
     const struct {
         const char *word;
         const Value *value;
-    } fields[] = {
-        {": sample.id: ", &eval->sample_id},
-        {": sample.input: ", &eval->sample_input},
-        {": sample.choices: ", &eval->sample_choices},
-        {": sample.target: ", &eval->sample_target},
-        {": sample.metadata: ", &eval->sample_metadata},
-        {": sample.cluster: ", &eval->sample_cluster},
-        {": prompt: ", &task->variant->prompt},
-        {": messages: ", &task->variant->messages},
+        bool prompt;
+    } words[] = {
+        {"sample.id: ", &eval->sample_id, false},
+        {"sample.input: ", &eval->sample_input, false},
+        {"sample.choices: ", &eval->sample_choices, false},
+        {"sample.target: ", &eval->sample_target, false},
+        {"sample.metadata: ", &eval->sample_metadata, false},
+        {"sample.cluster: ", &eval->sample_cluster, false},
+        {"sample.files: ", &eval->sample_files, false},
+        {"prompt: ", &task->variant->prompt, true},
+        {"messages: ", &task->variant->messages, true},
     };
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (strstr(err->message, fields[i].word) != NULL) {
-            return fields[i].value;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (str_find(message, str_from_c(words[i].word), 0) != STR_NONE) {
+            *out_prompt = words[i].prompt;
+            return words[i].value;
         }
     }
     return NULL;
 }
 
+/** The name in "'NAME' is undefined" at the end of a message. */
+static bool undefined_name(Str message, Str *out)
+{
+    Str mark = STR("' is undefined");
+    size_t end = str_find(message, mark, 0);
+    size_t start = end;
+    while (end != STR_NONE && start > 0 && message.data[start - 1] != '\'') {
+        start--;
+    }
+    if (end == STR_NONE || start == 0 || end + mark.len != message.len) {
+        return false;
+    }
+    *out = str_slice(message, start, end);
+    return schema_is_ident(*out);
+}
+
+/** The text of a tree whose template reads a name first; the tree itself when none is found. */
+static Value place_in_tree(const Value *tree, Str name)
+{
+    Value found = *tree;
+    size_t n = tree->kind == VALUE_LIST  ? tree->as.list.n
+               : tree->kind == VALUE_MAP ? tree->as.map.n
+                                         : 0;
+    if (tree->kind == VALUE_STR) {
+        return check_name_place(tree, name);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const Value *item =
+            tree->kind == VALUE_LIST ? &tree->as.list.items[i] : &tree->as.map.pairs[i].value;
+        Value at = place_in_tree(item, name);
+        if (at.line != item->line || at.col != item->col) {
+            return at;
+        }
+    }
+    return found;
+}
+
+/** A variable that a row lacks: counted, since most often all rows do. */
+static void missing_add(RowCheck *check, const Task *task, size_t index, const Sample *sample,
+                        const Value *field, bool prompt, Str name)
+{
+    Value at = place_in_tree(field, name);
+    for (size_t i = 0; i < check->n_missing; i++) {
+        MissingName *missing = &check->missing[i];
+        if (str_eq(missing->name, name) && missing->place.line == at.line &&
+            missing->place.col == at.col) {
+            missing->n++;
+            return;
+        }
+    }
+    if (check->n_missing == CHECK_MISSING_MAX) {
+        return;
+    }
+    NameSet known = {.arena = &check->arena};
+    for (size_t i = 0; sample->row.kind == VALUE_MAP && i < sample->row.as.map.n; i++) {
+        name_set_add(&known, sample->row.as.map.pairs[i].key);
+    }
+    for (size_t i = 0; i < task->vars.as.map.n; i++) {
+        name_set_add(&known, task->vars.as.map.pairs[i].key);
+    }
+    for (size_t i = 0; prompt && fields[i] != NULL; i++) {
+        name_set_add(&known, str_from_c(fields[i]));
+    }
+    Str row =
+        rows_place(task->data->part->rows, (size_t)task_row_number(task, index), &check->kept);
+    check->missing[check->n_missing++] =
+        (MissingName){.name = str_copy(&check->kept, name),
+                      .place = check_place(at.line, at.col),
+                      .first_row = row,
+                      .hint = schema_did_you_mean(&check->kept, name, known.names, known.n),
+                      .n = 1};
+}
+
+static void list_missing(RowCheck *check)
+{
+    for (size_t i = 0; i < check->n_missing; i++) {
+        const MissingName *missing = &check->missing[i];
+        faults_add(check->faults, check->eval->file, missing->place.line, missing->place.col, false,
+                   "unknown-variable",
+                   "unknown variable '" STR_FMT "' in %zu row%s, " STR_FMT "%s" STR_FMT,
+                   STR_ARG(missing->name), missing->n, missing->n == 1 ? "" : "s",
+                   STR_ARG(missing->first_row), missing->n == 1 ? "" : " the first",
+                   STR_ARG(missing->hint));
+    }
+}
+
+static void rendering_failed(RowCheck *check, const Task *task, size_t index, const Sample *sample,
+                             const Err *err)
+{
+    Str prefix = str_printf(&check->arena, "eval '" STR_FMT "', ", STR_ARG(check->eval->name));
+    Str message = str_from_c(err->message), name;
+    bool prompt = false;
+    const Value *field = failed_field(task, message, &prompt);
+    if (field != NULL && undefined_name(message, &name)) {
+        missing_add(check, task, index, sample, field, prompt, name);
+        return;
+    }
+    if (seen_before(check, message) || !check_list_one(&check->rendering, field)) {
+        return;
+    }
+    Err shown = *err;
+    size_t at = str_find(message, prefix, 0);
+    if (at != STR_NONE) { // known: the fault's file
+        snprintf(shown.message, sizeof(shown.message), STR_FMT STR_FMT,
+                 STR_ARG(str_slice(message, 0, at)),
+                 STR_ARG(str_slice(message, at + prefix.len, message.len)));
+    }
+    fault_of_err(check->faults, check->eval->file, field, "rows", &shown);
+}
+
 static void check_sample(RowCheck *check, Task *task, size_t index)
 {
-    Sample sample;
+    Sample sample = {.row = value_null()};
     Err err = ERR_INIT;
     if (!registry_task_sample(check->registry, task, index, &check->arena, &sample, &err)) {
-        if (list_one(&check->rendering)) {
-            fault_of_err(check->faults, check->eval->file, failed_field(task, &err), "rows", &err);
-        }
+        rendering_failed(check, task, index, &sample, &err);
         return;
     }
     if (prompt_is_empty(&sample)) {
-        const Value *prompt = &task->variant->prompt;
-        row_fault(check, task, index, prompt, "the prompt is empty");
+        const EvalVariant *variant = task->variant;
+        const Value *at = variant->prompt.kind != VALUE_NULL     ? &variant->prompt
+                          : variant->messages.kind != VALUE_NULL ? &variant->messages
+                                                                 : &check->eval->sample_input;
+        row_fault(check, task, index, at, "the prompt is empty");
     }
     if (check->needs_target && target_is_empty(&sample)) {
         row_fault(check, task, index, &check->eval->sample_target, "the target is empty");
     }
-    check->n_equal_choices += equal_choices_differ(&sample);
-    check_hidden(check, &sample);
+    if (check->first_variant) {
+        check->n_equal_choices += equal_choices_differ(&sample);
+        check_hidden(check, &sample);
+    }
 }
 
 static void check_task(RowCheck *check, Task *task)
@@ -194,188 +322,104 @@ static void check_task(RowCheck *check, Task *task)
         arena_reset(&check->arena);
     }
     Err err = ERR_INIT;
-    if (!registry_task_check_ids(check->registry, task, &err)) {
+    if (check->first_variant && !registry_task_check_ids(check->registry, task, &err)) {
         fault_of_err(check->faults, check->eval->file, &check->eval->sample_id, "rows", &err);
     }
 }
 
-// ---- expect ------------------------------------------------------------------------------------
+// ---- Data that can not be opened ---------------------------------------------------------------
 
-/** Values of one column seen so far, by hash. */
-typedef struct SeenColumn {
-    uint64_t *hashes; // 0: free
-    size_t cap;
-    size_t n;
-} SeenColumn;
-
-static bool seen_add(SeenColumn *seen, uint64_t hash)
+/** Whether all files of the eval's dataset are here, so that what is not found is a fault. */
+static bool data_is_here(Registry *registry, const Eval *eval)
 {
-    if (seen->n * 2 >= seen->cap) {
-        SeenColumn grown = {.cap = seen->cap == 0 ? 1024 : seen->cap * 2};
-        grown.hashes = mem_zalloc(grown.cap, sizeof(*grown.hashes));
-        for (size_t i = 0; i < seen->cap; i++) {
-            if (seen->hashes[i] != 0) {
-                seen_add(&grown, seen->hashes[i]);
-            }
-        }
-        mem_free(seen->hashes);
-        *seen = grown;
-    }
-    hash |= 1;
-    size_t at = (size_t)(hash >> 1) & (seen->cap - 1);
-    while (seen->hashes[at] != 0 && seen->hashes[at] != hash) {
-        at = (at + 1) & (seen->cap - 1);
-    }
-    if (seen->hashes[at] == hash) {
-        return false;
-    }
-    seen->hashes[at] = hash;
-    seen->n++;
-    return true;
-}
-
-static uint64_t value_hash(const Value *value)
-{
-    Sha256 sha;
-    hash_begin(&sha, STR("muster.unique.1"));
-    hash_value(&sha, value);
-    Hash hash = hash_end(&sha);
-    return hash_u64(&hash);
-}
-
-/** Where a row stands, for one `expect` fault. */
-typedef struct ExpectRow {
-    RowCheck *check;
-    const PartRows *part;
-    size_t index;
-    const Value *row;
-} ExpectRow;
-
-static void expect_fault(const ExpectRow *at, const Value *rule, Str column, const char *what)
-{
-    RowCheck *check = at->check;
-    if (list_one(&check->expected)) {
-        Str place = rows_place(at->part->rows, at->index, &check->arena);
-        faults_add(check->faults, check->eval->file, rule->line, rule->col, false, "expect",
-                   "column '" STR_FMT "' %s: %s" STR_FMT "%s" STR_FMT, STR_ARG(column), what,
-                   at->part->part.len > 0 ? "part " : "", STR_ARG(at->part->part),
-                   at->part->part.len > 0 ? ", " : "", STR_ARG(place));
-    }
-}
-
-static bool is_null(const Value *value)
-{
-    return value == NULL || value->kind == VALUE_NULL ||
-           (value->kind == VALUE_STR && value->as.str.len == 0);
-}
-
-static void expect_length(const ExpectRow *at, const Value *lengths)
-{
-    for (size_t i = 0; lengths != NULL && i < lengths->as.map.n; i++) {
-        const ValuePair *pair = &lengths->as.map.pairs[i];
-        const Value *value = value_get(at->row, pair->key);
-        int64_t length = value == NULL               ? 0
-                         : value->kind == VALUE_STR  ? (int64_t)utf8_length(value->as.str)
-                         : value->kind == VALUE_LIST ? (int64_t)value->as.list.n
-                         : value->kind == VALUE_MAP  ? (int64_t)value->as.map.n
-                                                     : 0;
-        const Value *range = pair->value.as.list.items;
-        if (pair->value.as.list.n == 2 &&
-            (length < range[0].as.integer || length > range[1].as.integer)) {
-            Str what = str_printf(&at->check->arena, "has length %lld", (long long)length);
-            expect_fault(at, &pair->value, pair->key, what.data);
-        }
-    }
-}
-
-static void expect_values(const ExpectRow *at, const Value *values)
-{
-    for (size_t i = 0; values != NULL && i < values->as.map.n; i++) {
-        const ValuePair *pair = &values->as.map.pairs[i];
-        const Value *value = value_get(at->row, pair->key);
-        bool found = false;
-        for (size_t k = 0; value != NULL && k < pair->value.as.list.n; k++) {
-            found = found || value_equal(value, &pair->value.as.list.items[k]);
-        }
-        if (!found) {
-            expect_fault(at, &pair->value, pair->key,
-                         value == NULL ? "is missing" : "has another value");
-        }
-    }
-}
-
-static void expect_row(const ExpectRow *at, const Value *expect, SeenColumn *seen)
-{
-    const Value *not_null = value_get_c(expect, "not_null");
-    for (size_t i = 0; not_null != NULL && i < not_null->as.list.n; i++) {
-        const Value *name = &not_null->as.list.items[i];
-        if (is_null(value_get(at->row, name->as.str))) {
-            expect_fault(at, name, name->as.str, "is null, empty or missing");
-        }
-    }
-    const Value *unique = value_get_c(expect, "unique");
-    for (size_t i = 0; unique != NULL && i < unique->as.list.n; i++) {
-        const Value *name = &unique->as.list.items[i];
-        const Value *value = value_get(at->row, name->as.str);
-        if (value != NULL && !seen_add(&seen[i], value_hash(value))) {
-            expect_fault(at, name, name->as.str, "repeats an earlier row's value");
-        }
-    }
-    expect_length(at, value_get_c(expect, "length"));
-    expect_values(at, value_get_c(expect, "values"));
-}
-
-static bool expect_part(RowCheck *check, const PartRows *part, SeenColumn *seen, Err *err)
-{
-    const Value *expect = &check->eval->expect;
-    bool by_row = value_get_c(expect, "not_null") != NULL ||
-                  value_get_c(expect, "unique") != NULL || value_get_c(expect, "length") != NULL ||
-                  value_get_c(expect, "values") != NULL;
-    for (size_t i = 0; by_row && i < part->n; i++) {
-        Value row;
-        ExpectRow at = {check, part, part->kept != NULL ? part->kept[i] : i, &row};
-        if (!rows_get(part->rows, at.index, &check->arena, &row, err)) {
-            return false;
-        }
-        expect_row(&at, expect, seen);
-        arena_reset(&check->arena);
-    }
-    return true;
-}
-
-static bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err)
-{
-    const Value *expect = &check->eval->expect;
-    if (expect->kind != VALUE_MAP) {
+    const Dataset *dataset = NULL;
+    Err err = ERR_INIT;
+    if (eval->dataset_use.len == 0 ||
+        !registry_dataset(registry, eval->dataset_use, &dataset, &err)) {
         return true;
     }
-    const Value *unique = value_get_c(expect, "unique");
-    size_t n_unique = unique != NULL ? unique->as.list.n : 0;
-    SeenColumn *seen = mem_zalloc(n_unique + 1, sizeof(*seen));
-    size_t n_rows = 0;
-    bool ok = true;
-    for (size_t i = 0; ok && i < n_cells; i++) {
-        PartRows *part = NULL;
-        ok = part_rows_open(check->registry, check->eval, &cells[i], &part, err) &&
-             expect_part(check, part, seen, err);
-        n_rows += part != NULL ? part->n : 0;
-        part_rows_release(check->registry, part);
+    for (size_t i = 0; i < dataset->files.n_files; i++) {
+        Str ignored;
+        if (!registry_file_locate(registry, &dataset->files, &dataset->files.files[i], &ignored)) {
+            return false;
+        }
     }
-    const Value *rows = value_get_c(expect, "rows");
-    if (ok && rows != NULL && rows->as.integer != (int64_t)n_rows) {
-        faults_add(check->faults, check->eval->file, rows->line, rows->col, false, "expect",
-                   "expected %lld rows, there are %zu", (long long)rows->as.integer, n_rows);
+    return true;
+}
+
+/** What an error of opening a part is about: few_shot, where, or the data. */
+static const Value *opening_place(const Eval *eval, const EvalVariant *variant, Str message)
+{
+    static const char *const keys[] = {"part", "path", "use", "rows"};
+    const Value *dataset = value_get_c(&eval->source, "dataset");
+    if (str_find(message, STR("few_shot"), 0) != STR_NONE) {
+        const Value *variants = value_get_c(&eval->source, "variants");
+        const Value *own = value_get_c(value_get(variants, variant->name), "few_shot");
+        own = own != NULL ? own : value_get_c(&eval->source, "few_shot");
+        return own != NULL ? own : dataset;
     }
-    for (size_t i = 0; i < n_unique; i++) {
-        mem_free(seen[i].hashes);
+    if (str_find(message, STR("where"), 0) != STR_NONE && eval->where.kind != VALUE_NULL) {
+        return &eval->where;
     }
-    mem_free(seen);
-    return ok;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (value_get_c(dataset, keys[i]) != NULL) {
+            return value_get_c(dataset, keys[i]);
+        }
+    }
+    return dataset;
+}
+
+/** Report why a part could not be opened. *skipped: because its data is not here. fails ERR_IO. */
+static bool opening_failed(RowCheck *check, const EvalVariant *variant, const Err *cause,
+                           bool *skipped, Err *err)
+{
+    const Eval *eval = check->eval;
+    Str message = str_from_c(cause->message);
+    const Value *at = opening_place(eval, variant, message);
+    if (cause->code == ERR_IO) {
+        *err = *cause;
+        return false;
+    }
+    if (cause->code == ERR_NOT_FOUND && !data_is_here(check->registry, eval)) {
+        if (!*skipped) {
+            faults_add(check->faults, eval->file, at->line, at->col, true, "not-checked",
+                       "not checked: %s", cause->message);
+        }
+        *skipped = true;
+    } else if (!seen_before(check, message) && check_list_one(&check->rendering, at)) {
+        fault_of_err(check->faults, eval->file, at, "rows", cause);
+    }
+    return true;
+}
+
+static bool check_cells(RowCheck *check, const MatrixCell *cells, size_t n_cells, bool *whole,
+                        Err *err)
+{
+    bool skipped = false;
+    for (size_t v = 0; v < check->eval->n_variants; v++) {
+        const EvalVariant *variant = &check->eval->variants[v];
+        check->first_variant = v == 0;
+        for (size_t i = 0; i < n_cells; i++) {
+            Task *task = NULL;
+            Err cause = ERR_INIT;
+            if (registry_task_open(check->registry, check->eval, cells[i].name, variant, 0, &task,
+                                   &cause)) {
+                check_task(check, task);
+                registry_task_close(check->registry, task);
+                continue;
+            }
+            *whole = false;
+            if (!opening_failed(check, variant, &cause, &skipped, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 // ---- The whole ---------------------------------------------------------------------------------
 
-static bool graders_need_target(Registry *registry, const Eval *eval)
+static bool needs_target(Registry *registry, const Eval *eval)
 {
     for (size_t i = 0; i < eval->n_graders; i++) {
         const LuaUnit *unit = NULL;
@@ -393,65 +437,36 @@ static bool graders_need_target(Registry *registry, const Eval *eval)
     return false;
 }
 
-/** Whether prompt or messages read a name, as far as it can be told without helpers. */
-static bool prompt_reads(RowCheck *check, const EvalVariant *variant, const char *name)
+/** The fields of the sample that templates outside of `sample` read. */
+static void read_fields(RowCheck *check)
 {
-    Arena arena = {0};
-    TmplBuilder builder = {.arena = &arena, .file = check->eval->file};
-    SampleTmpl tmpl;
-    sample_tmpl_build(&builder, check->eval, variant, &tmpl);
-    bool found = false;
-    for (size_t i = 0; i < builder.n && !found; i++) {
-        Str *names = NULL;
-        size_t n = 0;
-        Err ignored = ERR_INIT; // filters of helpers: nothing is said about that template
-        if ((str_starts_with(builder.units[i].name, STR("prompt")) ||
-             str_starts_with(builder.units[i].name, STR("messages"))) &&
-            script_template_names(check->registry->script, &builder.units[i], &arena, &names, &n,
-                                  &ignored)) {
-            for (size_t k = 0; k < n; k++) {
-                found = found || str_eq_c(names[k], name);
-            }
-        }
+    const Eval *eval = check->eval;
+    check->read.arena = &check->kept;
+    for (size_t i = 0; i < eval->n_variants; i++) {
+        check_reads(check->registry, eval, &eval->variants[i].prompt, &check->read);
+        check_reads(check->registry, eval, &eval->variants[i].messages, &check->read);
     }
-    arena_finish(&arena);
-    return found;
-}
-
-static bool check_cells(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err)
-{
-    for (size_t v = 0; v < check->eval->n_variants; v++) {
-        const EvalVariant *variant = &check->eval->variants[v];
-        check->reads_id = prompt_reads(check, variant, "id");
-        check->reads_input = prompt_reads(check, variant, "input");
-        for (size_t i = 0; i < n_cells; i++) {
-            Task *task = NULL;
-            if (!registry_task_open(check->registry, check->eval, cells[i].name, variant, 0, &task,
-                                    err)) {
-                return false;
-            }
-            check_task(check, task);
-            registry_task_close(check->registry, task);
-        }
+    for (size_t i = 0; i < eval->n_graders; i++) {
+        check_reads(check->registry, eval, &eval->graders[i].when, &check->read);
+        check_reads(check->registry, eval, &eval->graders[i].params, &check->read);
     }
-    return true;
 }
 
 static void warn_counts(RowCheck *check)
 {
+    const Eval *eval = check->eval;
     if (check->n_equal_choices > 0) {
-        faults_add(check->faults, check->eval->file, check->eval->sample_choices.line,
-                   check->eval->sample_choices.col, true, "equal-choices",
-                   "%zu row%s equal choices of which only some are right", check->n_equal_choices,
-                   check->n_equal_choices == 1 ? " has" : "s have");
+        faults_add(check->faults, eval->file, eval->sample_choices.line, eval->sample_choices.col,
+                   true, "equal-choices", "%zu row%s equal choices of which only some are right",
+                   check->n_equal_choices, check->n_equal_choices == 1 ? " has" : "s have");
     }
-    if (check->n_hidden > 0) {
-        faults_add(check->faults, check->eval->file, check->eval->sample_input.line,
-                   check->eval->sample_input.col, true, "hidden-column",
-                   "the prompt's '" STR_FMT
-                   "' is the sample's, which differs from the column of that name "
-                   "in %zu row%s",
-                   STR_ARG(check->hidden), check->n_hidden, check->n_hidden == 1 ? "" : "s");
+    for (size_t i = 0; fields[i] != NULL; i++) {
+        if (check->n_hidden[i] > 0) {
+            Value at = name_set_place(&check->read, str_from_c(fields[i]), &eval->sample_input);
+            faults_add(check->faults, eval->file, at.line, at.col, true, "hidden-column",
+                       "'%s' is the sample's here; the column of that name differs in %zu row%s",
+                       fields[i], check->n_hidden[i], check->n_hidden[i] == 1 ? "" : "s");
+        }
     }
 }
 
@@ -509,31 +524,26 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
                          Err *err)
 {
     RowCheck check = {.registry = registry, .eval = eval, .faults = faults, .max_rows = max_rows};
-    Arena arena = {0};
     MatrixCell *cells = NULL;
     size_t n_cells = 0;
-    Err open_err = ERR_INIT;
-    check.needs_target = graders_need_target(registry, eval);
-    bool ok = matrix_cells(registry, eval, &arena, &cells, &n_cells, &open_err) &&
-              check_cells(&check, cells, n_cells, &open_err) &&
-              check_expect(&check, cells, n_cells, &open_err);
-    list_rest(&check, &check.rendering, "have faults like these");
-    list_rest(&check, &check.expected, "are not as expected");
+    Err cause = ERR_INIT;
+    bool whole = true, skipped = false, ok = true;
+    check.needs_target = needs_target(registry, eval);
+    read_fields(&check);
+    if (matrix_cells(registry, eval, &check.kept, &cells, &n_cells, &cause)) {
+        ok = check_cells(&check, cells, n_cells, &whole, err) &&
+             (!whole || check_expect(&check, cells, n_cells, err));
+    } else {
+        ok = opening_failed(&check, &eval->variants[0], &cause, &skipped, err);
+    }
+    list_missing(&check);
+    list_rest(&check, &check.rendering, "rows have faults like these");
+    list_rest(&check, &check.expected, "values are not as expected");
     warn_counts(&check);
     if (max_rows == 0) {
         check_all_examples(&check);
     }
-    if (!ok && open_err.code == ERR_NOT_FOUND) {
-        faults_add(faults, eval->file, 0, 0, true, "not-checked", "not checked: %s",
-                   open_err.message);
-    } else if (!ok && open_err.code != ERR_IO) {
-        fault_of_err(faults, eval->file, &eval->where, "rows", &open_err);
-    }
     arena_finish(&check.arena);
-    arena_finish(&arena);
-    if (!ok && open_err.code == ERR_IO) {
-        *err = open_err;
-        return false;
-    }
-    return true;
+    arena_finish(&check.kept);
+    return ok;
 }

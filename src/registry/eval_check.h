@@ -5,15 +5,19 @@
 
 #include "registry/registry_internal.h"
 
-/** Names, each once. */
+/** Names, each once, with the place where it was first read. */
 typedef struct NameSet {
     Arena *arena;
     Str *names;
+    Value *places;
     size_t n;
     size_t cap;
 } NameSet;
 
 void name_set_add(NameSet *set, Str name);
+void name_set_add_at(NameSet *set, Str name, const Value *place);
+/** Where a name was first read; otherwise when it was not, or nowhere in particular. */
+Value name_set_place(const NameSet *set, Str name, const Value *otherwise);
 bool name_in(Str name, const Str *names, size_t n);
 
 /** What the checks of one eval share. */
@@ -43,12 +47,18 @@ typedef enum TmplScope {
     SCOPE_GRADER, // and target, answer, reply
 } TmplScope;
 
+/** Where a template first reads a name: the start of the text when it can not be said. */
+Value check_name_place(const Value *text, Str name);
 /** One template: its syntax, and the names it reads, which are added to read. extra: loop names. */
 void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Value *text,
                 const NameSet *extra, NameSet *read);
 /** Every text in a value is a template. */
 void check_tree(const EvalCheck *check, TmplScope scope, Str unit, const Value *value,
                 const NameSet *extra, NameSet *read);
+/**
+ * The names that the templates of a value read: exactly, or where that can not be told (helpers)
+ * the words that may be such names. */
+void check_reads(Registry *registry, const Eval *eval, const Value *value, NameSet *read);
 void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names);
 /** A variant's prompt or messages; target, input: what those templates read. */
 void check_prompt(const EvalCheck *check, const EvalVariant *variant, const NameSet *target,

@@ -15,7 +15,7 @@ bool name_in(Str name, const Str *names, size_t n)
     return false;
 }
 
-void name_set_add(NameSet *set, Str name)
+void name_set_add_at(NameSet *set, Str name, const Value *place)
 {
     if (name_in(name, set->names, set->n)) {
         return;
@@ -23,13 +23,33 @@ void name_set_add(NameSet *set, Str name)
     if (set->n == set->cap) {
         size_t cap = set->cap == 0 ? 16 : set->cap * 2;
         Str *names = ARENA_ARRAY(set->arena, Str, cap);
+        Value *places = ARENA_ARRAY(set->arena, Value, cap);
         if (set->n > 0) {
             memcpy(names, set->names, set->n * sizeof(*names));
+            memcpy(places, set->places, set->n * sizeof(*places));
         }
         set->names = names;
+        set->places = places;
         set->cap = cap;
     }
-    set->names[set->n++] = name;
+    set->names[set->n] = name;
+    set->places[set->n++] = check_place(place->line, place->col);
+}
+
+void name_set_add(NameSet *set, Str name)
+{
+    Value nowhere = check_place(0, 0);
+    name_set_add_at(set, name, &nowhere);
+}
+
+Value name_set_place(const NameSet *set, Str name, const Value *otherwise)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        if (str_eq(set->names[i], name) && set->places[i].line > 0) {
+            return set->places[i];
+        }
+    }
+    return *otherwise;
 }
 
 static void known_names(const EvalCheck *check, TmplScope scope, NameSet *out)
@@ -70,40 +90,131 @@ static void known_names(const EvalCheck *check, TmplScope scope, NameSet *out)
     }
 }
 
-/** Where a template first reads a name: the start of the text when it can not be said. */
-static Value name_place(const Value *text, Str name)
+/** Walks over the words inside of a template's braces that may be names it reads. */
+typedef struct WordWalk {
+    const Value *text;
+    size_t at;
+    uint32_t line;
+    uint32_t col; // of the byte before at
+    bool block;
+    bool lost; // an escape, or a line that YAML has folded: columns are lost from here on
+    bool inside;
+    char quote;
+    char last; // the last byte that is not blank
+} WordWalk;
+
+static WordWalk word_walk(const Value *text)
 {
     bool block = text->style == VALUE_STYLE_LITERAL || text->style == VALUE_STYLE_FOLDED;
-    Str s = text->as.str;
-    uint32_t line = text->line + (block ? 1 : 0);
     uint32_t col = block ? text->indent : text->col - (text->style == VALUE_STYLE_PLAIN ? 1 : 0);
-    bool inside = false;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i], next = i + 1 < s.len ? s.data[i + 1] : '\0';
-        col++;
-        if (c == '\n') {
-            if (!block) {
-                break; // an escape, or a line that YAML has folded: columns are lost
-            }
-            line++;
-            col = text->indent;
-        } else if (c == '{' && (next == '{' || next == '%')) {
-            inside = true;
-        } else if (c == '}' && next != '}') {
-            inside = false;
-        } else if (inside && schema_is_ident((Str){&c, 1}) &&
-                   (i == 0 || !schema_is_ident(str_slice(s, i - 1, i)))) {
-            size_t to = i + 1;
-            while (to < s.len && (schema_is_ident(str_slice(s, to, to + 1)) ||
-                                  (s.data[to] >= '0' && s.data[to] <= '9'))) {
-                to++;
-            }
-            if (str_eq(str_slice(s, i, to), name) && (i == 0 || s.data[i - 1] != '.')) {
-                return check_place(line, col);
-            }
+    return (WordWalk){.text = text,
+                      .line = text->line + block,
+                      .col = col,
+                      .block = block,
+                      .lost = text->style == VALUE_STYLE_FOLDED};
+}
+
+static bool is_word_byte(char c)
+{
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static void walk_byte(WordWalk *walk)
+{
+    Str s = walk->text->as.str;
+    char c = s.data[walk->at], next = walk->at + 1 < s.len ? s.data[walk->at + 1] : '\0';
+    walk->at++;
+    walk->col++;
+    // In double quotes these are two bytes in the file; which quotes they are is not known here.
+    walk->lost = walk->lost ||
+                 (walk->text->style == VALUE_STYLE_QUOTED && (c == '"' || c == '\\' || c == '\t'));
+    if (c == '\n') {
+        walk->lost = walk->lost || !walk->block;
+        walk->line++;
+        walk->col = walk->text->indent;
+    } else if (!walk->inside) {
+        walk->inside = c == '{' && (next == '{' || next == '%');
+        walk->quote = '\0';
+    } else if (walk->quote != '\0') {
+        walk->quote = c == walk->quote ? '\0' : walk->quote;
+    } else if (c == '"' || c == '\'') {
+        walk->quote = c;
+    } else if ((c == '}' || c == '%') && next == '}') {
+        walk->inside = false;
+    }
+    walk->last = c == ' ' || c == '\t' || c == '\n' ? walk->last : c;
+}
+
+static bool next_word(WordWalk *walk, Str *out, Value *out_place)
+{
+    Str s = walk->text->as.str;
+    while (walk->at < s.len) {
+        char c = s.data[walk->at];
+        if (!walk->inside || walk->quote != '\0' || !is_word_byte(c)) {
+            walk_byte(walk);
+            continue;
+        }
+        size_t from = walk->at, to = from;
+        while (to < s.len && is_word_byte(s.data[to])) {
+            to++;
+        }
+        *out = str_slice(s, from, to);
+        *out_place = walk->lost ? *walk->text : check_place(walk->line, walk->col + 1);
+        bool member = walk->last == '.' || walk->last == '|' || (c >= '0' && c <= '9');
+        walk->col += (uint32_t)(to - from);
+        walk->at = to;
+        walk->last = 'a';
+        if (!member) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Value check_name_place(const Value *text, Str name)
+{
+    WordWalk walk = word_walk(text);
+    Str word;
+    Value place;
+    while (next_word(&walk, &word, &place)) {
+        if (str_eq(word, name)) {
+            return place;
         }
     }
     return *text;
+}
+
+static void words_read(const Value *text, NameSet *read)
+{
+    WordWalk walk = word_walk(text);
+    Str word;
+    Value place;
+    while (next_word(&walk, &word, &place)) {
+        name_set_add_at(read, word, &place);
+    }
+}
+
+void check_reads(Registry *registry, const Eval *eval, const Value *value, NameSet *read)
+{
+    if (value->kind == VALUE_STR) {
+        ScriptUnit unit = tmpl_unit_of(eval->file, STR("template"), value);
+        Str *names = NULL;
+        size_t n = 0;
+        Err ignored = ERR_INIT; // a fault of the eval, found already; or filters of helpers
+        if (!script_template_names(registry->script, &unit, read->arena, &names, &n, &ignored)) {
+            words_read(value, read);
+        }
+        for (size_t i = 0; i < n; i++) {
+            Value place = check_name_place(value, names[i]);
+            name_set_add_at(read, names[i], &place);
+        }
+    }
+    for (size_t i = 0; value->kind == VALUE_LIST && i < value->as.list.n; i++) {
+        check_reads(registry, eval, &value->as.list.items[i], read);
+    }
+    for (size_t i = 0; value->kind == VALUE_MAP && i < value->as.map.n; i++) {
+        check_reads(registry, eval, &value->as.map.pairs[i].value, read);
+    }
 }
 
 /** One name that a template reads, against what its scope holds. */
@@ -111,7 +222,7 @@ static void check_name(const EvalCheck *check, TmplScope scope, const Value *tex
                        const NameSet *extra)
 {
     bool column = check->has_columns && name_in(name, check->columns, check->n_columns);
-    Value at = name_place(text, name);
+    Value at = check_name_place(text, name);
     if (scope == SCOPE_PROMPT && !column &&
         (str_eq_c(name, "row") || str_eq_c(name, "row_number"))) {
         FAULT(check, &at, "unknown-variable",
@@ -119,8 +230,7 @@ static void check_name(const EvalCheck *check, TmplScope scope, const Value *tex
               STR_ARG(name));
         return;
     }
-    if (scope == SCOPE_PROMPT && str_eq_c(name, "target") &&
-        check->eval->sample_target.kind != VALUE_NULL) {
+    if (scope == SCOPE_PROMPT && str_eq_c(name, "target") && check->has_columns && !column) {
         FAULT(check, &at, "unknown-variable",
               "the prompt can not see 'target' (a shot's is s.target)");
         return;
@@ -149,14 +259,15 @@ void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Va
         // A helper may be what is not known: such an eval's templates are loaded with them later.
         if (check->eval->helpers.len == 0) {
             fault_of_err(check->faults, check->eval->file, text, "template", &err);
-        } else if (str_find(text->as.str, STR("shots"), 0) != STR_NONE) {
-            name_set_add(read, STR("shots"));
+        } else {
+            words_read(text, read);
         }
         return;
     }
     for (size_t i = 0; i < n; i++) {
+        Value at = check_name_place(text, names[i]);
         check_name(check, scope, text, names[i], extra);
-        name_set_add(read, names[i]);
+        name_set_add_at(read, names[i], &at);
     }
 }
 
@@ -199,7 +310,7 @@ static void check_messages(const EvalCheck *check, TmplScope scope, Str unit, co
         if (each != NULL && inner != NULL && inner->kind == VALUE_LIST) {
             if (schema_is_ident(each->as.str)) {
                 check_name(check, scope, each, each->as.str, extra);
-                name_set_add(read, each->as.str);
+                name_set_add_at(read, each->as.str, each);
             } else {
                 check_text(check, scope, name, each, extra, read);
             }
@@ -233,21 +344,32 @@ void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameS
     check_tree(check, SCOPE_ROW, STR("sample.cluster"), &eval->sample_cluster, &none, &read);
 }
 
-/** Columns that only the target is made of should not stand in the prompt. */
-static void warn_target_column(const EvalCheck *check, const Value *at, const NameSet *prompt,
-                               const NameSet *target, const NameSet *input)
+/** The target has no place in the prompt, and neither have columns that only it is made of. Its
+ * text may well stand there: the choices, the passage to quote from. */
+static void warn_target(const EvalCheck *check, const Value *at, const NameSet *prompt,
+                        const NameSet *target, const NameSet *input)
 {
     static const char *const fields[] = {"id", "input", "choices", "metadata", "shots", NULL};
-    for (size_t i = 0; i < target->n; i++) {
-        Str name = target->names[i];
+    for (size_t i = 0; i < prompt->n; i++) {
+        Str name = prompt->names[i];
+        Value place = name_set_place(prompt, name, at);
         bool axis = false;
         for (size_t k = 0; k < check->eval->n_matrix; k++) {
             axis = axis || str_eq(check->eval->matrix[k].name, name);
         }
-        if (!axis && !str_eq_c(name, "row") && !keys_word_in(fields, name) &&
-            name_in(name, prompt->names, prompt->n) && !name_in(name, input->names, input->n)) {
-            WARN(check, at, "target-in-prompt",
+        bool own = str_eq_c(name, "target") && !check->has_columns;
+        if (axis || str_eq_c(name, "row") || keys_word_in(fields, name) ||
+            name_in(name, input->names, input->n)) {
+            continue;
+        }
+        if (name_in(name, target->names, target->n)) {
+            WARN(check, &place, "target-in-prompt",
                  "the prompt reads '" STR_FMT "', which the target is made of", STR_ARG(name));
+        } else if (own && check->eval->sample_target.kind != VALUE_NULL) {
+            WARN(
+                check, &place, "target-in-prompt",
+                "the prompt reads a column 'target', as the target is called; the target itself it "
+                "can not see");
         }
     }
 }
@@ -263,13 +385,14 @@ void check_prompt(const EvalCheck *check, const EvalVariant *variant, const Name
     if (variant->messages.kind == VALUE_LIST) {
         check_messages(check, SCOPE_PROMPT, STR("messages"), &variant->messages, &none, &read);
     }
-    warn_target_column(check, at, &read, target, input);
+    warn_target(check, at, &read, target, input);
     bool uses_shots = name_in(STR("shots"), read.names, read.n);
     const Value *few_shot = value_get_c(&check->eval->source, "few_shot");
     if (variant->few_shot.given && !uses_shots) {
         at = at->kind == VALUE_NULL && few_shot != NULL ? few_shot : at;
         FAULT(check, at, "few-shot", "'few_shot' is given, but the prompt does not use shots");
     } else if (!variant->few_shot.given && uses_shots) {
-        FAULT(check, at, "few-shot", "the prompt uses shots, but 'few_shot' is not given");
+        Value place = name_set_place(&read, STR("shots"), at);
+        FAULT(check, &place, "few-shot", "the prompt uses shots, but 'few_shot' is not given");
     }
 }

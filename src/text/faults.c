@@ -208,3 +208,78 @@ void faults_render(Buf *buf, const Faults *faults, bool color)
     }
     arena_finish(&source.arena);
 }
+
+// ---- for editors --------------------------------------------------------------------------------
+
+static bool is_word_byte(char c)
+{
+    return c == '_' || c == '-' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z') || ((unsigned char)c & 0x80) != 0;
+}
+
+/** Behind the word or the quoted text that starts at an offset of a line; 0 when neither does. */
+static size_t token_end(Str line, size_t at)
+{
+    size_t end = at;
+    char quote = at < line.len ? line.data[at] : ' ';
+    if (quote == '"' || quote == '\'') {
+        const char *close = memchr(line.data + at + 1, quote, line.len - at - 1);
+        return close != NULL ? (size_t)(close - line.data) + 1 : 0;
+    }
+    while (end < line.len && is_word_byte(line.data[end])) {
+        end++;
+    }
+    return end > at ? end : 0;
+}
+
+/** Cut "; did you mean 'x'?" or "(did you mean 'x'?)" out of a message; "" when it has neither. */
+static Str take_hint(Arena *arena, Str *message)
+{
+    Str mark = STR("did you mean '");
+    size_t at = str_find(*message, mark, 0);
+    size_t from = at + mark.len;
+    size_t end = at == STR_NONE ? STR_NONE : str_find(*message, STR("'?"), from);
+    if (end == STR_NONE || at < 2) {
+        return STR_EMPTY;
+    }
+    Str hint = str_slice(*message, from, end);
+    end += message->data[at - 1] == '(' ? 3 : 2;
+    *message =
+        str_concat(arena, str_slice(*message, 0, at - 2), str_slice(*message, end, message->len));
+    return hint;
+}
+
+static Value fault_to_value(Arena *arena, Source *source, const Fault *fault)
+{
+    Str message = fault->message, line;
+    Str hint = take_hint(arena, &message);
+    size_t end = 0;
+    source_open(source, fault->file);
+    if (fault->line > 0 && fault->col > 0 && source_line(source, fault->line, &line) &&
+        fault->col <= line.len) {
+        end = token_end(line, fault->col - 1);
+    }
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("file"), value_str(fault->file));
+    map_builder_put(&map, STR("line"), value_int(fault->line));
+    map_builder_put(&map, STR("col"), value_int(fault->col));
+    map_builder_put(&map, STR("end_col"), value_int(end > 0 ? (int64_t)end + 1 : 0));
+    map_builder_put(&map, STR("severity"),
+                    value_str(fault->warning ? STR("warning") : STR("error")));
+    map_builder_put(&map, STR("code"), value_str(fault->code));
+    map_builder_put(&map, STR("message"), value_str(message));
+    map_builder_put(&map, STR("hint"), value_str(hint));
+    return map_builder_done(&map);
+}
+
+Value faults_to_value(Arena *arena, const Faults *faults)
+{
+    Source source = {.line = 0};
+    Value *items = ARENA_ARRAY(arena, Value, faults->n + 1);
+    for (size_t i = 0; i < faults->n; i++) {
+        items[i] = fault_to_value(arena, &source, &faults->items[i]);
+    }
+    arena_finish(&source.arena);
+    return value_list(items, faults->n);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// What the files that check an eval's rows share: check_rows.c (rendering every row),
+// check_expect.c (what `expect` demands of the rows).
+#pragma once
+
+#include "registry/eval_check.h"
+
+#define CHECK_LISTED_MAX 20
+
+/** Faults of one kind: listed up to the cap, counted beyond it. */
+typedef struct Listed {
+    size_t n;
+    Value first; // the place of the first
+} Listed;
+
+/** A variable that rows lack. */
+typedef struct MissingName {
+    Str name;
+    Value place;
+    Str first_row; // "test.jsonl:1, row 0"
+    Str hint;      // a did-you-mean or ""
+    size_t n;      // rows
+} MissingName;
+
+#define CHECK_MISSING_MAX 32
+
+/** What the checks of one eval's rows share. */
+typedef struct RowCheck {
+    Registry *registry;
+    const Eval *eval;
+    Faults *faults;
+    size_t max_rows;
+    Arena arena; // of one row
+    Arena kept;  // of the whole check
+    Listed rendering;
+    Listed expected;
+    uint64_t *seen; // hashes of what is listed: variants share most of their templates
+    size_t n_seen;
+    MissingName missing[CHECK_MISSING_MAX];
+    size_t n_missing;
+    size_t n_equal_choices; // rows with equal choices of which only some are right
+    NameSet read;           // fields of the sample that prompts and graders read
+    size_t n_hidden[8];     // for each field: rows whose column of that name differs
+    bool needs_target;
+    bool first_variant; // what does not hang on the variant is counted once
+} RowCheck;
+
+/** Count one fault at a place; whether it is to be listed. */
+bool check_list_one(Listed *listed, const Value *at);
+
+/** Hold `expect` against the rows that `where` keeps. */
+bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err);
