@@ -36,7 +36,7 @@ return {
   description = "The answer that most of n samples give.",
   params = {
     n = 5,
-    answer = {}, -- map: after | regex, which, trim
+    answer = json.null, -- map: after | regex, which, trim
   },
   solve = function(sample, ctx, params)
     local temperature = ctx.settings.temperature
@@ -44,9 +44,12 @@ return {
       n = params.n,
       temperature = temperature == 0 and 0.7 or nil,
     })
+    local rule = params.answer
+    if rule == json.null then rule = {} end
+    if type(rule) ~= "table" then error("self_consistency: answer is a map: after or regex, which, trim") end
     local votes, order, first = {}, {}, {}
     for _, reply in ipairs(replies) do
-      local answer = extract(reply.text, params.answer)
+      local answer = extract(reply.text, rule)
       if answer and answer ~= "" then
         if not votes[answer] then
           order[#order + 1] = answer
