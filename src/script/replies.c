@@ -202,7 +202,8 @@ static void push_tokens(lua_State *L, const TokenLogprob *tokens, size_t n)
     }
 }
 
-/** What was scored: the call's own text; of a finished attempt the choice, target or input it is. */
+/** What was scored: the call's own text; of a finished attempt the choice, target or input it is.
+ */
 static Str scored_text(const ReplyView *v, size_t i)
 {
     const Sample *sample = v->sample;
