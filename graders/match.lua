@@ -101,12 +101,12 @@ local function finite(v)
   return nil
 end
 
--- Python's float of an ASCII text, or nil.
+-- Python's float of an ASCII text, or nil; infinite where it is too large.
 local function decimal(s)
   local sign, rest = s:match("^([-+]?)(.*)$")
   if not text.find(rest, "\\A(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][-+]?[0-9]+)?\\z") then return nil end
   local v = tonumber(rest) + 0.0
-  return finite(sign == "-" and -v or v)
+  return sign == "-" and -v or v
 end
 
 local function chinese_units(chars)
@@ -275,7 +275,7 @@ end
 -- The number a text is, as text of five digits; nil when it is none.
 local function number_of(s, exact)
   if not exact then s = text.trim(s, AROUND_NUMBERS) end
-  local value = decimal(strip(text.digits(s))) or unicode_number(s)
+  local value = finite(decimal(strip(text.digits(s)))) or unicode_number(s)
   return value and string.format("%.5g", value)
 end
 
