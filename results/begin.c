@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Beginning, resuming and ending an experiment: its rows, its lock, and what it has already.
+#include "results/metric_internal.h"
 #include "results/store_internal.h"
 
 #include <stdlib.h>

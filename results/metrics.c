@@ -1,91 +1,503 @@
 // SPDX-License-Identifier: MIT
-// From score rows to metrics, one row at a time: epochs of a sample to their mean, samples to a
-// value with its error. Memory grows with graders and clusters, not with samples.
+// From score rows to metrics: rows to samples, samples to gauges (a metric of a grader) and their
+// slices. What a sample counts is decided in reduce.c, what comes of all of them in tally.c.
 #include "results/read_internal.h"
+
+#include "text/text.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIDENCE 0.95
+#define SLICES_MAX 1000 // values of a metadata key; the others share one slice
 
-// ---- What is asked for --------------------------------------------------------------------------
+// ---- Gauges -------------------------------------------------------------------------------------
 
-static bool metric_parse(Arena *arena, const Value *value, MetricSpec *out, Err *err)
+/** A sample of one variant after the other. */
+typedef struct WorstEntry {
+    Reduced sample;
+    uint32_t n; // variants that scored it
+    uint32_t cluster;
+    uint32_t slices_from; // in WorstTable.slices
+    uint32_t n_slices;
+} WorstEntry;
+
+/** The samples of one part, while its variants are read. */
+typedef struct WorstTable {
+    Interner numbers;
+    WorstEntry *entries;
+    size_t n;
+    size_t cap;
+    uint32_t *slices;
+    size_t n_slices;
+    size_t slices_cap;
+} WorstTable;
+
+struct Gauge {
+    TallyAsk ask;
+    size_t grader; // index into Scan.graders
+    Str name;
+    Tally all;
+    Tally *slices; // by slice number
+    size_t n_slices;
+    WorstTable worst;
+};
+
+static size_t grader_index(Scan *scan, Str name)
 {
-    out->use = value_get_str(value, "use", STR_EMPTY);
-    out->of = value_get_str(value, "of", STR_EMPTY);
-    Str average = value_get_str(value, "average", STR_EMPTY);
-    Str over = value_get_str(value, "over", STR_EMPTY);
-    const Value *graders = value_get_c(value, "graders");
-    if (!str_eq(out->use, STR("accuracy")) && !str_eq(out->use, STR("mean"))) {
-        return ERR_SET(err, ERR_UNSUPPORTED, "metric '" STR_FMT "' is not supported yet",
-                       STR_ARG(out->use));
-    }
-    if (over.len > 0) {
-        return ERR_SET(err, ERR_UNSUPPORTED,
-                       "metric '" STR_FMT "' over '" STR_FMT "' is not supported yet",
-                       STR_ARG(out->use), STR_ARG(over));
-    }
-    if (average.len > 0 && !str_eq(average, STR("parts"))) {
-        return ERR_SET(err, ERR_CONFIG,
-                       "metric '" STR_FMT "': average is 'parts', not '" STR_FMT "'",
-                       STR_ARG(out->use), STR_ARG(average));
-    }
-    out->average_parts = average.len > 0;
-    out->n_graders = graders != NULL && graders->kind == VALUE_LIST ? graders->as.list.n : 0;
-    Str *names = ARENA_ARRAY(arena, Str, out->n_graders);
-    bool of_known = out->of.len == 0;
-    for (size_t i = 0; i < out->n_graders; i++) {
-        const Value *name = &graders->as.list.items[i];
-        names[i] = name->kind == VALUE_STR ? name->as.str : STR_EMPTY;
-        of_known |= str_eq(names[i], out->of);
-    }
-    out->graders = names;
-    if (!of_known) {
-        return ERR_SET(err, ERR_CONFIG, "metric '" STR_FMT "': there is no grader '" STR_FMT "'",
-                       STR_ARG(out->use), STR_ARG(out->of));
-    }
-    return true;
-}
-
-bool metrics_parse(Arena *arena, const Value *metrics, MetricSpec **out, size_t *out_n, Err *err)
-{
-    size_t n = metrics->kind == VALUE_LIST ? metrics->as.list.n : 0;
-    if (metrics->kind != VALUE_LIST && metrics->kind != VALUE_NULL) {
-        return ERR_SET(err, ERR_CONFIG, "metrics are a list, not %s", value_kind_word(metrics));
-    }
-    *out = ARENA_ARRAY(arena, MetricSpec, n);
-    *out_n = n;
-    for (size_t i = 0; i < n; i++) {
-        if (!metric_parse(arena, &metrics->as.list.items[i], &(*out)[i], err)) {
-            return false;
+    for (size_t i = 0; i < scan->n_graders; i++) {
+        if (str_eq(scan->graders[i].name, name)) {
+            return i;
         }
     }
-    return true;
+    scan->graders = mem_realloc(scan->graders, scan->n_graders + 1, sizeof(*scan->graders));
+    scan->graders[scan->n_graders] = (GraderShots){.name = str_copy(&scan->arena, name)};
+    return scan->n_graders++;
 }
 
-// ---- Scanning the scores of runs ----------------------------------------------------------------
-
-void scan_init(Scan *scan)
+static bool has_gauge(const Scan *scan, Str name, bool average)
 {
-    *scan = (Scan){.cluster = UINT32_MAX};
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        if (str_eq(scan->gauges[i].name, name) && scan->gauges[i].ask.average_parts == average) {
+            return true; // within one run, an average over parts is the plain metric
+        }
+    }
+    return false;
+}
+
+static void gauge_add(Scan *scan, const MetricSpec *spec, const GraderSpec *grader)
+{
+    bool average = spec->average_parts && scan->mode != SCAN_RUN;
+    Str name =
+        str_printf(&scan->arena, STR_FMT "." STR_FMT, STR_ARG(grader->name), STR_ARG(spec->label));
+    if (has_gauge(scan, name, average)) {
+        return;
+    }
+    scan->gauges = mem_realloc(scan->gauges, scan->n_gauges + 1, sizeof(*scan->gauges));
+    scan->gauges[scan->n_gauges++] = (Gauge){
+        .ask =
+            {
+                .spec = spec,
+                .grader = grader,
+                .clustered = scan->clustered,
+                .average_parts = average,
+                .custom = scan->results->custom,
+                .ctx = scan->results->custom_ctx,
+            },
+        .grader = grader_index(scan, grader->name),
+        .name = name,
+    };
+    bool classes = spec->kind == METRIC_F1_MACRO || spec->kind == METRIC_MCC;
+    bool confidence = spec->kind == METRIC_ECE || spec->kind == METRIC_BRIER;
+    scan->needs_classes |= classes;
+    scan->needs_confidence |= confidence;
+    scan->needs_samples |= spec->kind == METRIC_CUSTOM;
+    scan->needs_texts |= classes || confidence || spec->kind == METRIC_CUSTOM ||
+                         spec->kind == METRIC_MAJORITY || spec->n_slices > 0;
+    if (spec->n_slices > 0) {
+        scan->slice_keys = spec->slices; // those of the eval: the same in all its metrics
+        scan->n_slice_keys = spec->n_slices;
+    }
+}
+
+void scan_init(Scan *scan, Results *results, ScanMode mode, const MetricSpec *specs, size_t n_specs,
+               bool clustered)
+{
+    *scan = (Scan){.results = results, .mode = mode, .clustered = clustered};
+    for (size_t i = 0; i < n_specs; i++) {
+        if ((specs[i].kind == METRIC_WORST) != (mode == SCAN_VARIANTS)) {
+            continue;
+        }
+        for (size_t j = 0; j < specs[i].n_graders; j++) {
+            const GraderSpec *grader = &specs[i].graders[j];
+            if (specs[i].of.len == 0 || str_eq(specs[i].of, grader->name)) {
+                gauge_add(scan, &specs[i], grader);
+            }
+        }
+    }
+    scan->slices_of_key = ARENA_ARRAY(&scan->arena, size_t, scan->n_slice_keys + 1);
+    scan->sample_slices = ARENA_ARRAY(&scan->arena, uint32_t, scan->n_slice_keys + 1);
+}
+
+static void gauge_finish(Gauge *gauge)
+{
+    tally_finish(&gauge->all);
+    for (size_t i = 0; i < gauge->n_slices; i++) {
+        tally_finish(&gauge->slices[i]);
+    }
+    mem_free(gauge->slices);
+    interner_finish(&gauge->worst.numbers);
+    mem_free(gauge->worst.entries);
+    mem_free(gauge->worst.slices);
 }
 
 void scan_finish(Scan *scan)
 {
-    for (size_t i = 0; i < scan->n_graders; i++) {
-        mem_free(scan->graders[i].cells);
-        mem_free(scan->graders[i].cell_of_cluster);
-        mem_free(scan->graders[i].parts);
-        mem_free(scan->graders[i].part_sizes);
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        gauge_finish(&scan->gauges[i]);
     }
+    for (size_t i = 0; i < scan->n_graders; i++) {
+        mem_free(scan->graders[i].shots);
+    }
+    mem_free(scan->gauges);
     mem_free(scan->graders);
-    mem_free(scan->clusters);
+    mem_free(scan->slices);
+    interner_finish(&scan->slice_numbers);
+    interner_finish(&scan->cluster_numbers);
+    interner_finish(&scan->class_numbers);
+    arena_finish(&scan->sample_arena);
     arena_finish(&scan->arena);
 }
 
-static GraderScan *grader_of(Scan *scan, Str name)
+// ---- Slices -------------------------------------------------------------------------------------
+
+static uint32_t slice_new(Scan *scan, Str name, size_t key)
+{
+    scan->slices = mem_realloc(scan->slices, scan->n_slices + 1, sizeof(*scan->slices));
+    scan->slices[scan->n_slices] = (Slice){.name = str_copy(&scan->arena, name), .key = key};
+    return (uint32_t)scan->n_slices++;
+}
+
+static uint32_t slice_number(Scan *scan, size_t key, const Value *value)
+{
+    Arena *arena = &scan->sample_arena;
+    Str text = json_plain(arena, value);
+    Str name =
+        str_printf(arena, STR_FMT "=" STR_FMT, STR_ARG(scan->slice_keys[key]), STR_ARG(text));
+    bool is_new;
+    bool full = scan->slices_of_key[key] >= SLICES_MAX;
+    uint32_t next = full ? UINT32_MAX : (uint32_t)scan->n_slices;
+    uint32_t number = intern(&scan->slice_numbers, name, next, &is_new);
+    if (is_new && !full) {
+        scan->slices_of_key[key]++;
+        return slice_new(scan, name, key);
+    }
+    if (number != UINT32_MAX) {
+        return number;
+    }
+    name = str_printf(arena, STR_FMT "=(others)", STR_ARG(scan->slice_keys[key]));
+    number = intern(&scan->slice_numbers, name, (uint32_t)scan->n_slices, &is_new);
+    return is_new ? slice_new(scan, name, key) : number;
+}
+
+/** The slices that the current sample is in: for each key that its metadata has, one. */
+static void sample_find_slices(Scan *scan)
+{
+    scan->n_sample_slices = 0;
+    for (size_t i = 0; i < scan->n_slice_keys; i++) {
+        const Value *value = value_get(&scan->metadata, scan->slice_keys[i]);
+        if (value != NULL && value->kind != VALUE_NULL) {
+            scan->sample_slices[scan->n_sample_slices++] = slice_number(scan, i, value);
+        }
+    }
+}
+
+static Tally *slice_tally(Gauge *gauge, uint32_t number)
+{
+    if (number >= gauge->n_slices) {
+        size_t n = gauge->n_slices == 0 ? 16 : gauge->n_slices;
+        while (n <= number) {
+            n *= 2;
+        }
+        gauge->slices = mem_realloc(gauge->slices, n, sizeof(*gauge->slices));
+        memset(gauge->slices + gauge->n_slices, 0, (n - gauge->n_slices) * sizeof(*gauge->slices));
+        gauge->n_slices = n;
+    }
+    return &gauge->slices[number];
+}
+
+// ---- Samples ------------------------------------------------------------------------------------
+
+static uint32_t new_cluster(Scan *scan)
+{
+    if (!scan->has_cluster) {
+        return scan->n_clusters++; // a sample without one is a cluster of its own
+    }
+    bool is_new;
+    uint32_t number = intern(&scan->cluster_numbers, scan->cluster_name, scan->n_clusters, &is_new);
+    scan->n_clusters += is_new;
+    return number;
+}
+
+static void gauge_add_sample(const Scan *scan, Gauge *gauge, const Reduced *sample,
+                             uint32_t cluster, const uint32_t *slices, size_t n_slices)
+{
+    for (size_t i = 0; i <= n_slices; i++) {
+        Tally *tally = i == 0 ? &gauge->all : slice_tally(gauge, slices[i - 1]);
+        if (sample != NULL) {
+            tally_add(tally, &gauge->ask, sample, cluster, scan->part);
+        } else {
+            tally->n_unscored++;
+        }
+    }
+}
+
+/** Remember a sample until all variants are read; sample NULL: unscored in this one. */
+static void worst_add(Scan *scan, Gauge *gauge, const Reduced *sample)
+{
+    WorstTable *table = &gauge->worst;
+    bool is_new;
+    uint32_t at = intern(&table->numbers, scan->sample_id, (uint32_t)table->n, &is_new);
+    if (is_new) {
+        if (table->n == table->cap) {
+            table->cap = table->cap == 0 ? 64 : table->cap * 2;
+            table->entries = mem_realloc(table->entries, table->cap, sizeof(*table->entries));
+        }
+        if (table->n_slices + scan->n_sample_slices > table->slices_cap) {
+            table->slices_cap = (table->n_slices + scan->n_sample_slices) * 2;
+            table->slices = mem_realloc(table->slices, table->slices_cap, sizeof(*table->slices));
+        }
+        table->entries[table->n++] = (WorstEntry){
+            .cluster = scan->clustered ? new_cluster(scan) : 0,
+            .slices_from = (uint32_t)table->n_slices,
+            .n_slices = (uint32_t)scan->n_sample_slices,
+        };
+        for (size_t i = 0; i < scan->n_sample_slices; i++) {
+            table->slices[table->n_slices++] = scan->sample_slices[i];
+        }
+    }
+    WorstEntry *entry = &table->entries[at];
+    if (sample == NULL) {
+        return;
+    }
+    bool worse = gauge->ask.grader->lower_is_better ? sample->x > entry->sample.x
+                                                    : sample->x < entry->sample.x;
+    bool was_boolean = entry->n == 0 || entry->sample.is_boolean;
+    double x = entry->n == 0 || worse ? sample->x : entry->sample.x;
+    double w = entry->sample.w + (sample->w - entry->sample.w) / (double)++entry->n;
+    entry->sample = (Reduced){.x = x, .w = w, .is_boolean = was_boolean && sample->is_boolean};
+}
+
+/** The samples of a part whose variants are all read. */
+static void worst_flush(Scan *scan, Gauge *gauge)
+{
+    WorstTable *table = &gauge->worst;
+    size_t n_wanted = gauge->ask.spec->n_variants;
+    n_wanted = n_wanted > 0 ? n_wanted : scan->n_variants;
+    for (size_t i = 0; i < table->n; i++) {
+        const WorstEntry *entry = &table->entries[i];
+        gauge_add_sample(scan, gauge, entry->n >= n_wanted ? &entry->sample : NULL, entry->cluster,
+                         table->slices + entry->slices_from, entry->n_slices);
+    }
+    interner_finish(&table->numbers);
+    table->n = 0;
+    table->n_slices = 0;
+}
+
+/** What a custom metric is told of a sample. */
+static const Value *sample_value(Scan *scan, const Reduced *sample, const GraderShots *shots)
+{
+    Arena *arena = &scan->arena;
+    const Shot *first = &shots->shots[0];
+    for (size_t i = 0; i < shots->n && !first->scored; i++) {
+        first = &shots->shots[i];
+    }
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("value"), value_real(sample->x));
+    map_builder_put(&map, STR("weight"), value_real(sample->w));
+    map_builder_put(&map, STR("answer"),
+                    first->has_answer ? value_str(str_copy(arena, first->answer)) : value_null());
+    map_builder_put(&map, STR("target"),
+                    scan->has_target ? value_str(str_copy(arena, scan->target)) : value_null());
+    map_builder_put(&map, STR("id"), value_str(str_copy(arena, scan->sample_id)));
+    map_builder_put(&map, STR("part"), value_str(scan->part_name));
+    map_builder_put(&map, STR("metadata"), value_copy(arena, &scan->metadata));
+    Value *value = ARENA_NEW(arena, Value);
+    *value = map_builder_done(&map);
+    return value;
+}
+
+static uint32_t class_number(Scan *scan, bool there, Str label)
+{
+    // "+" before a class, so that no answer is another class than the empty answer.
+    Str name = there ? str_concat(&scan->sample_arena, STR("+"), label) : STR("-");
+    bool is_new;
+    return intern(&scan->class_numbers, name, (uint32_t)scan->class_numbers.n, &is_new);
+}
+
+/** The rows that a sample gives to a metric that needs them all; returns how many. */
+static size_t sample_rows(Scan *scan, const Gauge *gauge, const GraderShots *shots, Row *rows)
+{
+    MetricKind kind = gauge->ask.spec->kind;
+    uint32_t unit = scan->clustered ? scan->cluster : scan->n_samples;
+    size_t n = 0;
+    if (kind == METRIC_CUSTOM) {
+        Reduced sample;
+        if (shots_reduce(gauge->ask.spec, shots->shots, shots->n, &sample)) {
+            rows[n++] = (Row){.unit = unit, .sample = sample_value(scan, &sample, shots)};
+        }
+        return n;
+    }
+    for (size_t i = 0; i < shots->n; i++) {
+        const Shot *shot = &shots->shots[i];
+        Row row = {.unit = unit, .confidence = shot->confidence, .value = shot->value};
+        if (!shot->scored || (kind == METRIC_ECE ? isnan(shot->confidence) : !scan->has_target)) {
+            continue;
+        }
+        if (kind != METRIC_ECE) {
+            row.truth = class_number(scan, true, scan->target);
+            row.answer = class_number(scan, shot->has_answer, shot->label);
+        }
+        rows[n++] = row;
+    }
+    return n;
+}
+
+static void gauge_add_rows(Scan *scan, Gauge *gauge, const GraderShots *shots)
+{
+    Row *rows = ARENA_ARRAY(&scan->sample_arena, Row, shots->n);
+    size_t n = sample_rows(scan, gauge, shots, rows);
+    for (size_t i = 0; i <= scan->n_sample_slices; i++) {
+        Tally *tally = i == 0 ? &gauge->all : slice_tally(gauge, scan->sample_slices[i - 1]);
+        tally->n += n > 0;
+        tally->n_unscored += n == 0;
+        for (size_t j = 0; j < n; j++) {
+            tally_add_row(tally, &rows[j]);
+        }
+    }
+}
+
+static void gauge_sample_end(Scan *scan, Gauge *gauge)
+{
+    const GraderShots *shots = &scan->graders[gauge->grader];
+    if (shots->n == 0) {
+        return; // the grader does not apply to this sample
+    }
+    if (metric_info(gauge->ask.spec->kind)->needs_rows) {
+        gauge_add_rows(scan, gauge, shots);
+        return;
+    }
+    Reduced sample;
+    bool scored = shots_reduce(gauge->ask.spec, shots->shots, shots->n, &sample);
+    if (scan->mode == SCAN_VARIANTS) {
+        worst_add(scan, gauge, scored ? &sample : NULL);
+    } else {
+        gauge_add_sample(scan, gauge, scored ? &sample : NULL, scan->cluster, scan->sample_slices,
+                         scan->n_sample_slices);
+    }
+}
+
+/** Bring the current sample's epochs into each gauge. */
+static void sample_end(Scan *scan)
+{
+    if (scan->needs_texts) {
+        sample_find_slices(scan);
+    }
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        gauge_sample_end(scan, &scan->gauges[i]);
+    }
+    for (size_t i = 0; i < scan->n_graders; i++) {
+        scan->graders[i].n = 0;
+    }
+    scan->n_samples++;
+}
+
+// ---- Rows of the store --------------------------------------------------------------------------
+
+enum {
+    COLUMN_SAMPLE,
+    COLUMN_EPOCH,
+    COLUMN_GRADER,
+    COLUMN_VALUE,
+    COLUMN_IS_BOOLEAN,
+    COLUMN_WEIGHT,
+    COLUMN_CLUSTER, // of the clustered and of the long query, as those below of the long one
+    COLUMN_ANSWER,
+    COLUMN_TARGET,
+    COLUMN_METADATA,
+    COLUMN_LOGPROBS,
+    COLUMN_CHOICES,
+};
+
+/** JSON that we stored; null when it is not there or (after somebody edited it) not JSON. */
+static Value column_value(sqlite3_stmt *row, int at, Arena *arena)
+{
+    Value value = value_null();
+    Err ignored = ERR_INIT;
+    return column_json(row, at, arena, &value, &ignored) ? value : value_null();
+}
+
+/** The position that a choice's letter stands for: A 0, Z 25, AA 26; n and more: none. */
+static size_t letter_position(Str letter, size_t n)
+{
+    size_t position = 0;
+    for (size_t i = 0; i < letter.len; i++) {
+        char c = letter.data[i];
+        if (c < 'A' || c > 'Z' || position > n) {
+            return n;
+        }
+        position = position * 26 + (size_t)(c - 'A') + 1;
+    }
+    return letter.len == 0 ? n : position - 1;
+}
+
+static double logprob_of(const Value *item)
+{
+    if (item->kind == VALUE_STR) {
+        return str_eq(item->as.str, STR("-inf")) ? -(double)INFINITY : (double)NAN;
+    }
+    return item->kind == VALUE_REAL  ? item->as.real
+           : item->kind == VALUE_INT ? (double)item->as.integer
+                                     : (double)NAN;
+}
+
+/** The picked choice's share of the softmax over the choices' log-probabilities. */
+static double confidence_of(const Value *logprobs, Str letter)
+{
+    size_t n = logprobs->kind == VALUE_LIST ? logprobs->as.list.n : 0;
+    size_t picked = letter_position(letter, n);
+    if (picked >= n) {
+        return NAN;
+    }
+    double most = -(double)INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, logprob_of(&logprobs->as.list.items[i]));
+    }
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += exp(logprob_of(&logprobs->as.list.items[i]) - most);
+    }
+    return exp(logprob_of(&logprobs->as.list.items[picked]) - most) / sum;
+}
+
+/** The text of the choice that a letter stands for, else the answer itself. */
+static Str choice_text(const Value *choices, Str answer)
+{
+    size_t n = choices->kind == VALUE_LIST ? choices->as.list.n : 0;
+    size_t picked = letter_position(answer, n);
+    return picked < n ? value_get_str(&choices->as.list.items[picked], "text", answer) : answer;
+}
+
+/** Whether a grader's answers are choices' letters. */
+static bool answers_with_letters(const Scan *scan, const GraderShots *grader)
+{
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        const GraderSpec *spec = scan->gauges[i].ask.grader;
+        if (str_eq(spec->name, grader->name)) {
+            return str_eq(spec->use, STR("choice"));
+        }
+    }
+    return false;
+}
+
+static void shot_read_texts(Scan *scan, sqlite3_stmt *row, const GraderShots *grader, Shot *shot)
+{
+    Arena *arena = &scan->sample_arena;
+    shot->has_answer = !column_is_null(row, COLUMN_ANSWER);
+    shot->answer = column_copy(row, COLUMN_ANSWER, arena);
+    shot->label = shot->answer;
+    if (scan->needs_confidence && shot->has_answer) {
+        Value logprobs = column_value(row, COLUMN_LOGPROBS, arena);
+        shot->confidence = confidence_of(&logprobs, shot->answer);
+    }
+    if (scan->needs_classes && shot->has_answer && answers_with_letters(scan, grader)) {
+        Value choices = column_value(row, COLUMN_CHOICES, arena);
+        shot->label = choice_text(&choices, shot->answer);
+    }
+}
+
+static GraderShots *grader_of(Scan *scan, Str name)
 {
     for (size_t i = 0; i < scan->n_graders; i++) {
         size_t at = (scan->last_grader + i) % scan->n_graders; // rows repeat the graders in order
@@ -94,296 +506,177 @@ static GraderScan *grader_of(Scan *scan, Str name)
             return &scan->graders[at];
         }
     }
-    scan->graders = mem_realloc(scan->graders, scan->n_graders + 1, sizeof(*scan->graders));
-    GraderScan *grader = &scan->graders[scan->n_graders++];
-    *grader = (GraderScan){.name = str_copy(&scan->arena, name)};
-    scan->last_grader = scan->n_graders;
-    return grader;
-}
-
-static void clusters_grow(Scan *scan)
-{
-    size_t n_slots = scan->n_slots == 0 ? 256 : scan->n_slots * 2;
-    ClusterSlot *slots = mem_zalloc(n_slots, sizeof(*slots));
-    for (size_t i = 0; i < scan->n_slots; i++) {
-        if (scan->clusters[i].hash != 0) {
-            size_t at = scan->clusters[i].hash & (n_slots - 1);
-            while (slots[at].hash != 0) {
-                at = (at + 1) & (n_slots - 1);
-            }
-            slots[at] = scan->clusters[i];
-        }
-    }
-    mem_free(scan->clusters);
-    scan->clusters = slots;
-    scan->n_slots = n_slots;
-}
-
-/** The number of a cluster; a sample without one is a cluster of its own. */
-static uint32_t cluster_number(Scan *scan, bool has_cluster, Str cluster)
-{
-    if (!has_cluster) {
-        return scan->n_clusters++;
-    }
-    if (scan->n_named_clusters + 1 > scan->n_slots / 4 * 3) {
-        clusters_grow(scan);
-    }
-    uint64_t hash = rng_mix(hash_fast(cluster.data, cluster.len)) | 1;
-    size_t at = hash & (scan->n_slots - 1);
-    while (scan->clusters[at].hash != 0) {
-        if (scan->clusters[at].hash == hash) {
-            return scan->clusters[at].number;
-        }
-        at = (at + 1) & (scan->n_slots - 1);
-    }
-    scan->clusters[at] = (ClusterSlot){.hash = hash, .number = scan->n_clusters};
-    scan->n_named_clusters++;
-    return scan->n_clusters++;
-}
-
-/** The cell of (cluster, current part), made when it is new. */
-static StatsCell *cell_of(GraderScan *grader, uint32_t cluster, uint32_t part)
-{
-    if (cluster >= grader->n_cell_of_cluster) {
-        size_t n = grader->n_cell_of_cluster == 0 ? 64 : grader->n_cell_of_cluster;
-        while (n <= cluster) {
-            n *= 2;
-        }
-        grader->cell_of_cluster =
-            mem_realloc(grader->cell_of_cluster, n, sizeof(*grader->cell_of_cluster));
-        memset(grader->cell_of_cluster + grader->n_cell_of_cluster, 0,
-               (n - grader->n_cell_of_cluster) * sizeof(*grader->cell_of_cluster));
-        grader->n_cell_of_cluster = n;
-    }
-    uint32_t at = grader->cell_of_cluster[cluster];
-    if (at != 0 && grader->cells[at - 1].part == part) {
-        return &grader->cells[at - 1];
-    }
-    if (grader->n_cells == grader->cells_cap) {
-        grader->cells_cap = grader->cells_cap == 0 ? 64 : grader->cells_cap * 2;
-        grader->cells = mem_realloc(grader->cells, grader->cells_cap, sizeof(*grader->cells));
-    }
-    grader->cells[grader->n_cells++] = (StatsCell){.cluster = cluster, .part = part};
-    grader->cell_of_cluster[cluster] = (uint32_t)grader->n_cells;
-    return &grader->cells[grader->n_cells - 1];
-}
-
-/** Bring the current sample's epochs into the sums of each grader. */
-static void sample_end(Scan *scan)
-{
-    for (size_t i = 0; i < scan->n_graders; i++) {
-        GraderScan *grader = &scan->graders[i];
-        if (grader->n_epochs == 0) {
-            continue;
-        }
-        double w = grader->sum_w / (double)grader->n_epochs;
-        double x = grader->sum_wx / grader->sum_w;
-        stats_moments_add(&grader->all, x, w);
-        stats_moments_add(&grader->part, x, w);
-        if (scan->clustered) {
-            StatsCell *cell = cell_of(grader, scan->cluster, scan->part);
-            cell->y += w * (x - grader->all.shift);
-            cell->w += w;
-            cell->n++;
-        }
-        grader->n_epochs = 0;
-        grader->sum_w = 0;
-        grader->sum_wx = 0;
-    }
+    return NULL; // no metric asks for it
 }
 
 static void score_add(Scan *scan, sqlite3_stmt *row)
 {
-    GraderScan *grader = grader_of(scan, column_str(row, 2));
-    if (column_is_null(row, 3)) {
-        scan->n_unscored++;
+    GraderShots *grader = grader_of(scan, column_str(row, COLUMN_GRADER));
+    bool scored = !column_is_null(row, COLUMN_VALUE);
+    scan->n_unscored += !scored;
+    if (grader == NULL) {
         return;
     }
-    double w = column_f64(row, 5);
-    grader->n_epochs++;
-    grader->sum_w += w;
-    grader->sum_wx += w * column_f64(row, 3);
-    grader->not_boolean |= column_i64(row, 4) == 0;
-}
-
-static void part_end(Scan *scan)
-{
-    for (size_t i = 0; i < scan->n_graders; i++) {
-        GraderScan *grader = &scan->graders[i];
-        if (grader->part.n > 0) {
-            grader->parts = mem_realloc(grader->parts, grader->n_parts + 1, sizeof(*grader->parts));
-            grader->part_sizes =
-                mem_realloc(grader->part_sizes, grader->n_parts + 1, sizeof(*grader->part_sizes));
-            grader->parts[grader->n_parts] = stats_moments_interval(&grader->part, CONFIDENCE);
-            grader->part_sizes[grader->n_parts++] = grader->part.n;
-        }
-        grader->part = (StatsMoments){0};
+    if (grader->n == grader->cap) {
+        grader->cap = grader->cap == 0 ? 4 : grader->cap * 2;
+        grader->shots = mem_realloc(grader->shots, grader->cap, sizeof(*grader->shots));
     }
-    scan->part++;
+    Shot *shot = &grader->shots[grader->n++];
+    *shot = (Shot){
+        .scored = scored,
+        .value = column_f64(row, COLUMN_VALUE),
+        .weight = column_f64(row, COLUMN_WEIGHT),
+        .is_boolean = column_i64(row, COLUMN_IS_BOOLEAN) != 0,
+        .confidence = NAN,
+    };
+    if (scan->needs_texts) {
+        shot_read_texts(scan, row, grader, shot);
+    }
 }
 
-bool scan_run(Results *results, Scan *scan, int64_t run_id, int64_t epochs, bool clustered,
-              Err *err)
+static void sample_begin(Scan *scan, sqlite3_stmt *row, bool row_has_cluster)
 {
-    int index = clustered ? READ_SQL_SCORES_CLUSTERED : READ_SQL_SCORES;
-    sqlite3_stmt *row = db_statement(&results->db, index);
-    bind_i64(row, 1, run_id);
-    scan->several_epochs |= epochs != 1;
-    Buf sample = {0}; // id of the current sample
+    Arena *arena = &scan->sample_arena;
+    arena_reset(arena);
+    scan->sample_id = column_copy(row, COLUMN_SAMPLE, arena);
+    scan->has_cluster = row_has_cluster && !column_is_null(row, COLUMN_CLUSTER);
+    if (scan->has_cluster) {
+        scan->cluster_name = column_copy(row, COLUMN_CLUSTER, arena);
+    }
+    if (scan->clustered && scan->mode != SCAN_VARIANTS) {
+        scan->cluster = new_cluster(scan);
+    }
+    scan->has_target = false;
+    scan->metadata = value_map(NULL, 0);
+    if (!scan->needs_texts) {
+        return;
+    }
+    if (scan->n_slice_keys > 0 || scan->needs_samples) {
+        scan->metadata = column_value(row, COLUMN_METADATA, arena);
+    }
+    if (scan->needs_classes || scan->needs_samples) {
+        Value targets = column_value(row, COLUMN_TARGET, arena);
+        scan->has_target = targets.kind == VALUE_LIST && targets.as.list.n > 0 &&
+                           targets.as.list.items[0].kind == VALUE_STR;
+        scan->target = scan->has_target ? targets.as.list.items[0].as.str : STR_EMPTY;
+    }
+}
+
+bool scan_run(Scan *scan, const RunRead *run, Err *err)
+{
+    Db *db = &scan->results->db;
+    int index = scan->needs_texts   ? READ_SQL_SCORES_LONG
+                : run->has_clusters ? READ_SQL_SCORES_CLUSTERED
+                                    : READ_SQL_SCORES;
+    sqlite3_stmt *row = db_statement(db, index);
+    bind_i64(row, 1, run->info.id);
+    scan->several_epochs |= run->info.spec.epochs != 1;
+    scan->part_name = run->info.part;
     bool any = false;
     for (;;) {
         bool more;
-        if (!db_step(&results->db, index, &more, err)) {
-            buf_finish(&sample);
+        if (!db_step(db, index, &more, err)) {
             return false;
         }
         if (!more) {
             break;
         }
-        Str id = column_str(row, 0);
-        if (!any || !str_eq(id, buf_view(&sample))) {
-            sample_end(scan);
-            buf_clear(&sample);
-            buf_str(&sample, id);
-            any = true;
-            if (scan->clustered) {
-                scan->cluster =
-                    clustered ? cluster_number(scan, !column_is_null(row, 6), column_str(row, 6))
-                              : cluster_number(scan, false, STR_EMPTY);
+        if (!any || !str_eq(column_str(row, COLUMN_SAMPLE), scan->sample_id)) {
+            if (any) {
+                sample_end(scan);
             }
+            sample_begin(scan, row, index != READ_SQL_SCORES);
+            any = true;
         }
         score_add(scan, row);
     }
-    sample_end(scan);
-    part_end(scan);
-    buf_finish(&sample);
+    if (any) {
+        sample_end(scan);
+    }
     return true;
+}
+
+void scan_part_end(Scan *scan)
+{
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        Gauge *gauge = &scan->gauges[i];
+        if (scan->mode == SCAN_VARIANTS) {
+            worst_flush(scan, gauge);
+        }
+        tally_part_end(&gauge->all, &gauge->ask, &scan->arena);
+        for (size_t j = 0; j < gauge->n_slices; j++) {
+            tally_part_end(&gauge->slices[j], &gauge->ask, &scan->arena);
+        }
+    }
+    scan->part++;
 }
 
 // ---- Metrics ------------------------------------------------------------------------------------
 
-static int compare_cells(const void *a, const void *b)
+/** By key, then by value: numbers as such, texts bytewise. */
+static int compare_slices(const void *a, const void *b)
 {
-    const StatsCell *left = a;
-    const StatsCell *right = b;
-    if (left->cluster != right->cluster) {
-        return left->cluster < right->cluster ? -1 : 1;
+    const Slice *left = *(const Slice *const *)a;
+    const Slice *right = *(const Slice *const *)b;
+    if (left->key != right->key) {
+        return left->key < right->key ? -1 : 1;
     }
-    return left->part < right->part ? -1 : left->part > right->part;
+    Str key;
+    Str left_value;
+    Str right_value;
+    double x;
+    double y;
+    bool cut = str_cut(left->name, STR("="), &key, &left_value) &&
+               str_cut(right->name, STR("="), &key, &right_value);
+    if (cut && str_to_f64(left_value, &x) && str_to_f64(right_value, &y) && x != y) {
+        return x < y ? -1 : 1;
+    }
+    return str_cmp(left->name, right->name);
 }
 
-/** The jackknife over a grader's cells, as one part or by parts. */
-static Interval cells_interval(Scan *scan, const GraderScan *grader, bool by_parts,
-                               int64_t *out_clusters)
+static const Slice **slices_sorted(const Scan *scan, Arena *arena)
 {
-    StatsCell *cells = mem_alloc(grader->n_cells + 1, sizeof(*cells));
-    if (grader->n_cells > 0) {
-        memcpy(cells, grader->cells, grader->n_cells * sizeof(*cells));
+    const Slice **sorted = ARENA_ARRAY(arena, const Slice *, scan->n_slices + 1);
+    for (size_t i = 0; i < scan->n_slices; i++) {
+        sorted[i] = &scan->slices[i];
     }
-    qsort(cells, grader->n_cells, sizeof(*cells), compare_cells);
+    if (scan->n_slices > 1) {
+        qsort(sorted, scan->n_slices, sizeof(*sorted), compare_slices);
+    }
+    return sorted;
+}
+
+static void put_metric(const Scan *scan, const Gauge *gauge, const Tally *tally, Str slice,
+                       Arena *arena, ScanMetric *out)
+{
+    TallyAsk ask = gauge->ask;
+    ask.several_epochs = scan->several_epochs;
+    ask.n_parts = scan->part;
+    out->row = (MetricRow){
+        .name = str_copy(arena, gauge->name),
+        .slice = str_copy(arena, slice),
+        .why = STR_EMPTY,
+    };
+    out->average_parts = ask.average_parts;
+    out->n_parts = tally->n_parts_scored;
+    tally_metric(tally, &ask, arena, &out->row);
+}
+
+size_t scan_metrics(Scan *scan, Arena *arena, ScanMetric **out)
+{
+    ScanMetric *metrics = ARENA_ARRAY(arena, ScanMetric, scan->n_gauges * (scan->n_slices + 1));
+    const Slice **slices = slices_sorted(scan, &scan->arena);
     size_t n = 0;
-    size_t n_clusters = 0;
-    uint32_t last = UINT32_MAX;
-    for (size_t i = 0; i < grader->n_cells; i++) {
-        StatsCell cell = cells[i];
-        cell.part = by_parts ? cell.part : 0;
-        bool same_cluster = cell.cluster == last;
-        last = cell.cluster;
-        n_clusters += !same_cluster;
-        cell.cluster = (uint32_t)n_clusters - 1;
-        if (same_cluster && cells[n - 1].part == cell.part) {
-            cells[n - 1].y += cell.y;
-            cells[n - 1].w += cell.w;
-            cells[n - 1].n += cell.n;
-        } else {
-            cells[n++] = cell;
-        }
-    }
-    *out_clusters = (int64_t)n_clusters;
-    Interval interval =
-        stats_cells_interval(&scan->arena, cells, n, n_clusters, by_parts ? scan->part : 1,
-                             grader->all.shift, CONFIDENCE);
-    mem_free(cells);
-    return interval;
-}
-
-/** Whether every sample counts as one thing that is right or wrong. */
-static bool is_proportion(const Scan *scan, const GraderScan *grader)
-{
-    return !scan->several_epochs && !grader->not_boolean && !grader->all.weighted &&
-           !grader->all.not_binary && grader->all.n > 0;
-}
-
-static void metric_interval(Scan *scan, const GraderScan *grader, bool average_parts,
-                            MetricRow *out)
-{
-    Interval interval;
-    out->n = grader->all.n;
-    if (scan->clustered && grader->all.n > 0) {
-        interval = cells_interval(scan, grader, average_parts, &out->n_clusters);
-        out->method = STR("jackknife");
-    } else if (average_parts) {
-        interval = stats_average(grader->parts, grader->part_sizes, grader->n_parts, CONFIDENCE);
-        out->method = STR("t");
-    } else if (is_proportion(scan, grader)) {
-        interval = stats_wilson(grader->all.n_ones, grader->all.n, CONFIDENCE);
-        out->method = STR("wilson");
-    } else {
-        interval = stats_moments_interval(&grader->all, CONFIDENCE);
-        out->method = grader->all.weighted ? STR("delta") : STR("t");
-    }
-    if (isnan(interval.low)) {
-        out->method = STR("none");
-    }
-    out->value = interval.value;
-    out->stderr_ = interval.stderr_;
-    out->low = interval.low;
-    out->high = interval.high;
-}
-
-static const GraderScan *grader_named(const Scan *scan, Str name)
-{
-    static const GraderScan none = {0}; // declared, but nothing was scored
-    for (size_t i = 0; i < scan->n_graders; i++) {
-        if (str_eq(scan->graders[i].name, name)) {
-            return &scan->graders[i];
-        }
-    }
-    return &none;
-}
-
-size_t scan_metrics(Scan *scan, Arena *arena, const MetricSpec *specs, size_t n_specs, bool across,
-                    ScanMetric **out)
-{
-    size_t cap = 0;
-    for (size_t i = 0; i < n_specs; i++) {
-        cap += specs[i].n_graders;
-    }
-    ScanMetric *metrics = ARENA_ARRAY(arena, ScanMetric, cap);
-    size_t n = 0;
-    for (size_t i = 0; i < n_specs; i++) {
-        for (size_t j = 0; j < specs[i].n_graders; j++) {
-            Str grader = specs[i].graders[j];
-            if (specs[i].of.len > 0 && !str_eq(specs[i].of, grader)) {
-                continue;
+    for (size_t i = 0; i < scan->n_gauges; i++) {
+        const Gauge *gauge = &scan->gauges[i];
+        put_metric(scan, gauge, &gauge->all, STR_EMPTY, arena, &metrics[n++]);
+        for (size_t j = 0; j < scan->n_slices; j++) {
+            size_t number = (size_t)(slices[j] - scan->slices);
+            if (number < gauge->n_slices &&
+                gauge->slices[number].n + gauge->slices[number].n_unscored > 0) {
+                put_metric(scan, gauge, &gauge->slices[number], slices[j]->name, arena,
+                           &metrics[n++]);
             }
-            bool average = across && specs[i].average_parts;
-            Str name =
-                str_printf(arena, STR_FMT "." STR_FMT, STR_ARG(grader), STR_ARG(specs[i].use));
-            size_t same = 0;
-            while (same < n && !(str_eq(metrics[same].row.name, name) &&
-                                 metrics[same].average_parts == average)) {
-                same++;
-            }
-            if (same < n) {
-                continue; // within one run, an average over parts is the plain metric
-            }
-            const GraderScan *found = grader_named(scan, grader);
-            metrics[n].row.name = name;
-            metrics[n].average_parts = average;
-            metrics[n].n_parts = (int64_t)found->n_parts;
-            metric_interval(scan, found, average, &metrics[n].row);
-            n++;
         }
     }
     *out = metrics;

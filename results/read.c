@@ -283,12 +283,12 @@ static bool run_totals(Results *results, RunInfo *info, Err *err)
 static bool run_metrics(Results *results, Arena *arena, RunRead *run, Err *err)
 {
     Scan scan;
-    scan_init(&scan);
-    scan.clustered = run->has_clusters;
-    bool ok = scan_run(results, &scan, run->info.id, run->info.spec.epochs, run->has_clusters, err);
+    scan_init(&scan, results, SCAN_RUN, run->metrics, run->n_metrics, run->has_clusters);
+    bool ok = scan_run(&scan, run, err);
     if (ok) {
+        scan_part_end(&scan);
         ScanMetric *found;
-        size_t n = scan_metrics(&scan, arena, run->metrics, run->n_metrics, false, &found);
+        size_t n = scan_metrics(&scan, arena, &found);
         MetricRow *rows = ARENA_ARRAY(arena, MetricRow, n);
         for (size_t i = 0; i < n; i++) {
             rows[i] = found[i].row;
@@ -322,31 +322,144 @@ bool results_runs(Results *results, Arena *arena, int64_t experiment_id, RunInfo
     return true;
 }
 
-// ---- Metrics across parts -----------------------------------------------------------------------
+// ---- Metrics across parts and variants ----------------------------------------------------------
+
+/** Metrics over several runs, as they are found. */
+typedef struct CrossList {
+    CrossMetric *items;
+    size_t n;
+} CrossList;
+
+static bool same_model(const RunInfo *a, const RunInfo *b)
+{
+    return str_eq(a->eval, b->eval) && str_eq(a->model, b->model);
+}
 
 static bool same_group(const RunInfo *a, const RunInfo *b)
 {
-    return str_eq(a->eval, b->eval) && str_eq(a->model, b->model) && str_eq(a->variant, b->variant);
+    return same_model(a, b) && str_eq(a->variant, b->variant);
 }
 
-/** The metrics over the runs of first's group. */
-static bool group_metrics(Results *results, Arena *arena, const RunRead *runs, size_t n,
-                          size_t first, ScanMetric **out, size_t *out_n, Err *err)
+static void cross_put(CrossList *list, Arena *arena, const RunInfo *first, bool over_variants,
+                      const ScanMetric *metrics, size_t n)
 {
-    Scan scan;
-    scan_init(&scan);
-    for (size_t i = first; i < n; i++) {
-        scan.clustered |= same_group(&runs[i].info, &runs[first].info) && runs[i].has_clusters;
+    CrossMetric *grown = ARENA_ARRAY(arena, CrossMetric, list->n + n);
+    if (list->n > 0) {
+        memcpy(grown, list->items, list->n * sizeof(*grown));
     }
+    for (size_t i = 0; i < n; i++) {
+        grown[list->n + i] = (CrossMetric){
+            .eval = first->eval,
+            .model = first->model,
+            .variant = over_variants ? STR_EMPTY : first->variant,
+            .over = over_variants ? STR("variants") : STR_EMPTY,
+            .average = metrics[i].average_parts ? STR("parts") : STR_EMPTY,
+            .metric = metrics[i].row,
+            .n_runs = metrics[i].n_parts,
+        };
+    }
+    list->items = grown;
+    list->n += n;
+}
+
+/** The metrics over the runs of first's group, when there are several. */
+static bool cross_parts(Results *results, Arena *arena, const RunRead *runs, size_t n, size_t first,
+                        CrossList *list, Err *err)
+{
+    size_t n_before = 0;
+    size_t n_group = 0;
+    bool clustered = false;
+    for (size_t i = 0; i < n; i++) {
+        bool same = same_group(&runs[i].info, &runs[first].info);
+        n_before += same && i < first;
+        n_group += same;
+        clustered |= same && runs[i].has_clusters;
+    }
+    if (n_before > 0 || n_group < 2) {
+        return true;
+    }
+    Scan scan;
+    scan_init(&scan, results, SCAN_PARTS, runs[first].metrics, runs[first].n_metrics, clustered);
     bool ok = true;
     for (size_t i = first; ok && i < n; i++) {
         if (same_group(&runs[i].info, &runs[first].info)) {
-            ok = scan_run(results, &scan, runs[i].info.id, runs[i].info.spec.epochs,
-                          runs[i].has_clusters, err);
+            ok = scan_run(&scan, &runs[i], err);
+            scan_part_end(&scan);
         }
     }
     if (ok) {
-        *out_n = scan_metrics(&scan, arena, runs[first].metrics, runs[first].n_metrics, true, out);
+        ScanMetric *metrics;
+        size_t n_metrics = scan_metrics(&scan, arena, &metrics);
+        cross_put(list, arena, &runs[first].info, false, metrics, n_metrics);
+    }
+    scan_finish(&scan);
+    return ok;
+}
+
+static bool has_worst(const RunRead *run)
+{
+    for (size_t i = 0; i < run->n_metrics; i++) {
+        if (run->metrics[i].kind == METRIC_WORST) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** The runs of first's eval and model, part by part: each part's variants one after the other. */
+static bool scan_variants(Scan *scan, const RunRead *runs, size_t n, size_t first, Err *err)
+{
+    for (size_t i = first; i < n; i++) {
+        bool part_done = !same_model(&runs[i].info, &runs[first].info);
+        for (size_t j = first; !part_done && j < i; j++) {
+            part_done = same_model(&runs[j].info, &runs[first].info) &&
+                        str_eq(runs[j].info.part, runs[i].info.part);
+        }
+        if (part_done) {
+            continue;
+        }
+        for (size_t j = i; j < n; j++) {
+            if (same_model(&runs[j].info, &runs[first].info) &&
+                str_eq(runs[j].info.part, runs[i].info.part) && !scan_run(scan, &runs[j], err)) {
+                return false;
+            }
+        }
+        scan_part_end(scan);
+    }
+    return true;
+}
+
+/** The metrics over the variants of first's eval and model, when it asks for any. */
+static bool cross_variants(Results *results, Arena *arena, const RunRead *runs, size_t n,
+                           size_t first, CrossList *list, Err *err)
+{
+    if (!has_worst(&runs[first])) {
+        return true;
+    }
+    size_t n_variants = 0;
+    bool clustered = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!same_model(&runs[i].info, &runs[first].info)) {
+            continue;
+        }
+        if (i < first) {
+            return true; // done with that one
+        }
+        clustered |= runs[i].has_clusters;
+        size_t same = first;
+        while (!same_group(&runs[same].info, &runs[i].info)) {
+            same++;
+        }
+        n_variants += same == i;
+    }
+    Scan scan;
+    scan_init(&scan, results, SCAN_VARIANTS, runs[first].metrics, runs[first].n_metrics, clustered);
+    scan.n_variants = n_variants;
+    bool ok = scan_variants(&scan, runs, n, first, err);
+    if (ok) {
+        ScanMetric *metrics;
+        size_t n_metrics = scan_metrics(&scan, arena, &metrics);
+        cross_put(list, arena, &runs[first].info, true, metrics, n_metrics);
     }
     scan_finish(&scan);
     return ok;
@@ -360,43 +473,26 @@ bool results_cross_metrics(Results *results, Arena *arena, int64_t experiment_id
     if (!runs_read(results, arena, experiment_id, &runs, &n, err)) {
         return false;
     }
-    CrossMetric *cross = NULL;
-    size_t n_cross = 0;
+    CrossList list = {0};
     for (size_t i = 0; i < n; i++) {
-        size_t n_before = 0;
-        size_t n_group = 0;
-        for (size_t j = 0; j < n; j++) {
-            bool same = same_group(&runs[i].info, &runs[j].info);
-            n_before += same && j < i;
-            n_group += same;
-        }
-        if (n_before > 0 || n_group < 2) {
-            continue;
-        }
-        ScanMetric *metrics = NULL;
-        size_t n_metrics = 0;
-        if (!group_metrics(results, arena, runs, n, i, &metrics, &n_metrics, err)) {
+        if (!cross_parts(results, arena, runs, n, i, &list, err)) {
             return false;
         }
-        CrossMetric *grown = ARENA_ARRAY(arena, CrossMetric, n_cross + n_metrics);
-        if (n_cross > 0) {
-            memcpy(grown, cross, n_cross * sizeof(*cross));
-        }
-        cross = grown;
-        for (size_t j = 0; j < n_metrics; j++) {
-            cross[n_cross++] = (CrossMetric){
-                .eval = runs[i].info.eval,
-                .model = runs[i].info.model,
-                .variant = runs[i].info.variant,
-                .average = metrics[j].average_parts ? STR("parts") : STR_EMPTY,
-                .metric = metrics[j].row,
-                .n_runs = metrics[j].n_parts,
-            };
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!cross_variants(results, arena, runs, n, i, &list, err)) {
+            return false;
         }
     }
-    *out = cross;
-    *out_n = n_cross;
+    *out = list.items;
+    *out_n = list.n;
     return true;
+}
+
+void results_set_custom_metric(Results *results, ResultsCustomMetric *metric, void *ctx)
+{
+    results->custom = metric;
+    results->custom_ctx = ctx;
 }
 
 // ---- Canonical order ---------------------------------------------------------------------------

@@ -268,14 +268,3 @@ bool name_check(Str name, Err *err);
 Value request_split(Arena *arena, const Value *request, Value *out_prompt);
 /** Put it back. */
 Value request_join(Arena *arena, const Value *rest, const Value *prompt);
-
-/** What RunSpec.metrics asks for. */
-typedef struct MetricSpec {
-    Str use;
-    Str of; // "" every grader
-    bool average_parts;
-    const Str *graders;
-    size_t n_graders;
-} MetricSpec;
-
-bool metrics_parse(Arena *arena, const Value *metrics, MetricSpec **out, size_t *out_n, Err *err);

@@ -545,7 +545,9 @@ static void test_begin__refuses_unknown_metrics(void)
         const char *use, *of, *average;
         ErrCode code;
     } cases[] = {
-        {__LINE__, "pass_at", "", "", ERR_UNSUPPORTED},
+        {__LINE__, "pass_at", "", "", ERR_CONFIG}, // of how many?
+        {__LINE__, "precision", "", "", ERR_UNSUPPORTED},
+        {__LINE__, "worst", "", "", ERR_NONE},
         {__LINE__, "accuracy", "nobody", "", ERR_CONFIG},
         {__LINE__, "accuracy", "", "models", ERR_CONFIG},
         {__LINE__, "mean", "exact", "parts", ERR_NONE},
