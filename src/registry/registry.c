@@ -261,11 +261,17 @@ void fault_of_err(Faults *faults, Str file, const Value *at, const char *code, c
     faults_add(faults, file, line, col, false, code, STR_FMT, STR_ARG(message));
 }
 
-// ---- Solvers and graders -----------------------------------------------------------------------
+// ---- Solvers, graders and metrics --------------------------------------------------------------
 
 static const char *unit_dir(UnitKind kind)
 {
-    return kind == UNIT_SOLVER ? "solvers" : "graders";
+    return kind == UNIT_SOLVER ? "solvers" : kind == UNIT_METRIC ? "metrics" : "graders";
+}
+
+/** Where an eval's own solvers and graders lie: beside it. Its metrics: in a folder of theirs. */
+static Str unit_dir_of_eval(Arena *arena, UnitKind kind, Str eval_dir)
+{
+    return kind == UNIT_METRIC ? path_join(arena, eval_dir, STR("metrics")) : eval_dir;
 }
 
 /** Read the first file of this name; false with no error when there is none. */
@@ -276,7 +282,7 @@ static bool unit_text(Registry *registry, UnitKind kind, Str name, Str eval_dir,
     *out_found = true;
     Str base = str_concat(arena, name, STR(".lua"));
     if (eval_dir.len > 0) {
-        Str path = path_join(arena, eval_dir, base);
+        Str path = path_join(arena, unit_dir_of_eval(arena, kind, eval_dir), base);
         if (file_exists(path)) {
             *out_file = path;
             return file_read(arena, path, REGISTRY_LUA_MAX_BYTES, out_text, err);
@@ -311,7 +317,10 @@ bool registry_unit(Registry *registry, UnitKind kind, Str name, Str eval_dir, co
     if (!found) {
         arena_rewind(&registry->arena, mark);
         return ERR_SET(err, ERR_NOT_FOUND, "no %s '" STR_FMT "'",
-                       kind == UNIT_SOLVER ? "solver" : "grader", STR_ARG(name));
+                       kind == UNIT_SOLVER   ? "solver"
+                       : kind == UNIT_METRIC ? "metric"
+                                             : "grader",
+                       STR_ARG(name));
     }
     for (const LuaUnit *unit = registry->units; unit != NULL; unit = unit->next) {
         if (unit->kind == kind && str_eq(unit->file, file) && str_eq(unit->text, text)) {
@@ -332,10 +341,22 @@ bool registry_unit(Registry *registry, UnitKind kind, Str name, Str eval_dir, co
     return true;
 }
 
+bool registry_unit_find(Registry *registry, const Eval *eval, UnitKind kind, Str name,
+                        RegistryUnit *out)
+{
+    const LuaUnit *unit = NULL;
+    Err err = ERR_INIT;
+    if (!registry_unit(registry, kind, name, eval->dir, &unit, &err)) {
+        return false;
+    }
+    *out = (RegistryUnit){.file = unit->file, .text = unit->text, .info = &unit->info};
+    return true;
+}
+
 static void unit_name_list(Registry *registry, UnitKind kind, Str eval_dir, NameList *list)
 {
     if (eval_dir.len > 0) {
-        name_list_dir(list, eval_dir, STR(".lua"));
+        name_list_dir(list, unit_dir_of_eval(list->arena, kind, eval_dir), STR(".lua"));
     }
     for (size_t i = 0; i < registry->n_paths; i++) {
         Str dir = path_join(list->arena, path_dir(registry->paths[i]), str_from_c(unit_dir(kind)));
@@ -492,8 +513,12 @@ static bool check_eval(Registry *registry, Str file, const Value *root, Faults *
 
 static bool check_gate(Registry *registry, Str file, const Value *root, Faults *faults)
 {
-    (void)registry;
-    return gate_from_value(file, root, faults);
+    if (!gate_from_value(file, root, faults)) {
+        return false;
+    }
+    size_t before = faults->n_errors;
+    gate_check_evals(registry, file, root, faults);
+    return faults->n_errors == before;
 }
 
 static const struct {
@@ -510,10 +535,10 @@ bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err)
 {
     Value root;
     Str file = str_copy(&registry->arena, path);
+    size_t before = faults->n_errors, n_before = faults->n;
     if (!registry_yaml(registry, file, faults, &root, err)) {
         return false;
     }
-    size_t before = faults->n_errors, n_before = faults->n;
     for (size_t i = 0; i < root.as.map.n && i < 2; i++) {
         for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
             if (str_eq_c(root.as.map.pairs[i].key, kinds[k].key)) {

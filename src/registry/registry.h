@@ -49,12 +49,28 @@ bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const E
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /**
+ * That every role which solvers and graders ask has a model in the eval. A run may get one from its
+ * command line instead (--role), so this is not among what registry_eval demands. */
+void registry_check_roles(Registry *registry, const Eval *eval, Faults *faults);
+/**
  * The checks that need data: every row is rendered (max_rows 0) or the first max_rows of each
  * part of each variant, ids are unique, `expect` holds. With max_rows 0 the examples of the eval's
  * solvers and graders run too. Data that is not here gives the warning 'not-checked'.
  * fails  ERR_IO when checking itself failed; faults of the data are faults, and true. */
 bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults,
                          Err *err);
+
+/** The Lua file behind a solver, grader or metric. */
+typedef struct RegistryUnit {
+    Str file;
+    Str text;
+    const UnitInfo *info;
+} RegistryUnit;
+/**
+ * What an eval means by a name: beside the eval (metrics: in its metrics/), in the folder of the
+ * kind next to a registry path, or compiled in. false: there is none, or it can not be loaded. */
+bool registry_unit_find(Registry *registry, const Eval *eval, UnitKind kind, Str name,
+                        RegistryUnit *out);
 
 /** A model as named on the command line: registry/models/NAME.yaml, a path, or provider/name as is.
  */

@@ -199,37 +199,6 @@ static Value str_or_null(Str s)
     return s.len > 0 ? value_str(s) : value_null();
 }
 
-/** The metrics of an eval and what its graders declare, as results_metrics wants them. */
-static Value metrics_value(const Eval *eval, Arena *arena)
-{
-    Value *graders = ARENA_ARRAY(arena, Value, eval->n_graders + 1);
-    for (size_t g = 0; g < eval->n_graders; g++) {
-        graders[g] = value_str(eval->graders[g].name);
-    }
-    Value *items = ARENA_ARRAY(arena, Value, eval->n_metrics + 1);
-    for (size_t i = 0; i < eval->n_metrics; i++) {
-        const EvalMetric *metric = &eval->metrics[i];
-        MapBuilder map;
-        map_builder_init(&map, arena);
-        map_builder_put(&map, STR("use"), value_str(metric->use));
-        if (metric->of.len > 0) {
-            map_builder_put(&map, STR("of"), value_str(metric->of));
-        }
-        if (metric->average.len > 0) {
-            map_builder_put(&map, STR("average"), value_str(metric->average));
-        }
-        if (metric->over.len > 0) {
-            map_builder_put(&map, STR("over"), value_str(metric->over));
-        }
-        if (metric->params.kind == VALUE_MAP && metric->params.as.map.n > 0) {
-            map_builder_put(&map, STR("params"), metric->params);
-        }
-        map_builder_put(&map, STR("graders"), value_list(graders, eval->n_graders));
-        items[i] = map_builder_done(&map);
-    }
-    return value_list(items, eval->n_metrics);
-}
-
 static Value settings_value(const RunConfig *config, Arena *arena)
 {
     MapBuilder map;
@@ -247,7 +216,8 @@ static Value settings_value(const RunConfig *config, Arena *arena)
     return map_builder_done(&map);
 }
 
-static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sampler, Arena *arena)
+static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sampler, Value metrics,
+                        Arena *arena)
 {
     const Task *task = cell->task;
     RunSpec spec = {
@@ -262,7 +232,7 @@ static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sam
         .program_hash = task->program_hash,
         .data_hash = task->data_hash,
         .model_hash = sampler->identity,
-        .metrics = metrics_value(task->eval, arena),
+        .metrics = metrics,
     };
     MapBuilder map;
     map_builder_init(&map, arena);
@@ -307,10 +277,15 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
 {
     size_t n_runs = config->n_models * plan->n_cells;
     RunSpec *runs = ARENA_ARRAY(arena, RunSpec, n_runs + 1);
-    for (size_t m = 0; m < config->n_models; m++) {
-        for (size_t c = 0; c < plan->n_cells; c++) {
+    Value metrics = value_null();
+    for (size_t c = 0; c < plan->n_cells; c++) {
+        const Eval *eval = plan->cells[c].task->eval;
+        if (c == 0 || eval != plan->cells[c - 1].task->eval) { // the cells of an eval share them
+            metrics = plan_metrics(config->registry, eval, arena);
+        }
+        for (size_t m = 0; m < config->n_models; m++) {
             runs[m * plan->n_cells + c] =
-                run_spec(&plan->cells[c], config->models[m], sources[m].sampler, arena);
+                run_spec(&plan->cells[c], config->models[m], sources[m].sampler, metrics, arena);
         }
     }
     return (ExperimentSpec){

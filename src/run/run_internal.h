@@ -55,6 +55,9 @@ bool plan_takes(const RunConfig *config, const Cell *cell, size_t index);
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
                          Arena *arena);
 
+/** The metrics of an eval as RunSpec.metrics has them. */
+Value plan_metrics(Registry *registry, const Eval *eval, Arena *arena);
+
 // ---- Roles ------------------------------------------------------------------------------------
 
 /** Find the models of all roles: the command line's, else the eval's. Opens none. */
