@@ -119,6 +119,10 @@ void option_env_name(const Option *option, char *out, size_t size);
 void help_print(FILE *to, const Command *command); // NULL: the program's
 void help_markdown(FILE *to);
 void completion_print(FILE *to, Str shell);
+/** The reference of all solvers and graders that are compiled in, as docs/lua.md ends with. */
+bool help_units(Cli *cli, FILE *to, Err *err);
+/** Check a solver, grader or metric by itself, and run its examples. What is wrong are faults. */
+bool cli_check_lua(Cli *cli, Str path, Faults *faults, size_t *out_examples, Err *err);
 
 // ---- Shared by commands -----------------------------------------------------------------------
 

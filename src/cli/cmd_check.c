@@ -20,6 +20,7 @@ static bool check_eval(Cli *cli, Str name, bool rows, Faults *faults, Err *err)
     if (!registry_eval(cli->registry, name, faults, &eval, err)) {
         return err->code == ERR_CONFIG; // its faults are listed
     }
+    registry_check_roles(cli->registry, eval, faults);
     if (!rows || registry_check_rows(cli->registry, eval, 0, faults, err)) {
         return true;
     }
@@ -56,6 +57,10 @@ static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_
         return true;
     }
     (*n_files)++;
+    if (str_ends_with(path, STR(".lua"))) {
+        size_t n_examples;
+        return cli_check_lua(cli, path, faults, &n_examples, err);
+    }
     bool is_file = str_ends_with(path, STR(".yaml")) || str_ends_with(path, STR(".yml"));
     if (!is_file || is_eval_text(&cli->arena, path)) {
         return check_eval(cli, path, rows, faults, err);
@@ -103,8 +108,8 @@ const Command cmd_check = {
     .name = "check",
     .args = "[PATH...]",
     .summary = "check evals, datasets, models and gates without running anything",
-    .details = "PATH is a YAML file, a folder, or the name of an eval; default: all of the "
-               "registry. Exits 2 "
+    .details = "PATH is a YAML file, a folder, the name of an eval, or a Lua file (its examples are "
+               "run); default: all of the registry. Exits 2 "
                "when there are\nerrors; warnings exit 0. --json prints a list of {file, line, col, "
                "end_col, "
                "severity, code, message, hint}.",

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "run/run.h"
+#include "text/text.h"
 
 typedef struct ExplainOptions {
     Str model;
@@ -131,6 +132,101 @@ static Value score_value(Arena *arena, const Score *score)
     return map_builder_done(&map);
 }
 
+// ---- What all samples share -----------------------------------------------------------------
+
+#define SHARED_SAMPLES_MAX 500 // looked at; a prompt that differs does so early
+
+/** The start that a sample's first sequence has in common with those of the other samples. */
+typedef struct Shared {
+    Str text;            // of this sample
+    const int32_t *ids;  // NULL without a tokenizer
+    size_t n_ids;        // of this sample
+    size_t n_text_bytes; // in common
+    size_t n_common_ids;
+    size_t n_samples; // compared, this one included
+} Shared;
+
+static void shared_with(Shared *shared, const PreparedSequence *other)
+{
+    size_t n = 0;
+    while (n < shared->n_text_bytes && n < other->text.len &&
+           shared->text.data[n] == other->text.data[n]) {
+        n++;
+    }
+    while (n > 0 && n < shared->text.len && ((unsigned char)shared->text.data[n] & 0xC0) == 0x80) {
+        n--; // not in the middle of a character
+    }
+    shared->n_text_bytes = n;
+    size_t k = 0;
+    while (k < shared->n_common_ids && k < other->n_ids && shared->ids[k] == other->ids[k]) {
+        k++;
+    }
+    shared->n_common_ids = k;
+    shared->n_samples++;
+}
+
+/** Compare with the task's other samples; one that can not be rendered is left out. */
+static void shared_find(Explain *ex, Task *task, size_t index, Shared *shared)
+{
+    Cli *cli = ex->cli;
+    for (size_t i = 0; i < task->n_samples && i < SHARED_SAMPLES_MAX; i++) {
+        ArenaMark mark = arena_mark(&cli->arena);
+        Err ignored = ERR_INIT;
+        Sample sample;
+        Request *requests = NULL;
+        size_t n = 0;
+        Prepared prepared;
+        if (i != index &&
+            run_first_requests(cli->script, cli->registry, task, i, 1, (uint64_t)ex->opts->seed,
+                               ex->sampler, ex->opts->chat, &cli->arena, &sample, &requests, &n,
+                               &ignored) &&
+            n > 0 &&
+            ex->sampler->ops->prepare(ex->sampler, &requests[0], &cli->arena, &prepared,
+                                      &ignored) &&
+            prepared.n_sequences > 0) {
+            shared_with(shared, &prepared.sequences[0]);
+        }
+        arena_rewind(&cli->arena, mark);
+    }
+}
+
+static void print_shared(Explain *ex, Task *task, size_t index, const Prepared *prepared)
+{
+    if (prepared->n_sequences == 0 || prepared->sequences[0].text.len == 0) {
+        return;
+    }
+    const PreparedSequence *own = &prepared->sequences[0];
+    Shared shared = {.text = own->text,
+                     .ids = own->ids,
+                     .n_ids = own->n_ids,
+                     .n_text_bytes = own->text.len,
+                     .n_common_ids = own->ids == NULL ? 0 : own->n_ids,
+                     .n_samples = 1};
+    shared_find(ex, task, index, &shared);
+    if (shared.n_samples < 2) {
+        return;
+    }
+    heading(ex->cli, "--- shared");
+    Str start = str_slice(shared.text, 0, shared.n_text_bytes);
+    printf("%zu of %zu characters start the prompts of all %zu samples%s", utf8_length(start),
+           utf8_length(shared.text), shared.n_samples,
+           shared.n_samples < task->n_samples ? " looked at" : "");
+    if (shared.ids != NULL) {
+        printf(" (%zu of %zu tokens)", shared.n_common_ids, shared.n_ids);
+    }
+    size_t from = shared.n_text_bytes > 40 ? shared.n_text_bytes - 40 : 0;
+    while (from > 0 && ((unsigned char)shared.text.data[from] & 0xC0) == 0x80) {
+        from--;
+    }
+    Buf tail = {0};
+    json_write_str(&tail, str_slice(shared.text, from, shared.n_text_bytes));
+    printf("%s" STR_FMT "\n", shared.n_text_bytes == 0 ? "" : "; they part after ",
+           STR_ARG(shared.n_text_bytes == 0 ? STR_EMPTY : buf_view(&tail)));
+    buf_finish(&tail);
+}
+
+// ---- One sample -----------------------------------------------------------------------------
+
 static void print_scores(const Explain *ex, const StepOutput *graded)
 {
     heading(ex->cli, "--- scores of the given reply");
@@ -156,7 +252,7 @@ static bool grade_reply(Explain *ex, Task *task, const Sample *sample, StepOutpu
                         &ex->cli->arena, out, err)) {
         return false;
     }
-    return out->done || ERR_SET(err, ERR_UNSUPPORTED, "a grader asks a model; explain calls none");
+    return true;
 }
 
 static void print_sample(const Explain *ex, const Task *task, const Sample *sample)
@@ -168,6 +264,17 @@ static void print_sample(const Explain *ex, const Task *task, const Sample *samp
     printf("model " STR_FMT "\n", STR_ARG(ex->sampler->description));
     if (task->chat_reason.len > 0) {
         printf("%s: " STR_FMT "\n", task->uses_chat ? "chat" : "text", STR_ARG(task->chat_reason));
+    }
+    const FewShot *shots = &task->variant->few_shot;
+    if (shots->given) {
+        printf("few_shot: ");
+        if (shots->count > 0) {
+            printf("%lld ", (long long)shots->count);
+        }
+        Str from = shots->split.len > 0  ? shots->split
+                   : shots->path.len > 0 ? shots->path
+                                         : STR("rows of the eval");
+        printf("shots from " STR_FMT "%s\n", STR_ARG(from), shots->seeded ? ", seeded" : "");
     }
     for (size_t i = 0; i < sample->n_choices; i++) {
         printf("choice %zu: " STR_FMT "\n", i, STR_ARG(sample->choices[i].text));
@@ -205,6 +312,36 @@ static void print_line(const Task *task, const Sample *sample, const Request *re
            prepared->n_sequences, n_ids);
 }
 
+/** Graders that ask a model: what they would send. explain calls none, so there is no score. */
+static bool explain_asked(Explain *ex, const StepOutput *graded)
+{
+    Arena *arena = &ex->cli->arena;
+    for (size_t i = 0; i < graded->n_effects; i++) {
+        const Effect *effect = &graded->effects[i];
+        if (ex->cli->global.json) {
+            ValuePair pair = value_pair(STR("asks"), request_to_value(arena, &effect->request));
+            Value value = value_map(&pair, 1);
+            cli_print_json(&value);
+            continue;
+        }
+        char title[160];
+        snprintf(title, sizeof(title),
+                 "--- a grader asks %.64s (call %.32s); explain calls no model",
+                 effect->request.role.len > 0 ? str_to_c(arena, effect->request.role)
+                                              : "the model under test",
+                 str_to_c(arena, effect->path));
+        heading(ex->cli, title);
+        if (effect->request.prompt.is_chat) {
+            for (size_t m = 0; m < effect->request.prompt.n_messages; m++) {
+                print_text(effect->request.prompt.messages[m].content);
+            }
+        } else {
+            print_text(effect->request.prompt.text);
+        }
+    }
+    return true;
+}
+
 static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line, Err *err)
 {
     Sample sample;
@@ -231,6 +368,9 @@ static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line,
             print_line(task, &sample, &requests[i], &prepared);
         } else {
             print_prepared(ex, &prepared);
+            if (i == 0) {
+                print_shared(ex, task, index, &prepared);
+            }
         }
     }
     if (ex->opts->reply.len == 0) {
@@ -239,6 +379,9 @@ static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line,
     StepOutput graded;
     if (!grade_reply(ex, task, &sample, &graded, err)) {
         return false;
+    }
+    if (!graded.done) {
+        return explain_asked(ex, &graded);
     }
     if (cli->global.json) {
         Value *scores = ARENA_ARRAY(&cli->arena, Value, graded.n_scores + 1);

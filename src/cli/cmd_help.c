@@ -4,10 +4,13 @@
 
 typedef struct HelpOptions {
     bool markdown;
+    bool units;
 } HelpOptions;
 
 static const Option help_options[] = {
     {"markdown", 0, OPT_FLAG_AT(HelpOptions, markdown), .help = "everything, as docs/cli.md"},
+    {"units", 0, OPT_FLAG_AT(HelpOptions, units),
+     .help = "all solvers and graders, as docs/lua.md ends with"},
 };
 
 static int cmd_help_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
@@ -16,6 +19,10 @@ static int cmd_help_run(Cli *cli, void *options_struct, const Str *args, size_t 
     if (opts->markdown) {
         help_markdown(stdout);
         return EXIT_OK;
+    }
+    if (opts->units) {
+        Err err = ERR_INIT;
+        return help_units(cli, stdout, &err) ? EXIT_OK : cli_fail(cli, &err);
     }
     for (size_t c = 0; n_args > 0 && command_table[c] != NULL; c++) {
         if (str_eq_c(args[0], command_table[c]->name)) {
