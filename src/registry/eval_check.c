@@ -139,73 +139,6 @@ static void check_helpers(EvalCheck *check)
     }
 }
 
-// ---- Metrics -----------------------------------------------------------------------------------
-
-static void check_metric_name(const EvalCheck *check, const EvalMetric *metric, const Value *at)
-{
-    if (metric->use.len == 0 || keys_word_in(keys_metrics_known, metric->use)) {
-        return;
-    }
-    Str names[32];
-    size_t n = 0;
-    for (; keys_metrics_known[n] != NULL && n < 32; n++) {
-        names[n] = str_from_c(keys_metrics_known[n]);
-    }
-    Str hint = schema_did_you_mean(check->arena, metric->use, names, n);
-    FAULT(check, at, "dangling", "no metric '" STR_FMT "'" STR_FMT, STR_ARG(metric->use),
-          STR_ARG(hint));
-}
-
-static void check_metric_range(const EvalCheck *check, const EvalMetric *metric,
-                               const LuaUnit *const *units, const Value *at)
-{
-    for (size_t i = 0; i < check->eval->n_graders; i++) {
-        const EvalGrader *grader = &check->eval->graders[i];
-        if (units[i] != NULL && (metric->of.len == 0 || str_eq(metric->of, grader->name)) &&
-            str_eq_c(metric->use, "accuracy") &&
-            (units[i]->info.range_low < 0 || units[i]->info.range_high > 1)) {
-            FAULT(check, at, "range",
-                  "accuracy needs scores from 0 to 1; those of grader '" STR_FMT
-                  "' reach further: use mean",
-                  STR_ARG(grader->name));
-        }
-    }
-}
-
-static void check_metrics(const EvalCheck *check, const LuaUnit *const *units)
-{
-    const Eval *eval = check->eval;
-    Str *names = ARENA_ARRAY(check->arena, Str, eval->n_graders + 1);
-    for (size_t i = 0; i < eval->n_graders; i++) {
-        names[i] = eval->graders[i].name;
-    }
-    for (size_t i = 0; i < eval->n_metrics; i++) {
-        const EvalMetric *metric = &eval->metrics[i];
-        Value at = check_place(metric->line, metric->col);
-        size_t before = check->faults->n_errors;
-        check_metric_name(check, metric, &at);
-        bool known = check->faults->n_errors == before;
-        if (metric->of.len > 0 && !name_in(metric->of, names, eval->n_graders)) {
-            Str hint = schema_did_you_mean(check->arena, metric->of, names, eval->n_graders);
-            FAULT(check, &at, "dangling",
-                  "metric '" STR_FMT "' is of '" STR_FMT "', which is no grader" STR_FMT,
-                  STR_ARG(metric->use), STR_ARG(metric->of), STR_ARG(hint));
-        }
-        if (str_eq_c(metric->average, "parts") && eval->n_matrix == 0) {
-            FAULT(check, &at, "dangling", "'average: parts' needs a matrix");
-        }
-        for (size_t k = 0; known && k < metric->params.as.map.n; k++) {
-            static const Str common[] = {{"use", 3},  {"of", 2}, {"average", 7},
-                                         {"over", 4}, {"k", 1},  {"min", 3}};
-            if (keys_find(&keys_metric, metric->params.as.map.pairs[k].key) == NULL) {
-                schema_unknown_key(&metric->params.as.map.pairs[k], "a metric", common, 6,
-                                   eval->file, check->faults);
-            }
-        }
-        check_metric_range(check, metric, units, &at);
-    }
-}
-
 // ---- The whole ---------------------------------------------------------------------------------
 
 /** Load each variant's templates with the helpers, as a task will: unknown filters, tests, methods.
@@ -280,11 +213,34 @@ static int compare_faults(const void *a, const void *b)
     return str_cmp(x->message, y->message);
 }
 
+/** Drop what the YAML reader supposed of a value that turned out to be an error. */
+static void drop_guesses(Faults *faults, size_t from)
+{
+    size_t n = from;
+    for (size_t i = from; i < faults->n; i++) {
+        const Fault *fault = &faults->items[i];
+        bool guess =
+            fault->warning && (str_eq_c(fault->code, "boolean") || str_eq_c(fault->code, "number"));
+        for (size_t k = from; guess && k < faults->n; k++) {
+            const Fault *other = &faults->items[k];
+            if (!other->warning && other->line == fault->line && other->col == fault->col) {
+                guess = false;
+                fault = NULL;
+            }
+        }
+        if (fault != NULL) {
+            faults->items[n++] = *fault;
+        }
+    }
+    faults->n = n;
+}
+
 void registry_faults_sort(Faults *faults, size_t from)
 {
     if (faults->n == from) {
         return;
     }
+    drop_guesses(faults, from);
     qsort(faults->items + from, faults->n - from, sizeof(*faults->items), compare_faults);
     size_t n = from + 1; // what variants share is found for each of them
     for (size_t i = from + 1; i < faults->n; i++) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the files that check an eval share: eval_check.c (data, metrics, the order of things),
-// eval_check_templates.c (what templates may read), eval_check_units.c (solvers, graders, params).
+// eval_check_templates.c (what templates may read), eval_check_units.c (solvers, graders, params),
+// eval_check_metrics.c (metrics, slices, gates).
 #pragma once
 
 #include "registry/registry_internal.h"
@@ -64,9 +65,20 @@ void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameS
 void check_prompt(const EvalCheck *check, const EvalVariant *variant, const NameSet *target,
                   const NameSet *input);
 
+/**
+ * Load a solver, grader or metric. returns NULL when it can not be had: a name that dangles is a
+ * fault with what could have been meant. */
+const LuaUnit *check_unit(const EvalCheck *check, UnitKind kind, Str name, const Value *at);
+/** Params as written against those that a unit declares; common and more (or NULL) are keys beside
+ * them. */
+void check_params(const EvalCheck *check, const LuaUnit *unit, const Value *params,
+                  const KeyTable *common, const KeyTable *more, const Value *at);
 /** Both set *out to the units found, NULL where there is none. */
 void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaUnit **out);
 void check_graders(const EvalCheck *check, const LuaUnit *const *solvers, const LuaUnit **out);
+
+/** Metrics, slices and the eval's own gate. units: of the graders, NULL where there is none. */
+void check_metrics(const EvalCheck *check, const LuaUnit *const *units);
 
 /** A place that has no value of its own. */
 Value check_place(uint32_t line, uint32_t col);

@@ -189,6 +189,8 @@ typedef struct MessageTmpl {
     Tmpl content; // or the expression
     Tmpl name;
     bool has_name;
+    Tmpl extra; // tool_calls, tool_call_id, when has_extra
+    bool has_extra;
     Tmpl each; // a loop when items is set
     Str as;
     struct MessageTmpl *items;
@@ -223,6 +225,8 @@ typedef struct SampleTmpl {
     bool has_metadata;
     Tmpl cluster;
     bool has_cluster;
+    Tmpl files;
+    bool has_files;
     Tmpl prompt;
     bool has_prompt;
     MessagesTmpl messages;
@@ -268,6 +272,7 @@ struct TaskData {
     size_t n_shot_items;
     size_t n_shots;
     bool leave_own;
+    Str shot_fault; // the first field of a shot that could not be rendered, "" : none
     SharedProgram *solver;
     SharedProgram *graders;
 };
@@ -286,10 +291,19 @@ bool sample_fields_render(TmplSession *session, const SampleTmpl *tmpl, Sample *
 void task_session_init(Registry *registry, const Task *task, Program *program, int64_t row_number,
                        const Value *row, Arena *arena, TmplSession *out);
 int64_t task_row_number(const Task *task, size_t index);
+/** H64 of what ctx.rng() may depend on in templates: the same for every model and variant. */
+uint64_t task_render_seed(const Task *task, Str id);
+/** Choose and render the shots of a task whose rows are open; data->constants without them. */
+bool task_shots_open(Registry *registry, Task *task, Err *err);
+/** The shots of a sample whose own row is among the task's; false: it gets the task's as they are.
+ */
+bool task_shots_of(const Task *task, int64_t row_number, Arena *arena, Value *out);
+/** Add to an undefined variable's message why a shot lacks a field; returns false. */
+bool task_shots_explain(const Task *task, Err *err);
 
 // ---- The registry ------------------------------------------------------------------------------
 
-/** A solver or grader found by name, with what it declares. */
+/** A solver, grader or metric found by name, with what it declares. */
 typedef struct LuaUnit {
     UnitKind kind;
     Str name;
@@ -339,11 +353,12 @@ void registry_faults_sort(Faults *faults, size_t from);
 void registry_schema_version(const Value *root, Str file, Faults *faults);
 
 /**
- * A solver or grader by name: beside the eval, next to the registry paths, compiled in.
+ * A solver, grader or metric by name: beside the eval (metrics: in metrics/ beside it), in the
+ * folder of its kind next to the registry paths, compiled in.
  * fails  ERR_NOT_FOUND when no file has this name; else the file's own fault. */
 bool registry_unit(Registry *registry, UnitKind kind, Str name, Str eval_dir, const LuaUnit **out,
                    Err *err);
-/** Names of all solvers or graders in reach of an eval in dir ("" : none). */
+/** Names of all solvers, graders or metrics in reach of an eval in dir ("" : none). */
 void registry_unit_names(Registry *registry, UnitKind kind, Str eval_dir, Arena *arena, Str **out,
                          size_t *out_n);
 
@@ -357,6 +372,8 @@ bool gate_from_value(Str file, const Value *root, Faults *faults);
  * Checks that look across keys, at templates and Lua: eval_check.c.
  * whole  the eval was read without faults: its templates may be built. */
 void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults);
+/** That the evals which a gate names exist, and have the metrics it bounds. */
+void gate_check_evals(Registry *registry, Str file, const Value *root, Faults *faults);
 /** Files of a `sources` list; bases are URLs that a source's path is appended to. */
 void sources_from_value(Registry *registry, const Value *sources, const Value *bases,
                         RegistryFiles *out);
