@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define MANY_PARTS    12 // more are shown in columns, not one a line
+#define MANY_SLICES   40 // of a metric; the others are only counted
 #define CELL_MIN      8  // columns to which a wide cell may be cut
 #define TABLE_MAX_COL 12
 
@@ -282,18 +283,56 @@ static int64_t n_left(const RunInfo *run)
 
 static void metric_cells(Arena *arena, Str *row, const MetricRow *metric)
 {
-    row[RUN_METRIC] = clean(arena, metric->name);
+    bool is_slice = metric->slice.len > 0;
+    row[RUN_METRIC] = is_slice ? str_concat(arena, STR("  "), clean(arena, metric->slice))
+                               : clean(arena, metric->name);
     row[RUN_VALUE] = number_text(arena, metric->value);
     row[RUN_ERROR] = number_text(arena, metric->stderr_);
     row[RUN_INTERVAL] = interval_text(arena, metric);
     row[RUN_N] = str_printf(arena, "%lld", (long long)metric->n);
+    row[RUN_TROUBLE] = trouble_text(arena, 0, metric->n_unscored, 0);
 }
 
-static void run_rows(Table *table, const RunInfo *run)
+/** Counts the slices of a metric that are past what a table shows. */
+typedef struct SliceCount {
+    size_t n;
+    size_t n_hidden;
+} SliceCount;
+
+/** Whether a metric has a line; slices have none when there are very many. */
+static bool slice_is_shown(SliceCount *count, const MetricRow *metric)
+{
+    if (metric->slice.len == 0) {
+        count->n = 0;
+        return true;
+    }
+    bool shown = ++count->n <= MANY_SLICES;
+    count->n_hidden += !shown;
+    return shown;
+}
+
+static void hidden_row(Table *table, const SliceCount *count)
+{
+    if (count->n_hidden > 0) {
+        table_row(table)[RUN_METRIC] =
+            str_printf(table->arena, "  (%zu more: --json)", count->n_hidden);
+    }
+}
+
+/** One line a metric and slice; slices have theirs where the parts are taken together. */
+static void run_rows(Table *table, const RunInfo *run, bool with_slices)
 {
     Arena *arena = table->arena;
+    SliceCount count = {0};
     for (size_t i = 0; i < run->n_metrics || i == 0; i++) {
+        bool shown = i >= run->n_metrics || slice_is_shown(&count, &run->metrics[i]);
+        if (!shown || (!with_slices && count.n > 0)) {
+            continue;
+        }
         Str *row = table_row(table);
+        if (i < run->n_metrics) {
+            metric_cells(arena, row, &run->metrics[i]);
+        }
         if (i == 0) {
             row[RUN_EVAL] = clean(arena, run->eval);
             row[RUN_PART] = clean(arena, run->part);
@@ -301,9 +340,9 @@ static void run_rows(Table *table, const RunInfo *run)
             row[RUN_MODEL] = clean(arena, run->model);
             row[RUN_TROUBLE] = trouble_text(arena, run->n_errors, run->n_unscored, n_left(run));
         }
-        if (i < run->n_metrics) {
-            metric_cells(arena, row, &run->metrics[i]);
-        }
+    }
+    if (with_slices) {
+        hidden_row(table, &count);
     }
 }
 
@@ -338,18 +377,26 @@ static Group group_of(const RunInfo *runs, size_t n_runs, size_t at)
     return group;
 }
 
+static Str over_parts_text(Arena *arena, const CrossMetric *cross, size_t n)
+{
+    return str_printf(arena, cross->average.len > 0 ? "(mean of %zu)" : "(all %zu)", n);
+}
+
 /** The metrics across the parts of run's group; names its eval when the parts have no lines. */
 static void cross_rows(Table *table, const RunInfo *run, const Group *group,
                        const CrossMetric *cross, size_t n_cross)
 {
     Arena *arena = table->arena;
+    SliceCount count = {0};
     bool first = true;
     for (size_t i = 0; i < n_cross; i++) {
-        if (!str_eq(cross[i].eval, run->eval) || !str_eq(cross[i].variant, run->variant) ||
-            !str_eq(cross[i].model, run->model)) {
+        if (cross[i].over.len > 0 || !str_eq(cross[i].eval, run->eval) ||
+            !str_eq(cross[i].variant, run->variant) || !str_eq(cross[i].model, run->model) ||
+            !slice_is_shown(&count, &cross[i].metric)) {
             continue;
         }
         Str *row = table_row(table);
+        metric_cells(arena, row, &cross[i].metric);
         if (first && group->n > MANY_PARTS) {
             row[RUN_EVAL] = clean(arena, run->eval);
             row[RUN_VARIANT] = clean(arena, run->variant);
@@ -358,9 +405,61 @@ static void cross_rows(Table *table, const RunInfo *run, const Group *group,
                 trouble_text(arena, group->n_errors, group->n_unscored, group->n_left);
         }
         first = false;
-        row[RUN_PART] =
-            str_printf(arena, cross[i].average.len > 0 ? "(mean of %zu)" : "(all %zu)", group->n);
+        if (count.n == 0) {
+            row[RUN_PART] = over_parts_text(arena, &cross[i], group->n);
+        }
+    }
+    hidden_row(table, &count);
+}
+
+/** Whether this is the last run of its eval and model. */
+static bool is_last_of_model(const RunInfo *runs, size_t n_runs, size_t at)
+{
+    for (size_t i = at + 1; i < n_runs; i++) {
+        if (str_eq(runs[i].eval, runs[at].eval) && str_eq(runs[i].model, runs[at].model)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** The metrics across the variants of run's eval and model. */
+static void variants_rows(Table *table, const RunInfo *run, const CrossMetric *cross,
+                          size_t n_cross)
+{
+    Arena *arena = table->arena;
+    SliceCount count = {0};
+    for (size_t i = 0; i < n_cross; i++) {
+        if (cross[i].over.len == 0 || !str_eq(cross[i].eval, run->eval) ||
+            !str_eq(cross[i].model, run->model) || !slice_is_shown(&count, &cross[i].metric)) {
+            continue;
+        }
+        Str *row = table_row(table);
         metric_cells(arena, row, &cross[i].metric);
+        if (count.n == 0) {
+            row[RUN_VARIANT] = STR("(all)");
+            if (cross[i].n_runs > 1) {
+                row[RUN_PART] = over_parts_text(arena, &cross[i], (size_t)cross[i].n_runs);
+            }
+        }
+    }
+    hidden_row(table, &count);
+}
+
+/** Under the table: metrics that failed, and why. */
+static void put_failed(Buf *buf, Arena *arena, const RunInfo *runs, size_t n_runs)
+{
+    for (size_t i = 0; i < n_runs; i++) {
+        for (size_t j = 0; j < runs[i].n_metrics; j++) {
+            const MetricRow *metric = &runs[i].metrics[j];
+            if (metric->why.len > 0 && metric->slice.len == 0) {
+                Str eval = clean(arena, runs[i].eval);
+                Str name = clean(arena, metric->name);
+                Str why = clean(arena, metric->why);
+                buf_printf(buf, "\n" STR_FMT ", " STR_FMT ": " STR_FMT "\n", STR_ARG(eval),
+                           STR_ARG(name), STR_ARG(why));
+            }
+        }
     }
 }
 
@@ -415,10 +514,13 @@ void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric
     for (size_t i = 0; i < n_runs; i++) {
         Group group = group_of(runs, n_runs, i);
         if (group.n <= MANY_PARTS) {
-            run_rows(&table, &runs[i]);
+            run_rows(&table, &runs[i], group.n == 1);
         }
         if (group.n > MANY_PARTS ? group.is_first : group.n > 1 && group.is_last) {
             cross_rows(&table, &runs[i], &group, cross, n_cross);
+        }
+        if (is_last_of_model(runs, n_runs, i)) {
+            variants_rows(&table, &runs[i], cross, n_cross);
         }
     }
     if (table.n_rows > 0) {
@@ -430,6 +532,7 @@ void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric
             put_parts(buf, &arena, runs, n_runs, i, options);
         }
     }
+    put_failed(buf, &arena, runs, n_runs);
     arena_finish(&arena);
 }
 

@@ -74,8 +74,20 @@ static void put_metric(MapBuilder *map, const MetricRow *metric)
     map_builder_put(map, STR("interval"), value_list(interval, 2));
     put_str(map, "method", metric->method);
     put_int(map, "n", metric->n);
+    if (metric->slice.len > 0) {
+        put_str(map, "slice", metric->slice);
+    }
+    if (metric->n_unscored > 0) {
+        put_int(map, "unscored", metric->n_unscored);
+    }
     if (metric->n_clusters > 0) {
         put_int(map, "clusters", metric->n_clusters);
+    }
+    if (metric->lower_is_better) {
+        map_builder_put(map, STR("lower_is_better"), value_bool(true));
+    }
+    if (metric->why.len > 0) {
+        put_str(map, "why", metric->why);
     }
 }
 
@@ -130,6 +142,9 @@ Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n)
         put_str(&map, "variant", cross[i].variant);
         put_str(&map, "model", cross[i].model);
         put_str(&map, "average", cross[i].average);
+        if (cross[i].over.len > 0) {
+            put_str(&map, "over", cross[i].over);
+        }
         put_int(&map, "parts", cross[i].n_runs);
         put_metric(&map, &cross[i].metric);
         items[i] = map_builder_done(&map);
