@@ -199,6 +199,21 @@ static int unit_body(lua_State *L)
     return 0; // the table, its examples among them, is garbage now
 }
 
+/** A param that is a list or map with templates in it. */
+static int templates_body(lua_State *L)
+{
+    Builder *builder = lua_touserdata(L, 1);
+    const Value *value = value_get(&builder->unit->params, builder->param);
+    TemplateSource source = unit_source(builder, value, builder->param);
+    unit_push(L, builder->number, UNIT_SLOT_PARAMS);
+    vm_push_str(L, builder->param);
+    if (!deferred_push(L, value, &source, &builder->err)) {
+        return luaL_error(L, "params");
+    }
+    lua_rawset(L, -3);
+    return 0;
+}
+
 static int target_body(lua_State *L)
 {
     Builder *builder = lua_touserdata(L, 1);
@@ -218,7 +233,15 @@ static bool build_unit_templates(Builder *builder, Err *err)
     for (size_t i = 0; i < unit->info.n_params; i++) {
         const UnitParam *param = &unit->info.params[i];
         const Value *value = value_get(&unit->params, param->name);
-        if (!str_eq(param->type, STR("template")) || value == NULL || value->kind != VALUE_STR) {
+        bool nested = str_eq(param->type, STR("templates"));
+        if (value == NULL || !(nested || str_eq(param->type, STR("template")))) {
+            continue;
+        }
+        if (value->kind != VALUE_STR) {
+            builder->param = param->name;
+            if (nested && !build_run(builder, templates_body, err)) {
+                return false;
+            }
             continue;
         }
         TemplateSource source = unit_source(builder, value, param->name);
@@ -248,7 +271,7 @@ static bool has_word(const Str *words, size_t n, const char *word)
     return false;
 }
 
-static void unit_flags(Unit *unit)
+void unit_flags(Unit *unit)
 {
     const UnitInfo *info = &unit->info;
     unit->needs_choices = has_word(info->needs, info->n_needs, "choices");
@@ -258,6 +281,7 @@ static void unit_flags(Unit *unit)
     unit->needs_sandbox = has_word(info->needs, info->n_needs, "sandbox");
     unit->may_generate = has_word(info->effects, info->n_effects, "generate");
     unit->may_loglik = has_word(info->effects, info->n_effects, "loglik");
+    unit->may_grade = has_word(info->effects, info->n_effects, "grade");
 }
 
 /** A solver or grader: load it, check its params, load its templates. */
@@ -330,6 +354,20 @@ static bool build_one(Builder *builder, size_t number, Err *err)
     return build_template(builder, &template, unit_slot(number, UNIT_SLOT_CALL), STR_EMPTY, err);
 }
 
+/** The graders' order, and the library graders that are known to be used. */
+static bool build_library(Builder *builder, Err *err)
+{
+    Program *program = builder->program;
+    for (size_t i = 0; i < program->n_units; i++) {
+        const Unit *unit = &program->units[i];
+        if (unit->source.kind == UNIT_GRADER &&
+            !library_check_uses(builder->script, program, unit, err)) {
+            return false;
+        }
+    }
+    return program_order(program, err);
+}
+
 bool program_build_image(Script *script, Program *program, UnitKind group, Image *out, Err *err)
 {
     bool any = false;
@@ -337,7 +375,8 @@ bool program_build_image(Script *script, Program *program, UnitKind group, Image
     for (size_t i = 0; i < program->n_units; i++) {
         const ScriptUnit *unit = &program->units[i].source;
         any = any || belongs(unit->kind, group, group == UNIT_TEMPLATE);
-        jinja = jinja || (unit->kind == group && wants_jinja(unit));
+        jinja = jinja || (unit->kind == group && wants_jinja(unit)) ||
+                (group == UNIT_GRADER && unit->kind == UNIT_LIBRARY);
     }
     if (!any) {
         return true;
@@ -362,6 +401,9 @@ bool program_build_image(Script *script, Program *program, UnitKind group, Image
                 return false;
             }
         }
+    }
+    if (group == UNIT_GRADER && !build_library(&builder, err)) {
+        return false;
     }
     vm_snapshot(vm, out);
     return true;

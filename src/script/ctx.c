@@ -96,14 +96,32 @@ static void push_model(lua_State *L)
     }
 }
 
-/** scores[name] = {value=, answer=, why=} or {unscored=} of graders that have run. */
+/** The generation settings that ctx.generate uses where it is told none. */
+static void push_settings(lua_State *L, const GenSettings *settings)
+{
+    lua_createtable(L, 0, 6);
+    lua_pushinteger(L, settings->max_tokens);
+    lua_setfield(L, -2, "max_tokens");
+    lua_pushnumber(L, settings->temperature);
+    lua_setfield(L, -2, "temperature");
+    lua_pushnumber(L, settings->top_p);
+    lua_setfield(L, -2, "top_p");
+    lua_pushnumber(L, settings->min_p);
+    lua_setfield(L, -2, "min_p");
+    lua_pushinteger(L, settings->top_k);
+    lua_setfield(L, -2, "top_k");
+    lua_pushinteger(L, settings->logprobs);
+    lua_setfield(L, -2, "logprobs");
+}
+
+/** scores[name] = {value=, weight=, answer=, why=} or {unscored=} of graders that have run. */
 static void push_scores(lua_State *L)
 {
     const Step *step = vm_of(L)->step;
     lua_newtable(L);
     for (size_t i = 0; step != NULL && i < step->n_scores; i++) {
         const Score *score = &step->scores[i];
-        if (score->state == SCORE_ABSENT) {
+        if (!step->scored[i] || score->state == SCORE_ABSENT) {
             continue;
         }
         vm_push_str(L, score->grader);
@@ -120,6 +138,10 @@ static void push_scores(lua_State *L)
         if (score->has_answer) {
             vm_push_str(L, score->answer);
             lua_setfield(L, -2, "answer");
+        }
+        if (score->why.len > 0) {
+            vm_push_str(L, score->why);
+            lua_setfield(L, -2, "why");
         }
         lua_rawset(L, -3);
     }
@@ -141,7 +163,11 @@ static int ctx_index(lua_State *L)
         push_model(L);
         return 1;
     }
-    if (step != NULL && step->grading && str_eq(vm_str(L, 2), STR("scores"))) {
+    if (step != NULL && str_eq(vm_str(L, 2), STR("settings"))) {
+        push_settings(L, &step->settings);
+        return 1;
+    }
+    if (step != NULL && step->grading != NULL && str_eq(vm_str(L, 2), STR("scores"))) {
         push_scores(L);
         return 1;
     }
@@ -176,11 +202,9 @@ void effects_open(lua_State *L)
 {
     static const luaL_Reg pure[] = {
         {"rng", ctx_rng}, {"note", ctx_note}, {"render", template_render_now}, {NULL, NULL}};
-    static const luaL_Reg asking[] = {{"generate", ctx_generate},
-                                      {"loglik", ctx_loglik},
-                                      {"all", ctx_all},
-                                      {"left", ctx_left},
-                                      {NULL, NULL}};
+    static const luaL_Reg asking[] = {{"generate", ctx_generate}, {"loglik", ctx_loglik},
+                                      {"all", ctx_all},           {"grade", ctx_grade},
+                                      {"left", ctx_left},         {NULL, NULL}};
     static const char *const sandboxed[] = {"exec", "read_file", "write_file", "call_tool"};
     static const int slots[] = {SLOT_RENDER_CTX, SLOT_SOLVER_CTX, SLOT_GRADER_CTX};
     for (size_t i = 0; i < sizeof(slots) / sizeof(*slots); i++) {

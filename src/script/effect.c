@@ -35,7 +35,7 @@ static void next_path(lua_State *L, Step *step, char out[80])
 {
     int n = snprintf(out, 80, "%s%lld", step->prefix, (long long)step->next_index++);
     if (n >= 80) {
-        luaL_error(L, "ctx.all is nested too deeply");
+        luaL_error(L, "ctx.all and ctx.grade are nested too deeply");
     }
 }
 
@@ -259,7 +259,7 @@ static void read_settings(lua_State *L, int options, Arena *arena, GenSettings *
 static Str read_role(lua_State *L, int options, Step *step)
 {
     if (!option(L, options, "role")) {
-        return step->role;
+        return step->asking.role;
     }
     Str role = vm_to_text(L, -1, step->arena, "role");
     lua_pop(L, 1);
@@ -326,7 +326,7 @@ static void request_generate(lua_State *L, Step *step, Str path, int options)
 int ctx_generate(lua_State *L)
 {
     Step *step = step_check(L, "generate");
-    if (!step->may_generate) {
+    if (!step->asking.may_generate) {
         return luaL_error(L, "ctx.generate must be declared: effects = {\"generate\"}");
     }
     lua_settop(L, 2);
@@ -428,7 +428,7 @@ static Str *item_texts(lua_State *L, Step *step, size_t n)
 int ctx_loglik(lua_State *L)
 {
     Step *step = step_check(L, "loglik");
-    if (!step->may_loglik) {
+    if (!step->asking.may_loglik) {
         return luaL_error(L, "ctx.loglik must be declared: effects = {\"loglik\"}");
     }
     lua_settop(L, 2);

@@ -2,16 +2,22 @@
 // Examples of solvers and graders, run through the same script_solve and script_grade as everything
 // else, with replies given. In Lua, positions count from 1.
 //   solver  {sample=, params=, replies={...}, text=, choices=, messages=, requests={...}, error=}
-//   grader  {sample= | target=, reply=, params=, answer_rule=, not_=, replies={...},
-//            value= | unscored= | error=, answer=}
+//   grader  {sample= | target=, reply=, params=, answer_rule=, not_=, replies={...}, requests=,
+//            scores={name = number | {value=} | {unscored=} | {absent = true}},
+//            value= | unscored= | error=, answer=, why=}
+// `roles` lists the roles that the requests ask. `scores` gives other graders of the eval theirs. A
+// grader that runs library graders finds those that are compiled in.
 #include "script/script_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define STEPS_MAX 64
-#define CALLS_MAX 256
+#define STEPS_MAX   64
+#define CALLS_MAX   256
+#define SCORES_MAX  32
+#define LIBRARY_MAX 200
+#define UNITS_MAX   (1 + SCORES_MAX + LIBRARY_MAX)
 
 typedef struct Example {
     Script *script;
@@ -26,6 +32,7 @@ typedef struct Example {
     LoggedCall log[CALLS_MAX];
     size_t n_log;
     size_t n_replies; // of `replies` used
+    const UnitInfo *info;
 } Example;
 
 static void fail(Example *example, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -207,8 +214,22 @@ static void check_request(Example *example, const Value *want, const Request *re
     }
 }
 
+static void check_roles(Example *example, const StepOutput *step, size_t done)
+{
+    const Value *wants = value_get_c(example->value, "roles");
+    for (size_t i = 0; wants != NULL && wants->kind == VALUE_LIST && i < step->n_effects; i++) {
+        const Value *want = done + i < wants->as.list.n ? &wants->as.list.items[done + i] : NULL;
+        Str got = step->effects[i].request.role;
+        if (want != NULL && want->kind == VALUE_STR && !str_eq(want->as.str, got)) {
+            fail(example, "request: expected role \"" STR_FMT "\", got \"" STR_FMT "\"",
+                 STR_ARG(want->as.str), STR_ARG(got));
+        }
+    }
+}
+
 static void check_requests(Example *example, const StepOutput *step, size_t done)
 {
+    check_roles(example, step, done);
     const Value *wants = value_get_c(example->value, "requests");
     for (size_t i = 0; wants != NULL && wants->kind == VALUE_LIST && i < step->n_effects; i++) {
         if (done + i < wants->as.list.n) {
@@ -267,6 +288,11 @@ static void check_score(Example *example, const Score *score)
         fail(example, "expected answer \"" STR_FMT "\", got \"" STR_FMT "\"",
              STR_ARG(answer->as.str), STR_ARG(score->answer));
     }
+    const Value *why = value_get_c(example->value, "why");
+    if (why != NULL && why->kind == VALUE_STR && !str_eq(why->as.str, score->why)) {
+        fail(example, "expected why \"" STR_FMT "\", got \"" STR_FMT "\"", STR_ARG(why->as.str),
+             STR_ARG(score->why));
+    }
 }
 
 static void check_solved(Example *example, const StepOutput *step)
@@ -291,30 +317,93 @@ static void check_solved(Example *example, const StepOutput *step)
 
 // ---- Running ------------------------------------------------------------------------------------
 
+// A grader whose score the example gives.
+static const char given_score[] = "return { range = { -math.huge, math.huge }, params = { score = "
+                                  "required('any') },\n"
+                                  "grade = function(sample, reply, params) return params.score "
+                                  "end }";
+
+/** A grader per member of `scores`. */
+static size_t score_units(Example *example, ScriptUnit *units)
+{
+    const Value *scores = value_get_c(example->value, "scores");
+    size_t n = scores != NULL && scores->kind == VALUE_MAP ? scores->as.map.n : 0;
+    for (size_t i = 0; i < n && i < SCORES_MAX; i++) {
+        const ValuePair *pair = &scores->as.map.pairs[i];
+        EvalGrader *grader = ARENA_NEW(example->arena, EvalGrader);
+        *grader = (EvalGrader){.name = pair->key, .params = value_null(), .when = value_null()};
+        if (value_get_bool(&pair->value, "absent", false)) {
+            grader->when = value_bool(false);
+        }
+        ValuePair *param = ARENA_NEW(example->arena, ValuePair);
+        *param = (ValuePair){.key = STR("score"), .value = pair->value};
+        units[i] = (ScriptUnit){.kind = UNIT_GRADER,
+                                .name = pair->key,
+                                .file = STR("scores.lua"),
+                                .line = 1,
+                                .text = str_from_c(given_score),
+                                .params = value_map(param, 1),
+                                .grader = grader};
+    }
+    return n < SCORES_MAX ? n : SCORES_MAX;
+}
+
+static size_t library_units(const Example *example, ScriptUnit *units)
+{
+    size_t n = 0;
+    bool grades = false;
+    for (size_t i = 0; i < example->info->n_effects; i++) {
+        grades = grades || str_eq(example->info->effects[i], STR("grade"));
+    }
+    const Str *names = script_builtin_names(UNIT_GRADER, &n);
+    n = n < LIBRARY_MAX ? n : LIBRARY_MAX;
+    for (size_t i = 0; grades && i < n; i++) {
+        units[i] = (ScriptUnit){
+            .kind = UNIT_LIBRARY,
+            .name = names[i],
+            .file = str_printf(example->arena, "graders/" STR_FMT ".lua", STR_ARG(names[i])),
+            .line = 1,
+            .text = script_builtin(UNIT_GRADER, names[i])};
+    }
+    return grades ? n : 0;
+}
+
+static void example_grader(const Example *example, EvalGrader *out)
+{
+    const Value *rule = value_get_c(example->value, "answer_rule");
+    *out = (EvalGrader){.name = path_stem(example->file),
+                        .params = value_null(),
+                        .when = value_null(),
+                        .negate = value_get_bool(example->value, "not_", false),
+                        .role = value_get_str(example->value, "role", STR_EMPTY)};
+    if (rule != NULL) {
+        out->answer = (AnswerRule){.given = true,
+                                   .after = value_get_str(rule, "after", STR_EMPTY),
+                                   .regex = value_get_str(rule, "regex", STR_EMPTY),
+                                   .trim = value_get_str(rule, "trim", STR_EMPTY)};
+        out->answer.first = str_eq(value_get_str(rule, "which", STR("last")), STR("first"));
+    }
+}
+
 static bool example_program(Example *example, Program **out, Err *err)
 {
     const Value *params = value_get_c(example->value, "params");
-    const Value *rule = value_get_c(example->value, "answer_rule");
-    EvalGrader grader = {.name = path_stem(example->file), .when = value_null()};
     EvalSolver solver = {.settings = gen_settings_default(), .params = value_null()};
-    grader.params = value_null();
-    grader.negate = value_get_bool(example->value, "not_", false);
-    if (rule != NULL) {
-        grader.answer = (AnswerRule){.given = true,
-                                     .after = value_get_str(rule, "after", STR_EMPTY),
-                                     .regex = value_get_str(rule, "regex", STR_EMPTY),
-                                     .trim = value_get_str(rule, "trim", STR_EMPTY)};
-        grader.answer.first = str_eq(value_get_str(rule, "which", STR("last")), STR("first"));
-    }
-    ScriptUnit unit = {.kind = example->kind,
-                       .name = path_stem(example->file),
-                       .file = example->file,
-                       .line = 1,
-                       .text = example->text,
-                       .params = params == NULL ? value_map(NULL, 0) : *params};
-    unit.solver = example->kind == UNIT_SOLVER ? &solver : NULL;
-    unit.grader = example->kind == UNIT_GRADER ? &grader : NULL;
-    return script_program_create(example->script, &unit, 1, NULL, out, err);
+    EvalGrader grader;
+    example_grader(example, &grader);
+    ScriptUnit *units = ARENA_ARRAY(example->arena, ScriptUnit, UNITS_MAX);
+    units[0] = (ScriptUnit){.kind = example->kind,
+                            .name = path_stem(example->file),
+                            .file = example->file,
+                            .line = 1,
+                            .text = example->text,
+                            .params = params == NULL ? value_map(NULL, 0) : *params,
+                            .solver = example->kind == UNIT_SOLVER ? &solver : NULL,
+                            .grader = example->kind == UNIT_GRADER ? &grader : NULL};
+    size_t n = 1;
+    n += score_units(example, units + n);
+    n += library_units(example, units + n);
+    return script_program_create(example->script, units, n, NULL, out, err);
 }
 
 static void example_steps(Example *example, Program *program)
@@ -415,6 +504,7 @@ bool script_unit_examples(Script *script, UnitKind kind, Str file, Str text, Are
                              .text = text,
                              .value = &reading.out.as.list.items[i],
                              .number = i + 1,
+                             .info = &info,
                              .failures = &failures};
         example_run(example);
     }

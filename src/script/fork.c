@@ -10,29 +10,20 @@
 
 #define BRANCHES_MAX 1024
 
-/** What a branch has for itself. */
-typedef struct Fork {
-    char prefix[64];
-    int64_t next_index;
-    uint64_t rng_stream;
-    uint64_t rng_position;
-    Spent spent;
-    jmp_buf *branch;
-} Fork;
-
-static Fork fork_save(const Vm *vm)
+Fork fork_save(const Vm *vm)
 {
     const Step *step = vm->step;
     Fork fork = {.next_index = step->next_index,
                  .rng_stream = vm->rng_stream,
                  .rng_position = vm->rng_position,
                  .spent = step->spent,
-                 .branch = step->branch};
+                 .branch = step->branch,
+                 .asking = step->asking};
     memcpy(fork.prefix, step->prefix, sizeof(fork.prefix));
     return fork;
 }
 
-static void fork_restore(Vm *vm, const Fork *fork)
+void fork_restore(Vm *vm, const Fork *fork)
 {
     Step *step = vm->step;
     memcpy(step->prefix, fork->prefix, sizeof(fork->prefix));
@@ -41,6 +32,21 @@ static void fork_restore(Vm *vm, const Fork *fork)
     vm->rng_position = fork->rng_position;
     step->spent = fork->spent;
     step->branch = fork->branch;
+    step->asking = fork->asking;
+}
+
+void fork_enter(lua_State *L, const Fork *outer, int64_t number)
+{
+    Vm *vm = vm_of(L);
+    Step *step = vm->step;
+    int n =
+        snprintf(step->prefix, sizeof(step->prefix), "%s%lld.", outer->prefix, (long long)number);
+    if (n < 0 || (size_t)n >= sizeof(step->prefix)) {
+        luaL_error(L, "ctx.all and ctx.grade are nested too deeply");
+    }
+    step->next_index = 0;
+    vm->rng_stream = rng_mix(outer->rng_stream + (uint64_t)number + 1);
+    vm->rng_position = 0;
 }
 
 typedef enum BranchEnd {
@@ -68,21 +74,6 @@ static BranchEnd branch_run(lua_State *L, lua_State *thread, Step *step)
     }
     lua_settop(thread, n_results > 0 ? lua_gettop(thread) - n_results + 1 : 0);
     return BRANCH_DONE;
-}
-
-static void branch_enter(lua_State *L, const Fork *outer, int64_t number)
-{
-    Vm *vm = vm_of(L);
-    Step *step = vm->step;
-    fork_restore(vm, outer);
-    int n =
-        snprintf(step->prefix, sizeof(step->prefix), "%s%lld.", outer->prefix, (long long)number);
-    if (n < 0 || (size_t)n >= sizeof(step->prefix)) {
-        luaL_error(L, "ctx.all is nested too deeply");
-    }
-    step->next_index = 0;
-    vm->rng_stream = rng_mix(outer->rng_stream + (uint64_t)number + 1);
-    vm->rng_position = 0;
 }
 
 /** Add what a branch spent to the sum of all. */
@@ -118,7 +109,8 @@ int ctx_all(lua_State *L)
             return luaL_error(L, "ctx.all wants a list of functions");
         }
         lua_xmove(L, thread, 1);
-        branch_enter(L, &outer, first + i - 1);
+        fork_restore(vm, &outer);
+        fork_enter(L, &outer, first + i - 1);
         BranchEnd end = branch_run(L, thread, step);
         spent_add(&sum, &outer.spent, &step->spent);
         if (end == BRANCH_DONE && lua_gettop(thread) > 0) {

@@ -8,21 +8,28 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct Grading {
-    Script *script;
-    const Program *program;
-    Step *step;
-    ReplyView reply;
-    size_t unit;          // the grader that runs
-    const Sample *sample; // with its target
-    Score *scores;
-    size_t n_scores;
-} Grading;
+#define GRADE_DEPTH_MAX 8 // of ctx.grade inside of ctx.grade
 
-static const EvalGrader *grader_of(const Grading *grading)
-{
-    return grading->program->units[grading->unit].source.grader;
-}
+struct Grading {
+    Script *script;
+    Program *program;
+    Step *step;
+    size_t unit; // the eval's grader that runs, for messages
+    Score *scores;
+    bool *scored; // which of them are there
+};
+
+/** One grader at work: one of the eval's, or a library grader inside of it. */
+struct GraderFrame {
+    const Unit *unit;
+    size_t number;          // of the unit
+    const AnswerRule *rule; // NULL: the answer is what it was before
+    bool negate;
+    const Sample *sample; // with its target
+    ReplyView reply;      // with its answer
+    int given;            // stack index of the table that ctx.grade was given, or 0
+    int vars;             // stack index of the templates' variables
+};
 
 // ---- Reading a score ----------------------------------------------------------------------------
 
@@ -109,18 +116,17 @@ static void score_table(lua_State *L, int index, const UnitInfo *info, Arena *ar
     lua_pop(L, 3);
 }
 
-static void read_score(lua_State *L, const Grading *grading, Score *score)
+static void read_score(lua_State *L, const GraderFrame *frame, Arena *arena, Score *score)
 {
-    const UnitInfo *info = &grading->program->units[grading->unit].info;
+    const UnitInfo *info = &frame->unit->info;
     int index = lua_gettop(L);
     if (lua_type(L, index) == LUA_TTABLE) {
         vm_fill(L, index);
-        score_table(L, index, info, grading->step->arena, score);
+        score_table(L, index, info, arena, score);
     } else {
         score_value(L, index, info, score);
     }
-    const EvalGrader *grader = grader_of(grading);
-    if (grader != NULL && grader->negate && score->state == SCORE_VALUE) {
+    if (frame->negate && score->state == SCORE_VALUE) {
         score->value = 1 - score->value;
     }
 }
@@ -128,11 +134,11 @@ static void read_score(lua_State *L, const Grading *grading, Score *score)
 // ---- One grader ---------------------------------------------------------------------------------
 
 /** What the grader needs and does not get is the eval's fault. */
-static void check_needs(lua_State *L, const Grading *grading)
+static void check_needs(lua_State *L, const Grading *grading, const GraderFrame *frame)
 {
-    const Unit *unit = &grading->program->units[grading->unit];
-    const Sample *sample = grading->sample;
-    const Reply *reply = grading->reply.reply;
+    const Unit *unit = frame->unit;
+    const Sample *sample = frame->sample;
+    const Reply *reply = frame->reply.reply;
     if (unit->needs_target && !sample->has_target) {
         luaL_error(L, "the grader needs a target and the sample has none");
     }
@@ -151,59 +157,64 @@ static void check_needs(lua_State *L, const Grading *grading)
 }
 
 /** The sample with the grader's own target, if it has one. */
-static void find_target(lua_State *L, Grading *grading, int vars)
+static void find_target(lua_State *L, Grading *grading, GraderFrame *frame)
 {
-    unit_push(L, grading->unit, UNIT_SLOT_TARGET);
-    if (!lua_isnil(L, -1)) {
-        grading->sample = target_replace(L, -1, vars, grading->sample, grading->step->arena);
+    if (frame->given == 0) {
+        unit_push(L, frame->number, UNIT_SLOT_TARGET);
+    } else {
+        lua_pushliteral(L, "target");
+        lua_rawget(L, frame->given);
+    }
+    if (!lua_isnil(L, -1) && !vm_is_null(L, -1)) {
+        frame->sample = target_replace(L, -1, frame->vars, frame->sample, grading->step->arena);
     }
     lua_pop(L, 1);
 }
 
 /** Apply the answer rule; false: nothing found, the score is 0. */
-static bool find_answer(lua_State *L, Grading *grading, Score *score)
+static bool find_answer(lua_State *L, Grading *grading, GraderFrame *frame, Score *score)
 {
-    const EvalGrader *grader = grader_of(grading);
-    Str text = grading->reply.reply->text;
-    grading->reply.answer = text;
-    grading->reply.has_answer = true;
-    if (grader == NULL || !grader->answer.given) {
+    ReplyView *reply = &frame->reply;
+    Str text = reply->has_answer ? reply->answer : reply->reply->text;
+    reply->answer = text;
+    reply->has_answer = true;
+    if (frame->rule == NULL) {
         return true;
     }
     bool found;
     Err err = ERR_INIT;
     vm_charge(L, text.len / 16);
-    bool ok = answer_extract(grading->script, &grader->answer, text, grading->step->arena, &found,
-                             &grading->reply.answer, &err);
+    bool ok = answer_extract(grading->script, frame->rule, text, grading->step->arena, &found,
+                             &reply->answer, &err);
     vm_check_deadline(vm_of(L), L);
     if (!ok) {
         luaL_error(L, "%s", err.message);
     }
     if (found) {
-        score->answer = grading->reply.answer;
+        score->answer = reply->answer;
         score->has_answer = true;
         return true;
     }
-    grading->reply.has_answer = false;
+    reply->has_answer = false;
     score->why = STR("no answer found in the reply");
     score->is_boolean = true; // 0, whatever the grader would have given
     return false;
 }
 
-static bool applies(lua_State *L, const Grading *grading, int vars)
+static bool applies(lua_State *L, const GraderFrame *frame)
 {
-    const EvalGrader *grader = grader_of(grading);
+    const EvalGrader *grader = frame->unit->source.grader;
     if (grader == NULL || grader->when.kind == VALUE_NULL) {
         return true;
     }
     if (grader->when.kind == VALUE_BOOL) {
         return grader->when.as.boolean;
     }
-    unit_push(L, grading->unit, UNIT_SLOT_WHEN);
+    unit_push(L, frame->number, UNIT_SLOT_WHEN);
     if (lua_isnil(L, -1)) {
         luaL_error(L, "'when' must be a template or a boolean");
     }
-    lua_pushvalue(L, vars);
+    lua_pushvalue(L, frame->vars);
     lua_call(L, 1, 1);
     // Python's idea of truth: nothing, zero and emptiness are false.
     bool yes = lua_toboolean(L, -1) && !vm_is_null(L, -1);
@@ -219,6 +230,75 @@ static bool applies(lua_State *L, const Grading *grading, int vars)
     return yes;
 }
 
+static void push_params(lua_State *L, const GraderFrame *frame, Arena *arena)
+{
+    if (frame->given > 0) {
+        library_params(L, frame->unit, frame->given, frame->vars, arena);
+        return;
+    }
+    unit_push(L, frame->number, UNIT_SLOT_PARAMS);
+    unit_render_params(L, frame->number, lua_gettop(L), frame->vars);
+}
+
+/** Its needs may depend on its params, at the top of the stack. */
+static void needs_of_params(lua_State *L, GraderFrame *frame, Arena *arena)
+{
+    int params = lua_gettop(L);
+    unit_push(L, frame->number, UNIT_SLOT_FILE);
+    lua_getfield(L, -1, "needs");
+    bool depends = lua_isfunction(L, -1);
+    lua_pop(L, 1);
+    if (depends) {
+        Unit *copy = ARENA_NEW(arena, Unit);
+        *copy = *frame->unit;
+        unit_read_for(L, lua_gettop(L), params, arena, &copy->info);
+        unit_flags(copy);
+        frame->unit = copy;
+    }
+    lua_pop(L, 1);
+}
+
+/** The grader's own part, when `answer` and `when` have been looked at. */
+static void frame_run(lua_State *L, Grading *grading, GraderFrame *frame, VarsView *vars,
+                      bool found, Score *score)
+{
+    Arena *arena = grading->step->arena;
+    int top = lua_gettop(L);
+    if (frame->unit->needs_sandbox) {
+        score->state = SCORE_UNSCORED;
+        score->reason = STR("needs sandbox");
+        return;
+    }
+    find_target(L, grading, frame);
+    if (!found) {
+        check_needs(L, grading, frame);
+        return;
+    }
+    if (vars->sample != frame->sample) {
+        vars->sample = frame->sample;
+        push_vars(L, vars); // anew: the first ones remember what they were asked for
+        lua_replace(L, frame->vars);
+    }
+    SampleView sample = {
+        .sample = frame->sample, .epoch = grading->step->in->epoch, .shows_target = true};
+    unit_push(L, frame->number, UNIT_SLOT_CALL);
+    push_sample(L, &sample);
+    push_reply(L, &frame->reply);
+    push_params(L, frame, arena);
+    if (frame->given > 0) {
+        needs_of_params(L, frame, arena);
+    }
+    check_needs(L, grading, frame);
+    vm_push_slot(L, SLOT_GRADER_CTX);
+    grading->step->asking.frame = frame;
+    lua_call(L, 4, 1);
+    grading->step->converting = false;
+    read_score(L, frame, arena, score);
+    lua_settop(L, top);
+}
+
+// ---- One of the eval's graders ------------------------------------------------------------------
+
 /** Set the step up for grader number `number` of the eval. */
 static void enter_grader(lua_State *L, Grading *grading, size_t number)
 {
@@ -226,77 +306,231 @@ static void enter_grader(lua_State *L, Grading *grading, size_t number)
     Vm *vm = vm_of(L);
     const Unit *unit = &grading->program->units[grading->unit];
     const EvalGrader *grader = unit->source.grader;
-    step->may_generate = unit->may_generate;
-    step->may_loglik = unit->may_loglik;
-    step->role = grader != NULL && grader->role.len > 0 ? grader->role : unit->info.role;
+    step->asking = (Asking){
+        .role = grader != NULL && grader->role.len > 0 ? grader->role : unit->info.role,
+        .may_generate = unit->may_generate,
+        .may_loglik = unit->may_loglik,
+        .may_grade = unit->may_grade,
+    };
     step->next_index = 0;
     snprintf(step->prefix, sizeof(step->prefix), "g%zu.", number);
     step->converting = false;
     vm->rng_stream = rng_mix(0x67726164 + number);
     vm->rng_position = 0;
-    grading->sample = step->in->sample;
     unit_push(L, grading->unit, UNIT_SLOT_CALL);
     vm_note_place(L);
     lua_pop(L, 1);
 }
 
-static void grade_one(lua_State *L, Grading *grading, size_t number, Score *score)
+static void grade_one(lua_State *L, Grading *grading, const ReplyView *reply, Score *score)
 {
     const Unit *unit = &grading->program->units[grading->unit];
+    const EvalGrader *grader = unit->source.grader;
     int top = lua_gettop(L);
-    enter_grader(L, grading, number);
-    bool found = find_answer(L, grading, score);
-    VarsView vars = {.in = grading->step->in, .sample = grading->sample, .reply = &grading->reply};
+    GraderFrame frame = {.unit = unit,
+                         .number = grading->unit,
+                         .rule = grader != NULL && grader->answer.given ? &grader->answer : NULL,
+                         .negate = grader != NULL && grader->negate,
+                         .sample = grading->step->in->sample,
+                         .reply = *reply,
+                         .vars = top + 1};
+    bool found = find_answer(L, grading, &frame, score);
+    VarsView vars = {.in = grading->step->in, .sample = frame.sample, .reply = &frame.reply};
     push_vars(L, &vars);
-    if (!applies(L, grading, top + 1)) {
+    if (applies(L, &frame)) {
+        frame_run(L, grading, &frame, &vars, found, score);
+    } else {
         *score = (Score){.grader = score->grader, .state = SCORE_ABSENT, .weight = 1};
-        lua_settop(L, top);
-        return;
-    }
-    if (unit->needs_sandbox) {
-        score->state = SCORE_UNSCORED;
-        score->reason = STR("needs sandbox");
-        lua_settop(L, top);
-        return;
-    }
-    find_target(L, grading, top + 1);
-    check_needs(L, grading);
-    if (found) {
-        SampleView sample = {
-            .sample = grading->sample, .epoch = grading->step->in->epoch, .shows_target = true};
-        if (vars.sample != grading->sample) {
-            vars.sample = grading->sample;
-            push_vars(L, &vars); // anew: the first ones remember what they were asked for
-            lua_replace(L, top + 1);
-        }
-        unit_push(L, grading->unit, UNIT_SLOT_CALL);
-        push_sample(L, &sample);
-        push_reply(L, &grading->reply);
-        unit_push(L, grading->unit, UNIT_SLOT_PARAMS);
-        unit_render_params(L, grading->unit, lua_gettop(L), top + 1);
-        vm_push_slot(L, SLOT_GRADER_CTX);
-        lua_call(L, 4, 1);
-        read_score(L, grading, score);
     }
     lua_settop(L, top);
 }
 
-static int grade_body(lua_State *L)
+// ---- ctx.grade ----------------------------------------------------------------------------------
+
+/** A library grader that another grader runs. */
+typedef struct Nested {
+    Grading *grading;
+    GraderFrame frame;
+    AnswerRule rule;
+    Score score;
+} Nested;
+
+static Str given_text(lua_State *L, int given, const char *name, Arena *arena)
 {
-    Grading *grading = lua_touserdata(L, 1);
-    const Program *program = grading->program;
-    for (size_t i = 0; i < program->n_units; i++) {
-        if (program->units[i].source.kind != UNIT_GRADER) {
-            continue;
-        }
-        Score *score = &grading->scores[grading->n_scores];
-        *score = (Score){.grader = program->units[i].source.name, .weight = 1};
-        grading->unit = i;
-        grade_one(L, grading, grading->n_scores, score);
-        grading->step->scores = grading->scores;
-        grading->step->n_scores = ++grading->n_scores;
+    lua_pushstring(L, name);
+    Str s = STR_EMPTY;
+    if (lua_rawget(L, given) != LUA_TNIL && !vm_is_null(L, -1)) {
+        s = vm_to_text(L, -1, arena, name);
     }
+    lua_pop(L, 1);
+    return s;
+}
+
+static void given_answer(lua_State *L, int given, Arena *arena, Nested *out)
+{
+    static const char *const known[] = {"after", "regex", "which", "trim"};
+    lua_pushliteral(L, "answer");
+    int type = lua_rawget(L, given);
+    if (type == LUA_TNIL || vm_is_null(L, -1)) {
+        lua_pop(L, 1);
+        return;
+    }
+    int rule = lua_gettop(L);
+    luaL_checktype(L, rule, LUA_TTABLE);
+    size_t n = vm_push_keys(L, rule);
+    for (size_t i = 1; i <= n; i++) {
+        lua_rawgeti(L, rule + 1, (lua_Integer)i);
+        Str key = vm_to_text(L, -1, arena, "a key of answer");
+        bool found = false;
+        for (size_t k = 0; k < sizeof(known) / sizeof(*known) && !found; k++) {
+            found = str_eq_c(key, known[k]);
+        }
+        if (!found) {
+            luaL_error(L, "answer has after, regex, which, trim; not '%s'", key.data);
+        }
+        lua_pop(L, 1);
+    }
+    Str which = given_text(L, rule, "which", arena);
+    if (which.len > 0 && !str_eq(which, STR("first")) && !str_eq(which, STR("last"))) {
+        luaL_error(L, "which is first or last, not '%s'", which.data);
+    }
+    out->rule = (AnswerRule){.given = true,
+                             .after = given_text(L, rule, "after", arena),
+                             .regex = given_text(L, rule, "regex", arena),
+                             .first = str_eq(which, STR("first")),
+                             .trim = given_text(L, rule, "trim", arena)};
+    out->frame.rule = &out->rule;
+    lua_settop(L, rule - 1);
+}
+
+/** What it may ask for is what it declares and its caller may too. */
+static void nested_asking(lua_State *L, Step *step, const Unit *unit, Str role)
+{
+    Asking *asking = &step->asking;
+    if (unit->may_generate && !asking->may_generate) {
+        luaL_error(L, "grader '%s' asks a model: its caller must declare effects = {\"generate\"}",
+                   unit->source.name.data);
+    }
+    asking->may_generate = unit->may_generate;
+    asking->may_loglik = asking->may_loglik && unit->may_loglik;
+    asking->may_grade = unit->may_grade;
+    asking->depth++;
+    if (role.len > 0) {
+        asking->role = role;
+    } else if (asking->role.len == 0) {
+        asking->role = unit->info.role;
+    }
+}
+
+static void nested_negate(lua_State *L, int given, Nested *nested)
+{
+    const UnitInfo *info = &nested->frame.unit->info;
+    lua_pushliteral(L, "not");
+    int type = lua_rawget(L, given);
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN) {
+        luaL_error(L, "not must be true or false");
+    }
+    nested->frame.negate = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    if (nested->frame.negate && (info->range_low != 0 || info->range_high != 1)) {
+        luaL_error(L, "grader '%s': 'not' wants scores from 0 to 1, this one's range is %f to %f",
+                   nested->frame.unit->source.name.data, info->range_low, info->range_high);
+    }
+}
+
+/** nested, given -> its score into nested->score. */
+static int nested_body(lua_State *L)
+{
+    Nested *nested = lua_touserdata(L, 1);
+    Grading *grading = nested->grading;
+    GraderFrame *frame = &nested->frame;
+    Step *step = grading->step;
+    Arena *arena = step->arena;
+    frame->given = 2;
+    frame->vars = 3;
+    step->converting = false;
+    library_load(L, grading->program, frame->number);
+    nested_asking(L, step, frame->unit, given_text(L, 2, "role", arena));
+    nested_negate(L, 2, nested);
+    given_answer(L, 2, arena, nested);
+    bool found = find_answer(L, grading, frame, &nested->score);
+    VarsView vars = {.in = step->in, .sample = frame->sample, .reply = &frame->reply};
+    push_vars(L, &vars);
+    frame_run(L, grading, frame, &vars, found, &nested->score);
     return 0;
+}
+
+static void push_nested_score(lua_State *L, const Score *score)
+{
+    lua_createtable(L, 0, 5);
+    if (score->state == SCORE_UNSCORED) {
+        vm_push_str(L, score->reason);
+        lua_setfield(L, -2, "unscored");
+    } else {
+        lua_pushnumber(L, score->value);
+        lua_setfield(L, -2, "value");
+        lua_pushnumber(L, score->weight);
+        lua_setfield(L, -2, "weight");
+    }
+    if (score->has_answer) {
+        vm_push_str(L, score->answer);
+        lua_setfield(L, -2, "answer");
+    }
+    if (score->why.len > 0) {
+        vm_push_str(L, score->why);
+        lua_setfield(L, -2, "why");
+    }
+    if (score->detail.kind != VALUE_NULL) {
+        vm_push_value(L, &score->detail);
+        lua_setfield(L, -2, "detail");
+    }
+}
+
+int ctx_grade(lua_State *L)
+{
+    Vm *vm = vm_of(L);
+    Step *step = step_check(L, "grade");
+    Grading *grading = step->grading;
+    if (!step->asking.may_grade) {
+        return luaL_error(L, "ctx.grade must be declared: effects = {\"grade\"}");
+    }
+    lua_settop(L, 1);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (step->asking.depth == GRADE_DEPTH_MAX) {
+        return luaL_error(L, "ctx.grade is nested more than %d deep", GRADE_DEPTH_MAX);
+    }
+    step->converting = false;
+    Str use = given_text(L, 1, "use", step->arena);
+    size_t number = program_find(grading->program, UNIT_LIBRARY, use);
+    if (use.len == 0 || number == STR_NONE) {
+        return luaL_error(L, "%s", library_unknown(grading->program, use, step->arena).data);
+    }
+    const GraderFrame *outer = step->asking.frame;
+    Nested *nested = ARENA_NEW(step->arena, Nested);
+    *nested = (Nested){.grading = grading,
+                       .frame = {.unit = &grading->program->units[number],
+                                 .number = number,
+                                 .sample = outer->sample,
+                                 .reply = outer->reply},
+                       .score = {.grader = use, .weight = 1}};
+    int64_t index = step->next_index++;
+    Fork fork = fork_save(vm);
+    fork_enter(L, &fork, index);
+    lua_pushcfunction(L, nested_body);
+    lua_pushlightuserdata(L, nested);
+    lua_pushvalue(L, 1);
+    int status = lua_pcall(L, 2, 0, 0);
+    Spent spent = step->spent;
+    fork_restore(vm, &fork);
+    step->spent = spent;
+    if (status == LUA_ERRMEM) {
+        vm_abandon(vm, L, ESCAPE_MEMORY);
+    }
+    if (status != LUA_OK) {
+        return lua_error(L);
+    }
+    push_nested_score(L, &nested->score);
+    return 1;
 }
 
 // ---- All of them --------------------------------------------------------------------------------
@@ -310,6 +544,26 @@ static int64_t solver_calls(const StepInput *in)
     return n;
 }
 
+typedef struct GradeAll {
+    Grading grading;
+    ReplyView reply;
+} GradeAll;
+
+static int grade_body(lua_State *L)
+{
+    GradeAll *all = lua_touserdata(L, 1);
+    Grading *grading = &all->grading;
+    const Program *program = grading->program;
+    for (size_t i = 0; i < program->n_graders; i++) {
+        grading->unit = program->order[i];
+        size_t number = program->units[grading->unit].number;
+        enter_grader(L, grading, number);
+        grade_one(L, grading, &all->reply, &grading->scores[number]);
+        grading->scored[number] = true;
+    }
+    return 0;
+}
+
 bool script_grade(Script *script, Program *program, const StepInput *in, const Reply *reply,
                   const Message *messages, size_t n_messages, Arena *arena, StepOutput *out,
                   Err *err)
@@ -320,28 +574,40 @@ bool script_grade(Script *script, Program *program, const StepInput *in, const R
         *out = result;
         return true;
     }
+    size_t n = program->n_graders;
     Step step;
     step_init(&step, script, in, arena);
-    step.grading = true;
-    Grading grading = {.script = script, .program = program, .step = &step};
-    grading.scores = ARENA_ARRAY(arena, Score, program->n_units);
-    grading.reply = (ReplyView){.reply = reply,
-                                .sample = in->sample,
-                                .messages = messages,
-                                .n_messages = n_messages,
-                                .n_calls = solver_calls(in)};
+    GradeAll all = {.grading = {.script = script,
+                                .program = program,
+                                .step = &step,
+                                .unit = program->order[0],
+                                .scores = ARENA_ARRAY(arena, Score, n),
+                                .scored = ARENA_ARRAY(arena, bool, n)}};
+    all.reply = (ReplyView){.reply = reply,
+                            .sample = in->sample,
+                            .messages = messages,
+                            .n_messages = n_messages,
+                            .n_calls = solver_calls(in)};
+    for (size_t i = 0; i < n; i++) {
+        const Unit *unit = &program->units[program->order[i]];
+        all.grading.scores[unit->number] = (Score){.grader = unit->source.name, .weight = 1};
+    }
+    step.grading = &all.grading;
+    step.scores = all.grading.scores;
+    step.scored = all.grading.scored;
+    step.n_scores = n;
     vm_restore(vm, &program->grade);
     vm->step = &step;
     vm->rng_seed = in->seed;
     Escape escape;
-    if (!vm_run(vm, grade_body, &grading, &escape, err)) {
+    if (!vm_run(vm, grade_body, &all, &escape, err)) {
         vm->live = NULL;
         vm->step = NULL;
         return ERR_WRAP(err, "grader '" STR_FMT "'",
-                        STR_ARG(program->units[grading.unit].source.name));
+                        STR_ARG(program->units[all.grading.unit].source.name));
     }
-    result.scores = grading.scores;
-    result.n_scores = grading.n_scores;
+    result.scores = all.grading.scores;
+    result.n_scores = n;
     step_output_end(&step, escape, &result);
     *out = result;
     return true;

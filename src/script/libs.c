@@ -58,6 +58,11 @@ static int unit_required(lua_State *L)
     return declare(L, "required", LUA_TSTRING, "type");
 }
 
+static int unit_optional(lua_State *L)
+{
+    return declare(L, "optional", LUA_TSTRING, "type");
+}
+
 static int unit_template(lua_State *L)
 {
     return declare(L, "template", LUA_TSTRING, "text");
@@ -86,11 +91,9 @@ static void private_metatable(lua_State *L, int slot)
 
 static int build_body(lua_State *L)
 {
-    static const luaL_Reg words[] = {{"one_of", unit_one_of},
-                                     {"required", unit_required},
-                                     {"template", unit_template},
-                                     {"unscored", unit_unscored},
-                                     {NULL, NULL}};
+    static const luaL_Reg words[] = {{"one_of", unit_one_of},     {"required", unit_required},
+                                     {"optional", unit_optional}, {"template", unit_template},
+                                     {"unscored", unit_unscored}, {NULL, NULL}};
     static const struct {
         const char *name;
         int (*open)(lua_State *L);
@@ -177,6 +180,15 @@ static void push_environment(lua_State *L)
     lua_setmetatable(L, -2);
 }
 
+static void push_environment_of(lua_State *L, bool trusted)
+{
+    if (trusted) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
+    } else {
+        push_environment(L);
+    }
+}
+
 static void load_buffer(lua_State *L, Str source, const char *name, const char *mode)
 {
     Vm *vm = vm_of(L);
@@ -207,17 +219,13 @@ void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted)
     lua_concat(L, 2);
     load_buffer(L, source, lua_tostring(L, -1), "t");
     lua_remove(L, -2);
-    if (trusted) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
-    } else {
-        push_environment(L);
-    }
+    push_environment_of(L, trusted);
     lua_setupvalue(L, -2, 1);
 }
 
-void vm_load_code(lua_State *L, Str code, const char *name)
+void vm_load_code(lua_State *L, Str code, const char *name, bool trusted)
 {
     load_buffer(L, code, name, "b");
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &trusted_key);
+    push_environment_of(L, trusted);
     lua_setupvalue(L, -2, 1);
 }

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const unit_words[] = {"template", "helpers", "solver", "grader"};
+static const char *const unit_words[] = {"template", "helpers", "solver",
+                                         "grader",   "grader",  "metric"};
 
 // ---- Reading a unit's table ---------------------------------------------------------------------
 
@@ -98,18 +99,19 @@ static void read_one_of(lua_State *L, int index, Arena *arena, UnitParam *out)
     out->otherwise = value_str(words[0]);
 }
 
-static void read_required(lua_State *L, int index, Arena *arena, UnitParam *out)
+/** required("text") or optional("text"), which is null when it is not given. */
+static void read_typed(lua_State *L, int index, Arena *arena, UnitParam *out)
 {
-    static const char *const types[] = {"text", "number",   "boolean", "list",
-                                        "map",  "template", "any"};
-    out->required = true;
+    static const char *const types[] = {"text", "number",   "boolean",   "list",
+                                        "map",  "template", "templates", "any"};
     out->type = field_text(L, index, "type", arena, STR_EMPTY);
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
         if (str_eq_c(out->type, types[i])) {
             return;
         }
     }
-    luaL_error(L, "required(\"%s\"): no such type", out->type.data);
+    luaL_error(L, "%s(\"%s\"): no such type", out->required ? "required" : "optional",
+               out->type.data);
 }
 
 /** The declaration at the top of the stack. */
@@ -135,7 +137,8 @@ static void read_param(lua_State *L, Arena *arena, UnitParam *out)
         out->type = STR("template");
         out->otherwise = value_str(field_text(L, index, "text", arena, STR_EMPTY));
     } else {
-        read_required(L, index, arena, out);
+        out->required = str_eq(how, STR("required"));
+        read_typed(L, index, arena, out);
     }
 }
 
@@ -284,6 +287,9 @@ static bool fits_type(const UnitParam *param, const Value *value)
     if (str_eq(param->type, STR("any"))) {
         return true;
     }
+    if (str_eq(param->type, STR("templates"))) {
+        return value->kind == VALUE_STR || value->kind == VALUE_LIST || value->kind == VALUE_MAP;
+    }
     if (str_eq(param->type, STR("template")) || str_eq(param->type, STR("one_of"))) {
         return value->kind == VALUE_STR;
     }
@@ -316,6 +322,11 @@ static bool check_one_of(const UnitInfo *info, UnitKind kind, const UnitParam *p
     return param_err(info, kind, value, what, err);
 }
 
+static const char *type_word(const UnitParam *param)
+{
+    return str_eq(param->type, STR("templates")) ? "a template, a list or a map" : param->type.data;
+}
+
 static bool check_param(const UnitInfo *info, UnitKind kind, const ValuePair *pair, Arena *arena,
                         Err *err)
 {
@@ -331,7 +342,7 @@ static bool check_param(const UnitInfo *info, UnitKind kind, const ValuePair *pa
                 str_eq(param->type, STR("one_of")) || str_eq(param->type, STR("template"));
             return param_err(info, kind, &pair->value,
                              str_printf(arena, "param '" STR_FMT "' is %s, not %s",
-                                        STR_ARG(pair->key), is_text ? "text" : param->type.data,
+                                        STR_ARG(pair->key), is_text ? "text" : type_word(param),
                                         value_kind_word(&pair->value)),
                              err);
         }
@@ -346,13 +357,21 @@ static bool check_param(const UnitInfo *info, UnitKind kind, const ValuePair *pa
     return param_err(info, kind, &pair->value, what, err);
 }
 
-bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena,
-                    Value *out, Err *err)
+bool params_check(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena, Err *err)
 {
     for (size_t i = 0; given->kind == VALUE_MAP && i < given->as.map.n; i++) {
         if (!check_param(info, kind, &given->as.map.pairs[i], arena, err)) {
             return false;
         }
+    }
+    return true;
+}
+
+bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena,
+                    Value *out, Err *err)
+{
+    if (!params_check(info, kind, given, arena, err)) {
+        return false;
     }
     MapBuilder builder;
     map_builder_init(&builder, arena);

@@ -125,6 +125,9 @@ void script_program_destroy(Script *script, Program *program)
     image_finish(vm, &program->render);
     image_finish(vm, &program->solve);
     image_finish(vm, &program->grade);
+    for (size_t i = 0; i < program->n_units; i++) {
+        buf_finish(&program->units[i].code);
+    }
     arena_finish(&program->arena);
     mem_free(program);
 }

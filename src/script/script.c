@@ -136,7 +136,7 @@ static void load_embedded(lua_State *L, const char *name)
     size_t i = 0;
     for (const EmbeddedFile *file = script_lua; file->name != NULL; file++, i++) {
         if (strcmp(file->name, name) == 0) {
-            vm_load_code(L, buf_view(&script->code[i]), name);
+            vm_load_code(L, buf_view(&script->code[i]), name, true);
             return;
         }
     }

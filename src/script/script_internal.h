@@ -57,6 +57,7 @@ typedef enum UnitSlot {
     UNIT_SLOT_TEMPLATES, // list of {name, function} of params that are templates; or nil
     UNIT_SLOT_WHEN,      // function of the template `when`, or nil
     UNIT_SLOT_TARGET,    // what replaces the sample's target, with its templates; or nil
+    UNIT_SLOT_FILE,      // a library grader's table, or nil
     UNIT_SLOTS,
 } UnitSlot;
 
@@ -169,8 +170,8 @@ bool vm_build(Vm *vm, Err *err);
  * fresh environment that sees the globals unless trusted. Pushes the function; raises on an error.
  */
 void vm_load(lua_State *L, Str source, Str file, Str name, bool trusted);
-/** Load trusted code that this process dumped itself. Pushes the function; raises. */
-void vm_load_code(lua_State *L, Str code, const char *name);
+/** Load code that this process dumped itself. Pushes the function; raises. */
+void vm_load_code(lua_State *L, Str code, const char *name, bool trusted);
 /** Begin an image on top of a restored base (NULL: on a state that was just built). */
 void vm_building(Vm *vm, const Image *base);
 /** The region as it is now, after a full collection; the state is not to be used on. */
@@ -357,17 +358,29 @@ typedef struct Spent {
     int64_t calls;
 } Spent;
 
+typedef struct Grading Grading;         // grade.c
+typedef struct GraderFrame GraderFrame; // grade.c
+
+/** What the unit that runs may ask for, and of whom. */
+typedef struct Asking {
+    Str role; // whom its calls ask by default
+    bool may_generate;
+    bool may_loglik;
+    bool may_grade;
+    int depth;                // of ctx.grade
+    const GraderFrame *frame; // the grader that runs, NULL in a solver
+} Asking;
+
 /** One run of a solver or of graders over its log. */
 struct Step {
     Script *script;
     const StepInput *in;
     Arena *arena;
     GenSettings settings; // defaults of ctx.generate
-    Str role;             // default role
-    bool may_generate;
-    bool may_loglik;
-    bool grading;
-    const Score *scores; // of graders already run
+    Asking asking;
+    Grading *grading;    // NULL in a solver
+    const Score *scores; // of the eval's graders, in its order
+    const bool *scored;  // which of them have run
     size_t n_scores;
     char prefix[64]; // of call paths: "", "2.", "g0."
     int64_t next_index;
@@ -391,6 +404,23 @@ _Noreturn void step_wait(lua_State *L, Step *step);
 int ctx_generate(lua_State *L);
 int ctx_loglik(lua_State *L);
 int ctx_all(lua_State *L);
+int ctx_grade(lua_State *L);
+
+/** Where a step stands, to go on from after a part that counts for itself (fork.c). */
+typedef struct Fork {
+    char prefix[64];
+    int64_t next_index;
+    uint64_t rng_stream;
+    uint64_t rng_position;
+    Spent spent;
+    jmp_buf *branch;
+    Asking asking;
+} Fork;
+
+Fork fork_save(const Vm *vm);
+void fork_restore(Vm *vm, const Fork *fork);
+/** Enter part `number` of what was saved: its own call paths and randomness. */
+void fork_enter(lua_State *L, const Fork *outer, int64_t number);
 /** Fill in what a finished or waiting step leaves; the state is lost. */
 void step_output_end(const Step *step, Escape escape, StepOutput *out);
 /** Whether the solver's result carries messages of its own making. */
@@ -425,6 +455,8 @@ void template_cache_destroy(TemplateCache *cache);
 bool template_compile(Script *script, const TemplateSource *source, const Template **out, Err *err);
 /** Load a compiled template into the state: pushes function(vars); raises. */
 void template_load(lua_State *L, const TemplateSource *source, Str lua);
+/** Push function(vars) of a template that turned up in this call; raises. */
+void template_push_late(lua_State *L, Str text, Str name);
 /** ctx.render(template, vars). */
 int template_render_now(lua_State *L);
 
@@ -456,6 +488,12 @@ typedef struct Unit {
     bool needs_sandbox;
     bool may_generate;
     bool may_loglik;
+    bool may_grade;
+    Buf code;      // library graders: dumped when first used
+    bool was_read; // library graders: info is there
+    size_t number; // graders: position among the eval's
+    size_t n_after;
+    size_t *after; // units that run before it
 } Unit;
 
 struct Program {
@@ -463,6 +501,8 @@ struct Program {
     Unit *units;
     size_t n_units;
     Value constants;
+    size_t *order; // units of graders as they run; n_graders of them
+    size_t n_graders;
     Image render; // templates and helpers
     Image solve;
     Image grade;
@@ -476,6 +516,8 @@ static inline void unit_push(lua_State *L, size_t unit, UnitSlot slot)
 {
     vm_push_slot(L, unit_slot(unit, slot));
 }
+/** What its needs and effects say. */
+void unit_flags(Unit *unit);
 /** Set the params of a unit that are templates, for this sample; params table and vars at indices.
  */
 void unit_render_params(lua_State *L, size_t unit, int params, int vars);
@@ -485,12 +527,34 @@ void unit_render_params(lua_State *L, size_t unit, int params, int vars);
 /** Build the image of all units of a group, helpers first; none of them: no image. */
 bool program_build_image(Script *script, Program *program, UnitKind group, Image *out, Err *err);
 
+// ---- order.c ------------------------------------------------------------------------------------
+
+/** Find out which graders wait for which, and in what order they run. fails ERR_CONFIG. */
+bool program_order(Program *program, Err *err);
+
+// ---- library.c: ctx.grade -----------------------------------------------------------------------
+
+/** Load a library grader into the state unless it is there; raises. */
+void library_load(lua_State *L, Program *program, size_t unit);
+/**
+ * Push a library grader's params: the members of the table at `given` that are no common keys of
+ * graders, with its `params`, checked, with their templates rendered with vars; raises. */
+void library_params(lua_State *L, const Unit *unit, int given, int vars, Arena *arena);
+/** Whether an item of a grader's `uses` has this key for itself; other keys are params. */
+bool library_common_key(Str key);
+/** Load the library graders that a grader's literal list names; check what it gives them. */
+bool library_check_uses(Script *script, Program *program, const Unit *unit, Err *err);
+/** Error for a library grader that is not there, with what could have been meant. */
+Str library_unknown(const Program *program, Str name, Arena *arena);
+
 // ---- params.c -----------------------------------------------------------------------------------
 
 /** Read a solver's or grader's table at index; raises for a wrong declaration. */
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out);
 /** Fill in what the table declares as a function of the params at index `params`; raises. */
 void unit_read_for(lua_State *L, int index, int params, Arena *arena, UnitInfo *out);
+/** Check given params against the declarations: names and types. */
+bool params_check(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena, Err *err);
 /** Check given params against the declarations and fill in defaults. */
 bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena,
                     Value *out, Err *err);

@@ -165,8 +165,8 @@ bool script_solve(Script *script, Program *program, const StepInput *in, Arena *
     if (solver != NULL) {
         step.settings = solver->settings;
     }
-    step.may_generate = program->units[unit].may_generate;
-    step.may_loglik = program->units[unit].may_loglik;
+    step.asking = (Asking){.may_generate = program->units[unit].may_generate,
+                           .may_loglik = program->units[unit].may_loglik};
     vm_restore(vm, &program->solve);
     vm->step = &step;
     vm->rng_seed = in->seed;

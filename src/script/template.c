@@ -211,16 +211,9 @@ static void need_jinja(lua_State *L)
     lua_pop(L, 1);
 }
 
-int template_render_now(lua_State *L)
+void template_push_late(lua_State *L, Str text, Str name)
 {
     Vm *vm = vm_of(L);
-    luaL_checktype(L, 1, LUA_TSTRING);
-    lua_settop(L, 2);
-    if (lua_isnil(L, 2)) {
-        lua_newtable(L);
-        lua_replace(L, 2);
-    }
-    luaL_checktype(L, 2, LUA_TTABLE);
     need_jinja(L);
     vm_push_slot(L, SLOT_RENDERED);
     if (lua_isnil(L, -1)) {
@@ -229,21 +222,34 @@ int template_render_now(lua_State *L)
         lua_pushvalue(L, -1);
         vm_set_slot(L, SLOT_RENDERED);
     }
-    lua_pushvalue(L, 1);
-    if (lua_rawget(L, 3) == LUA_TNIL) {
+    vm_push_str(L, text);
+    if (lua_rawget(L, -2) == LUA_TNIL) {
         lua_pop(L, 1);
-        TemplateSource source = {.text = vm_str(L, 1), .name = STR("ctx.render"), .line = 1};
+        TemplateSource source = {.text = text, .name = name, .line = 1};
         const Template *template;
         Err err = ERR_INIT;
         vm_charge(L, 10000 + source.text.len * 100);
         if (!template_compile(vm->script, &source, &template, &err)) {
-            return luaL_error(L, "%s", err.message);
+            luaL_error(L, "%s", err.message);
         }
         template_load(L, &source, template->lua);
-        lua_pushvalue(L, 1);
+        vm_push_str(L, text);
         lua_pushvalue(L, -2);
-        lua_rawset(L, 3);
+        lua_rawset(L, -4);
     }
+    lua_remove(L, -2);
+}
+
+int template_render_now(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TSTRING);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_newtable(L);
+        lua_replace(L, 2);
+    }
+    luaL_checktype(L, 2, LUA_TTABLE);
+    template_push_late(L, vm_str(L, 1), STR("ctx.render"));
     lua_pushvalue(L, 2);
     lua_call(L, 1, 1);
     return 1;
