@@ -65,6 +65,12 @@ double stats_normal_quantile(double p)
     return z - u / (1 + z * u / 2);
 }
 
+double stats_log_gamma(double x)
+{
+    int sign; // lgamma itself would write it to a global
+    return lgamma_r(x, &sign);
+}
+
 /** ln Gamma(x) less Stirling's leading terms, for x >= 10. */
 static double stirling_rest(double x)
 {
@@ -80,12 +86,12 @@ static double log_beta(double a, double b)
     double large = fmax(a, b);
     double sum = small + large;
     if (large < 10) {
-        return lgamma(small) + lgamma(large) - lgamma(sum);
+        return stats_log_gamma(small) + stats_log_gamma(large) - stats_log_gamma(sum);
     }
     double rest = stirling_rest(large) - stirling_rest(sum);
     double log_share = log1p(-small / sum); // ln(large / sum)
     if (small < 10) {
-        return lgamma(small) + rest + small - small * log(sum) + (large - 0.5) * log_share;
+        return stats_log_gamma(small) + rest + small - small * log(sum) + (large - 0.5) * log_share;
     }
     return LOG_SQRT_2PI - 0.5 * log(large) + stirling_rest(small) + rest +
            (small - 0.5) * log(small / sum) + large * log_share;
@@ -139,6 +145,83 @@ double stats_ibeta(double a, double b, double x)
         return NAN;
     }
     return ibeta_xy(a, b, x, 1 - x);
+}
+
+double stats_ibeta_inverse(double a, double b, double p)
+{
+    if (!(a > 0 && b > 0 && p >= 0 && p <= 1)) {
+        return NAN;
+    }
+    double low = 0;
+    double high = 1;
+    for (int i = 0; i < 1100; i++) { // until neighbours: the smallest answer is a denormal
+        double middle = low + (high - low) / 2;
+        if (middle <= low || middle >= high) {
+            break;
+        }
+        if (stats_ibeta(a, b, middle) < p) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return p <= 0 ? 0 : high;
+}
+
+double stats_log_choose(double n, double k)
+{
+    return -log1p(n) - log_beta(n - k + 1, k + 1);
+}
+
+double stats_binomial_pmf(int64_t k, int64_t n, double p)
+{
+    if (!(p >= 0 && p <= 1) || n < 0) {
+        return NAN;
+    }
+    if (k < 0 || k > n) {
+        return 0;
+    }
+    if (p == 0 || p == 1) {
+        return k == (p == 0 ? 0 : n);
+    }
+    double right = (double)k;
+    double wrong = (double)(n - k);
+    return exp(stats_log_choose((double)n, right) + right * log(p) + wrong * log1p(-p));
+}
+
+double stats_binomial_cdf(int64_t k, int64_t n, double p)
+{
+    if (!(p >= 0 && p <= 1) || n < 0) {
+        return NAN;
+    }
+    if (k < 0 || k >= n) {
+        return k < 0 ? 0 : 1;
+    }
+    return ibeta_xy((double)(n - k), (double)(k + 1), 1 - p, p);
+}
+
+double stats_chi2_sf(double x)
+{
+    return x > 0 ? erfc(sqrt(x / 2)) : 1;
+}
+
+double stats_kolmogorov_sf(double x)
+{
+    if (!(x > 0)) {
+        return isnan(x) ? x : 1;
+    }
+    if (x < 1) { // the other series of the theta function, fast for small x
+        double sum = 0;
+        for (int k = 1; k <= 7; k += 2) {
+            sum += exp(-(double)(k * k) * M_PI * M_PI / (8 * x * x));
+        }
+        return 1 - sqrt(2 * M_PI) / x * sum;
+    }
+    double sum = 0;
+    for (int k = 1; k <= 20; k++) {
+        sum += (k % 2 == 1 ? 2 : -2) * exp(-2.0 * k * k * x * x);
+    }
+    return sum;
 }
 
 double stats_t_sf(double t, double df)

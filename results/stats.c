@@ -1,44 +1,32 @@
 // SPDX-License-Identifier: MIT
-// Estimates with their errors and intervals (DESIGN.md 4.5): Wilson for proportions, t for means,
-// the delta method for ratios of sums, the delete-one-cluster jackknife where samples share a
-// cluster. Every function here depends on its arguments alone.
+// Estimates with their errors and intervals (DESIGN.md 4.5): t for means, the delta method for
+// ratios of sums, the delete-one-cluster jackknife where samples share a cluster. Every function
+// here depends on its arguments alone.
 #include "results/stats_internal.h"
 
 #include <float.h>
 #include <math.h>
 
-static Interval interval_unknown(double value)
+Interval stats_interval_unknown(double value)
 {
     return (Interval){.value = value, .stderr_ = NAN, .low = NAN, .high = NAN};
 }
 
-static Interval interval_t(double value, double stderr_, double df, double confidence)
+StatsTest stats_test_of(double value, double stderr_, double df, double confidence)
 {
-    double t = stats_t_quantile(0.5 + confidence / 2, df);
-    // A zero error has a zero-width interval even where t is infinite.
-    double half = stderr_ > 0 ? t * stderr_ : 0;
-    return (Interval){
-        .value = value, .stderr_ = stderr_, .low = value - half, .high = value + half};
-}
-
-Interval stats_wilson(int64_t k, int64_t n, double confidence)
-{
-    if (n <= 0) {
-        return interval_unknown(NAN);
+    StatsTest test = {.interval = stats_interval_unknown(value), .t = NAN, .df = NAN, .p = NAN};
+    if (isnan(stderr_) || !(df > 0)) {
+        return test;
     }
-    double z = stats_normal_quantile(0.5 + confidence / 2);
-    double size = (double)n;
-    double p = (double)k / size;
-    double scale = 1 + z * z / size;
-    double center = (p + z * z / (2 * size)) / scale;
-    double half = z / scale * sqrt(p * (1 - p) / size + z * z / (4 * size * size));
-    return (Interval){
-        .value = p,
-        .stderr_ = n < 2 ? (double)NAN : sqrt(p * (1 - p) / (size - 1)),
-        // The ends are exact where all or none succeeded; rounding must not move them.
-        .low = k == 0 ? 0 : fmax(0, center - half),
-        .high = k == n ? 1 : fmin(1, center + half),
-    };
+    // A zero error has a zero-width interval even where t is infinite.
+    double half = stderr_ > 0 ? stats_t_quantile(0.5 + confidence / 2, df) * stderr_ : 0;
+    test.interval.stderr_ = stderr_;
+    test.interval.low = value - half;
+    test.interval.high = value + half;
+    test.df = df;
+    test.t = stderr_ > 0 ? value / stderr_ : value == 0 ? 0 : copysign(INFINITY, value);
+    test.p = fmin(1, 2 * stats_t_sf(fabs(test.t), df));
+    return test;
 }
 
 void stats_moments_add(StatsMoments *moments, double x, double w)
@@ -61,21 +49,26 @@ void stats_moments_add(StatsMoments *moments, double x, double w)
     moments->c_yw += dy * (w - moments->mean_w);
 }
 
-Interval stats_moments_interval(const StatsMoments *moments, double confidence)
+StatsTest stats_moments_test(const StatsMoments *moments, double confidence)
 {
     if (moments->n == 0) {
-        return interval_unknown(NAN);
+        return stats_test_of(NAN, NAN, NAN, confidence);
     }
     double ratio = moments->mean_y / moments->mean_w;
     double value = moments->shift + ratio;
     if (moments->n < 2) {
-        return interval_unknown(value);
+        return stats_test_of(value, NAN, NAN, confidence);
     }
     // Residuals z = y - ratio * w have mean zero; with all weights 1 this is the plain variance.
     double m2 = moments->m2_y - 2 * ratio * moments->c_yw + ratio * ratio * moments->m2_w;
     double size = (double)moments->n;
     double variance = fmax(0, m2) / (size - 1);
-    return interval_t(value, sqrt(variance / size) / moments->mean_w, size - 1, confidence);
+    return stats_test_of(value, sqrt(variance / size) / moments->mean_w, size - 1, confidence);
+}
+
+Interval stats_moments_interval(const StatsMoments *moments, double confidence)
+{
+    return stats_moments_test(moments, confidence).interval;
 }
 
 Interval stats_mean(const double *x, size_t n, double confidence)
@@ -141,8 +134,8 @@ static size_t parts_sum(PartSums *parts, size_t n_parts, const StatsCell *cells,
     return n_alive;
 }
 
-Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_cells,
-                              size_t n_clusters, size_t n_parts, double shift, double confidence)
+StatsTest stats_cells_test(Arena *scratch, const StatsCell *cells, size_t n_cells,
+                           size_t n_clusters, size_t n_parts, double shift, double confidence)
 {
     ArenaMark mark = arena_mark(scratch);
     PartSums *parts = ARENA_ARRAY(scratch, PartSums, n_parts);
@@ -172,22 +165,30 @@ Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_c
     }
     arena_rewind(scratch, mark);
     if (n_alive == 0) {
-        return interval_unknown(NAN);
+        return stats_test_of(NAN, NAN, NAN, confidence);
     }
     double value = shift + sum_of_ratios / (double)n_alive;
     if (n_clusters < 2 || n_replicates < n_clusters) {
-        return interval_unknown(value);
+        return stats_test_of(value, NAN, NAN, confidence);
     }
     double groups = (double)n_clusters;
     double df = total * total / squares - 1;
-    return interval_t(value, sqrt((groups - 1) / groups * m2), df, confidence);
+    return stats_test_of(value, sqrt((groups - 1) / groups * m2), df, confidence);
 }
 
-Interval stats_ratio_clustered(const double *x, const double *w, const uint32_t *cluster, size_t n,
-                               size_t n_clusters, double confidence)
+Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_cells,
+                              size_t n_clusters, size_t n_parts, double shift, double confidence)
+{
+    return stats_cells_test(scratch, cells, n_cells, n_clusters, n_parts, shift, confidence)
+        .interval;
+}
+
+/** w may be NULL: all 1. */
+static StatsTest clustered_test(const double *x, const double *w, const uint32_t *cluster, size_t n,
+                                size_t n_clusters, double confidence)
 {
     if (n == 0) {
-        return interval_unknown(NAN);
+        return stats_test_of(NAN, NAN, NAN, confidence);
     }
     Arena scratch = {0};
     StatsCell *cells = ARENA_ARRAY(&scratch, StatsCell, n_clusters);
@@ -201,10 +202,21 @@ Interval stats_ratio_clustered(const double *x, const double *w, const uint32_t 
         cell->w += weight;
         cell->n++;
     }
-    Interval out =
-        stats_cells_interval(&scratch, cells, n_clusters, n_clusters, 1, x[0], confidence);
+    StatsTest out = stats_cells_test(&scratch, cells, n_clusters, n_clusters, 1, x[0], confidence);
     arena_finish(&scratch);
     return out;
+}
+
+Interval stats_ratio_clustered(const double *x, const double *w, const uint32_t *cluster, size_t n,
+                               size_t n_clusters, double confidence)
+{
+    return clustered_test(x, w, cluster, n, n_clusters, confidence).interval;
+}
+
+StatsTest stats_t_test_clustered(const double *x, const uint32_t *cluster, size_t n,
+                                 size_t n_clusters, double confidence)
+{
+    return clustered_test(x, NULL, cluster, n, n_clusters, confidence);
 }
 
 Interval stats_mean_clustered(const double *x, const uint32_t *cluster, size_t n, size_t n_clusters,
@@ -213,7 +225,7 @@ Interval stats_mean_clustered(const double *x, const uint32_t *cluster, size_t n
     return stats_ratio_clustered(x, NULL, cluster, n, n_clusters, confidence);
 }
 
-Interval stats_average(const Interval *parts, const int64_t *n, size_t k, double confidence)
+StatsTest stats_average_test(const Interval *parts, const int64_t *n, size_t k, double confidence)
 {
     double sum = 0;
     double variance = 0;
@@ -224,13 +236,13 @@ Interval stats_average(const Interval *parts, const int64_t *n, size_t k, double
         variance += v;
         denominator += n[i] > 1 ? v * v / (double)(n[i] - 1) : 0;
     }
-    if (k == 0) {
-        return interval_unknown(NAN);
-    }
-    double value = sum / (double)k;
-    if (isnan(variance)) {
-        return interval_unknown(value);
-    }
+    double size = (double)k;
+    double value = k == 0 ? (double)NAN : sum / size;
     double df = denominator > 0 ? variance * variance / denominator : 1;
-    return interval_t(value, sqrt(variance) / (double)k, df, confidence);
+    return stats_test_of(value, k == 0 ? (double)NAN : sqrt(variance) / size, df, confidence);
+}
+
+Interval stats_average(const Interval *parts, const int64_t *n, size_t k, double confidence)
+{
+    return stats_average_test(parts, n, k, confidence).interval;
 }

@@ -126,3 +126,44 @@ double stats_reduce(StatsReducer reducer, const double *x, size_t n, int64_t k, 
     }
     return NAN;
 }
+
+StatsEpochs stats_epochs(const double *x, const size_t *start, size_t n)
+{
+    StatsEpochs out = {.mean = NAN, .stderr_ = NAN, .within = NAN, .between = NAN};
+    double squares = 0; // within samples, with df degrees of freedom
+    double df = 0;
+    double shares = 0; // sum of 1 / epochs
+    double mean = 0;
+    double m2 = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = start[i + 1] - start[i];
+        if (k == 0) {
+            continue;
+        }
+        const double *own = x + start[i];
+        double of_sample = mean_of(own, k);
+        for (size_t j = 0; j < k; j++) {
+            squares += (own[j] - of_sample) * (own[j] - of_sample);
+        }
+        df += (double)(k - 1);
+        shares += 1 / (double)k;
+        out.n++;
+        double delta = of_sample - mean;
+        mean += delta / (double)out.n;
+        m2 += delta * (of_sample - mean);
+    }
+    double size = (double)out.n;
+    out.mean = out.n > 0 ? mean : (double)NAN;
+    out.within = df > 0 ? squares / df : (double)NAN;
+    if (out.n >= 2) {
+        double variance = m2 / (size - 1);
+        out.stderr_ = sqrt(variance / size);
+        out.between = variance - out.within * shares / size;
+    }
+    return out;
+}
+
+double stats_epochs_stderr(const StatsEpochs *epochs, double n, double k)
+{
+    return sqrt(fmax(0, fmax(0, epochs->between) + epochs->within / k) / n);
+}

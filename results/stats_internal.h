@@ -3,7 +3,15 @@
 // one cell per cluster). The functions of stats.h are these over arrays. Pure: no files, no rows.
 #pragma once
 
-#include "results/results.h"
+#include "base/base.h"
+#include "results/stats.h"
+
+Interval stats_interval_unknown(double value);
+/** t test of an estimate with this error; all but the value unknown when stderr or df are. */
+StatsTest stats_test_of(double value, double stderr_, double df, double confidence);
+/** Score intervals of counts that need not be integers: effective numbers of samples. */
+Interval stats_wilson_real(double k, double n, double confidence);
+Interval stats_tango_real(double b, double c, double n, double confidence);
 
 /**
  * Moments of (value, weight) pairs by Welford's updates. Values are shifted by the first one, so a
@@ -24,6 +32,8 @@ typedef struct StatsMoments {
 void stats_moments_add(StatsMoments *moments, double x, double w);
 /** The mean with its t interval, or the ratio of sums by the delta method when weighted. */
 Interval stats_moments_interval(const StatsMoments *moments, double confidence);
+/** As stats_moments_interval, with the test against 0. */
+StatsTest stats_moments_test(const StatsMoments *moments, double confidence);
 
 /** The sums of one cluster within one part. */
 typedef struct StatsCell {
@@ -41,7 +51,20 @@ typedef struct StatsCell {
  * owns    scratch is used and given back. */
 Interval stats_cells_interval(Arena *scratch, const StatsCell *cells, size_t n_cells,
                               size_t n_clusters, size_t n_parts, double shift, double confidence);
+/** As stats_cells_interval, with the test against 0. */
+StatsTest stats_cells_test(Arena *scratch, const StatsCell *cells, size_t n_cells,
+                           size_t n_clusters, size_t n_parts, double shift, double confidence);
 
 /** The unweighted mean of independent estimates; t by Welch and Satterthwaite. n (k) their sizes.
  */
 Interval stats_average(const Interval *parts, const int64_t *n, size_t k, double confidence);
+/** As stats_average, with the test against 0. */
+StatsTest stats_average_test(const Interval *parts, const int64_t *n, size_t k, double confidence);
+
+/**
+ * As stats_estimate; with out_influence also how far each unit (a sample that counts, or a cluster)
+ * moves the estimate: numbers with mean zero whose standard deviation over sqrt(units) is the error
+ * (of Wilson and Tango too, to first order).
+ * shapes  out_influence (pairs->n) or NULL; *out_n_units of them are filled. */
+StatsEstimate stats_estimate_with(const StatsPairs *pairs, double confidence, double *out_influence,
+                                  size_t *out_n_units);
