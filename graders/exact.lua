@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Right when the answer equals one of the targets after white space is cut off both ends of each. Case counts unless
--- `ignore_case`; `ignore` lists characters that do not count at all (in the answer and in the targets).
+-- `ignore_case` (folded, so that SS is sharp s); `ignore` lists characters that do not count at all (in the answer and in the targets).
 local function normal(s, params)
   s = text.trim(s)
   if params.ignore ~= "" then
@@ -10,7 +10,7 @@ local function normal(s, params)
     end
     s = text.trim(table.concat(kept))
   end
-  if params.ignore_case then s = text.lower(s) end
+  if params.ignore_case then s = text.fold(s) end
   return s
 end
 
@@ -32,6 +32,7 @@ return {
     { target = "Paris", reply = " Paris\n", value = 1, answer = "Paris" },
     { target = "Paris", reply = "paris", value = 0, answer = "paris" },
     { target = "Paris", reply = "paris", params = { ignore_case = true }, value = 1 },
+    { target = "Stra\u{df}e", reply = "STRASSE", params = { ignore_case = true }, value = 1 },
     { target = { "4", "four" }, reply = "four", value = 1 },
     { target = "12000", reply = "12,000.", params = { ignore = ",." }, value = 1, answer = "12,000." },
     { target = "4", reply = "The answer is 4.", answer_rule = { after = "answer is", trim = " ." }, value = 1,

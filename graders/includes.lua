@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Right when the answer has one of the targets in it (all of them with `all`). Case counts unless `ignore_case`;
--- with `words` a target has to stand as words of its own. An empty target is in everything, so it is an error.
+-- Right when the answer has one of the targets in it (all of them with `all`): the rule `Includes` of OpenAI's evals
+-- (elsuite/basic/includes.py) and promptfoo's `contains`. Case counts unless `ignore_case` (folded: SS is sharp s); with
+-- `words` a target has to stand as words of its own. An empty target is in everything, so it is an error.
 local function has_words(s, target)
   local from = 1
   while true do
@@ -20,12 +21,12 @@ return {
   params = { ignore_case = false, all = false, words = false },
   needs = { "target" },
   grade = function(sample, reply, params)
-    local answer = params.ignore_case and text.lower(reply.answer) or reply.answer
+    local answer = params.ignore_case and text.fold(reply.answer) or reply.answer
     local missing
     local found = false
     for _, target in ipairs(sample.target) do
       if target == "" then error("an empty target is in every answer") end
-      local wanted = params.ignore_case and text.lower(target) or target
+      local wanted = params.ignore_case and text.fold(target) or target
       local here
       if params.words then here = has_words(answer, wanted) else here = answer:find(wanted, 1, true) ~= nil end
       found = found or here
