@@ -58,7 +58,10 @@ return {
   version = 1,
   description = "The preferred choice is a right one.",
   params = { normalize = one_of { "none", "chars", "bytes", "tokens", "unconditional" } },
-  needs = { "choices", "target" },
+  needs = function(params)
+    if params.normalize == "none" then return { "choices", "target" } end
+    return { "choices", "target", "loglik" }
+  end,
   grade = function(sample, reply, params)
     local choices = sample.choices
     local picked, why

@@ -50,7 +50,7 @@ return {
   version = 1,
   description = "Pick one of the sample's choices by likelihood, letter or reply.",
   needs = { "choices" },
-  gives = { "loglik" },
+  gives = function(params) return params.by == "reply" and {} or { "loglik" } end,
   params = {
     by = one_of { "likelihood", "letter", "reply" },
     unconditional = false,

@@ -391,6 +391,29 @@ static void check_members(const EvalCheck *check, const LuaUnit *const *units)
     }
 }
 
+/** The params of one item of a list of checks: what is not a key of every grader, and `params`. */
+static Value item_params(const EvalCheck *check, const Value *item)
+{
+    MapBuilder map;
+    map_builder_init(&map, check->arena);
+    const Value *nested = value_get_c(item, "params");
+    const Value *maps[] = {item, nested};
+    for (size_t m = 0; m < 2; m++) {
+        for (size_t i = 0; maps[m] != NULL && maps[m]->kind == VALUE_MAP && i < maps[m]->as.map.n;
+             i++) {
+            const ValuePair *pair = &maps[m]->as.map.pairs[i];
+            bool own = m == 0 && (keys_find(&keys_grader, pair->key) != NULL ||
+                                  str_eq_c(pair->key, "weight") || str_eq_c(pair->key, "params"));
+            if (!own) {
+                map_builder_put(&map, pair->key, pair->value);
+                map.pairs[map.n - 1].line = pair->line;
+                map.pairs[map.n - 1].col = pair->col;
+            }
+        }
+    }
+    return map_builder_done(&map);
+}
+
 /** Graders that a list of checks names by `use`: they exist and take these params. */
 static void check_uses(const EvalCheck *check, const EvalGrader *grader, const LuaUnit *unit)
 {
@@ -398,13 +421,15 @@ static void check_uses(const EvalCheck *check, const EvalGrader *grader, const L
         unit->info.uses.len > 0 ? value_get(&grader->params, unit->info.uses) : NULL;
     for (size_t i = 0; list != NULL && list->kind == VALUE_LIST && i < list->as.list.n; i++) {
         const Value *item = &list->as.list.items[i];
-        const Value *use = value_get_c(item, "use"), *params = value_get_c(item, "params");
-        if (use == NULL || use->kind != VALUE_STR) {
-            continue;
-        }
-        const LuaUnit *used = check_unit(check, UNIT_GRADER, use->as.str, use);
-        if (used != NULL && params != NULL && params->kind == VALUE_MAP) {
-            check_params(check, used, params, &keys_grader, NULL, use);
+        const Value *use = value_get_c(item, "use");
+        const LuaUnit *used = use != NULL && use->kind == VALUE_STR
+                                  ? check_unit(check, UNIT_GRADER, use->as.str, use)
+                                  : NULL;
+        if (use == NULL) {
+            FAULT(check, item, "missing-key", "a check needs the key 'use'");
+        } else if (used != NULL) {
+            Value params = item_params(check, item);
+            check_params(check, used, &params, &keys_grader, NULL, use);
         }
     }
 }
@@ -415,9 +440,10 @@ static void check_verdicts(const EvalCheck *check, const EvalGrader *grader)
     const Value *map = value_get_c(&grader->params, "verdicts");
     for (size_t i = 0; map != NULL && map->kind == VALUE_MAP && i < map->as.map.n; i++) {
         const ValuePair *one = &map->as.map.pairs[i];
+        Str start = utf8_lower(check->arena, one->key);
         for (size_t k = 0; k < map->as.map.n; k++) {
             Str other = map->as.map.pairs[k].key;
-            if (k != i && str_starts_with(other, one->key)) {
+            if (k != i && str_starts_with(utf8_lower(check->arena, other), start)) {
                 Value at = check_place(one->line, one->col);
                 FAULT(check, &at, "verdict",
                       "verdict '" STR_FMT "' is how verdict '" STR_FMT "' begins: a reply that is "
