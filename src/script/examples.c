@@ -5,6 +5,7 @@
 //   grader  {sample= | target=, reply=, params=, answer_rule=, not_=, replies={...}, requests=,
 //            scores={name = number | {value=} | {unscored=} | {absent = true}},
 //            value= | unscored= | error=, answer=, why=}
+//   metric  {scores={{value=, ...}, ...}, params=, value= | error=}
 // `roles` lists the roles that the requests ask. `scores` gives other graders of the eval theirs. A
 // grader that runs library graders finds those that are compiled in.
 #include "script/script_internal.h"
@@ -445,8 +446,30 @@ static void example_steps(Example *example, Program *program)
     fail(example, "no end after %d steps", STEPS_MAX);
 }
 
+static void metric_run(Example *example)
+{
+    Err err = ERR_INIT;
+    double got = 0;
+    Value none = value_list(NULL, 0);
+    const Value *scores = value_get_c(example->value, "scores");
+    const Value *want = value_get_c(example->value, "value");
+    if (!script_metric(example->script, example->file, example->text,
+                       value_get_c(example->value, "params"), scores == NULL ? &none : scores, &got,
+                       &err)) {
+        check_error(example, &err);
+    } else if (value_get_c(example->value, "error") != NULL) {
+        fail(example, "expected an error, got %g", got);
+    } else if (want == NULL || !(fabs(number_of(want) - got) <= 1e-9)) {
+        fail(example, "expected %g, got %g", want == NULL ? (double)NAN : number_of(want), got);
+    }
+}
+
 static void example_run(Example *example)
 {
+    if (example->kind == UNIT_METRIC) {
+        metric_run(example);
+        return;
+    }
     Program *program;
     Err err = ERR_INIT;
     example_sample(example);

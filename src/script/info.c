@@ -45,8 +45,8 @@ bool script_unit_info_for(Script *script, UnitKind kind, Str file, Str text, con
                           Arena *arena, UnitInfo *out, Err *err)
 {
     const Image *base;
-    if (kind != UNIT_SOLVER && kind != UNIT_GRADER) {
-        return ERR_SET(err, ERR_INTERNAL, "only solvers and graders declare anything");
+    if (kind != UNIT_SOLVER && kind != UNIT_GRADER && kind != UNIT_METRIC) {
+        return ERR_SET(err, ERR_INTERNAL, "only solvers, graders and metrics declare anything");
     }
     if (!script_base_image(script, false, &base, err)) {
         return false;

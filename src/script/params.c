@@ -166,10 +166,10 @@ static void read_params(lua_State *L, int index, Arena *arena, UnitInfo *out)
     out->n_params = n;
 }
 
-static void read_range(lua_State *L, int index, UnitInfo *out)
+static void read_range(lua_State *L, int index, UnitKind kind, UnitInfo *out)
 {
-    out->range_low = 0;
-    out->range_high = 1;
+    out->range_low = kind == UNIT_METRIC ? -(double)INFINITY : 0;
+    out->range_high = kind == UNIT_METRIC ? (double)INFINITY : 1;
     if (lua_getfield(L, index, "range") == LUA_TTABLE) {
         lua_rawgeti(L, -1, 1);
         lua_rawgeti(L, -2, 2);
@@ -229,6 +229,11 @@ static void read_effects(lua_State *L, int index, UnitKind kind, Arena *arena, U
     }
 }
 
+static const char *unit_call_name(UnitKind kind)
+{
+    return kind == UNIT_SOLVER ? "solve" : kind == UNIT_METRIC ? "metric" : "grade";
+}
+
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out)
 {
     index = lua_absindex(L, index);
@@ -252,7 +257,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     read_params(L, index, arena, out);
     read_lists(L, index, 0, arena, out);
     read_effects(L, index, kind, arena, out);
-    read_range(L, index, out);
+    read_range(L, index, kind, out);
     Str better = field_text(L, index, "better", arena, STR("higher"));
     if (!str_eq(better, STR("higher")) && !str_eq(better, STR("lower"))) {
         luaL_error(L, "better must be \"higher\" or \"lower\"");
@@ -261,7 +266,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
     if (lua_getfield(L, index, "examples") == LUA_TTABLE) {
         out->n_examples = (size_t)lua_rawlen(L, -1);
     }
-    const char *call = kind == UNIT_SOLVER ? "solve" : "grade";
+    const char *call = unit_call_name(kind);
     if (lua_getfield(L, index, call) != LUA_TFUNCTION) {
         luaL_error(L, "a %s needs a function '%s'", unit_words[kind], call);
     }

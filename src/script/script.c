@@ -28,6 +28,7 @@ struct Script {
     bool has_lua_hash;
     RegexCache *regexes;
     TemplateCache *templates;
+    MetricCache metrics;
 };
 
 bool script_create(const ScriptBudget *budget, Script **out, Err *err)
@@ -56,6 +57,7 @@ void script_destroy(Script *script)
     if (script == NULL) {
         return;
     }
+    metric_cache_clear(script);
     image_finish(script->vm, &script->plain);
     image_finish(script->vm, &script->with_jinja);
     image_finish(script->compiler, &script->compiler_image);
@@ -82,6 +84,11 @@ Vm *script_vm(Script *script)
 RegexCache *script_regexes(Script *script)
 {
     return script->regexes;
+}
+
+MetricCache *script_metrics(Script *script)
+{
+    return &script->metrics;
 }
 
 TemplateCache *script_templates(Script *script)

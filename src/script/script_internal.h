@@ -579,6 +579,19 @@ void deferred_open(lua_State *L);
  * own; raises when it is none. */
 const Sample *target_replace(lua_State *L, int index, int vars, const Sample *sample, Arena *arena);
 
+// ---- metric.c -----------------------------------------------------------------------------------
+
+/** The metric that was called last. */
+typedef struct MetricCache {
+    Hash key; // of its file's name and text
+    Image image;
+    UnitInfo info;
+    Arena arena;
+} MetricCache;
+
+MetricCache *script_metrics(Script *script);
+void metric_cache_clear(Script *script);
+
 // ---- answer.c -----------------------------------------------------------------------------------
 
 /** Apply an answer rule to text. *out_found false: nothing matched. fails on a bad regex. */
