@@ -2,13 +2,17 @@
 """Grade what other people's models really said, and get their published verdicts: recorded.py MUSTER. TAP.
 
 BIG-Bench Hard, code-davinci-002 with chain of thought: the published accuracy of four tasks through our own
-bbh eval. GSM8K, the recorded solutions of two models: each of the 2 x 1319 published verdicts.
-Needs MUSTER_MIRROR; says so when it skips."""
+bbh eval. GSM8K, the recorded solutions of two models: each of the 2 x 1319 published verdicts. Winogrande,
+llama-2-7b's log-likelihoods as lm-eval logged them, joined by text: each of its 1267 verdicts through our own eval.
+Three logs of Inspect: the 13 verdicts of its scorer match. Needs MUSTER_MIRROR; says so when it skips."""
+import glob
 import json
 import os
 import subprocess
 import sys
 import tempfile
+
+import inspect_log
 
 BBH = ["boolean_expressions", "date_understanding", "multistep_arithmetic_two", "object_counting"]
 GSM8K = """schema: 1
@@ -20,6 +24,16 @@ sample: {input: "{{ question }}", target: "{{ ground_truth.split('A: ')[-1] | tr
 prompt: "{{ input }}"
 solver: {use: generate}
 graders: [{use: number, answer: {after: "A: "}}]
+metrics: [accuracy]
+"""
+INSPECT = """schema: 1
+eval: inspect-log
+version: 1
+description: Recorded answers, Inspect's default scorer match.
+dataset: {path: rows.jsonl}
+sample: {id: "{{ row.id }}", input: "{{ row.input }}", target: "{{ row.target }}"}
+solver: {use: generate}
+graders: [{use: match}, {use: ends_with, strip: true, ignore_case: true, ignore_punctuation: true}]
 metrics: [accuracy]
 """
 
@@ -80,12 +94,61 @@ def gsm8k(program, mirror, folder, model):
     return f"differ: rows {wrong[:10]}" if wrong else None
 
 
+def verdicts_of(program, folder, name):
+    """By sample id and epoch, the values of the graders."""
+    shown = muster(program, folder, "show", name, "--samples", "--json", "--limit", "100000")
+    return {f"{row['id']} {row['epoch']}": [s.get("value") for s in row["scores"]]
+            for row in map(json.loads, shown.splitlines())}
+
+
+def winogrande(program, mirror, folder, logged):
+    with open(os.path.join(mirror, "replay", "lm_eval", logged), encoding="utf-8") as f:
+        recorded = {(row["prompt_0"].split("\n\n")[-1], row["prompt_1"].split("\n\n")[-1]): row for row in json.load(f)}
+    with open(os.path.join(mirror, "winogrande", "llm_foundry.jsonl"), encoding="utf-8") as f:
+        rows = [json.loads(line) for line in f]
+    path = os.path.join(folder, "winogrande.jsonl")
+    replies, want = [], {}
+    for i, row in enumerate(rows):
+        first, second = (context + " " + row["continuation"] for context in row["context_options"])
+        found = recorded[first, second]
+        replies.append({"eval": "winogrande", "id": str(i), "choices": [found["logit_0"], found["logit_1"]]})
+        want[f"{i} 1"] = [float(found["acc"] == "True")]
+    write_replies(path, replies)
+    muster(program, folder, "run", "winogrande", "-m", "replay/" + path, "--quiet", "--name", "winogrande")
+    got = verdicts_of(program, folder, "winogrande")
+    agree = sum(got.get(key) == value for key, value in want.items())
+    print(f"# {agree} of {len(want)} verdicts agree, {sum(v[0] for v in want.values()):.0f} right")
+    return None if agree == len(want) == len(got) == 1267 else "they differ"
+
+
+def inspect(program, mirror, folder, count):
+    seen = agree = 0
+    for number, path in enumerate(sorted(glob.glob(os.path.join(mirror, "replay", "inspect_logs", "*")))):
+        if not path.endswith((".eval", ".json")):
+            continue
+        rows, replies, verdicts = inspect_log.rows_and_replies(path)
+        write_replies(os.path.join(folder, "rows.jsonl"), rows)
+        write_replies(os.path.join(folder, "replies.jsonl"), replies)
+        evalfile = os.path.join(folder, "inspect-log.yaml")
+        with open(evalfile, "w", encoding="utf-8") as f:
+            f.write(INSPECT)
+        muster(program, folder, "run", evalfile, "-m", "replay/" + os.path.join(folder, "replies.jsonl"), "--quiet",
+               "--name", f"log{number}")
+        got = verdicts_of(program, folder, f"log{number}")
+        seen += len(verdicts)
+        agree += sum(got.get(key) == [float(value)] * 2 for key, value in verdicts.items())
+    print(f"# {agree} of {seen} verdicts agree")
+    return None if agree == seen == count else f"{count} were expected"
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     mirror = os.environ.get("MUSTER_MIRROR", "")
     cases = [(f"bbh {task}: the published accuracy", bbh, task) for task in BBH]
     cases += [(f"gsm8k {model}: every published verdict", gsm8k, model)
               for model in ("6b_finetuning", "6b_verification")]
+    cases.append(("winogrande: every verdict on recorded log-likelihoods", winogrande, "winogrande_llama-2-7b.json"))
+    cases.append(("inspect: every verdict of three logs", inspect, 13))
     failed = 0
     for number, (name, check, argument) in enumerate(cases, 1):
         if not os.path.isdir(os.path.join(mirror, "replay")):
