@@ -3,17 +3,10 @@
 // a length or among some values. Every row that is not as expected is listed, up to a cap.
 #include "registry/check_rows.h"
 
-/** Values of one column seen so far, by hash. */
-typedef struct SeenColumn {
-    uint64_t *hashes; // 0: free
-    size_t cap;
-    size_t n;
-} SeenColumn;
-
-static bool seen_add(SeenColumn *seen, uint64_t hash)
+bool seen_add(SeenSet *seen, uint64_t hash)
 {
     if (seen->n * 2 >= seen->cap) {
-        SeenColumn grown = {.cap = seen->cap == 0 ? 1024 : seen->cap * 2};
+        SeenSet grown = {.cap = seen->cap == 0 ? 1024 : seen->cap * 2};
         grown.hashes = mem_zalloc(grown.cap, sizeof(*grown.hashes));
         for (size_t i = 0; i < seen->cap; i++) {
             if (seen->hashes[i] != 0) {
@@ -106,7 +99,7 @@ static void expect_values(const ExpectRow *at, const Value *values)
     }
 }
 
-static void expect_row(const ExpectRow *at, const Value *expect, SeenColumn *seen)
+static void expect_row(const ExpectRow *at, const Value *expect, SeenSet *seen)
 {
     const Value *not_null = value_get_c(expect, "not_null");
     for (size_t i = 0; not_null != NULL && i < not_null->as.list.n; i++) {
@@ -127,7 +120,7 @@ static void expect_row(const ExpectRow *at, const Value *expect, SeenColumn *see
     expect_values(at, value_get_c(expect, "values"));
 }
 
-static bool expect_part(RowCheck *check, const PartRows *part, SeenColumn *seen, Err *err)
+static bool expect_part(RowCheck *check, const PartRows *part, SeenSet *seen, Err *err)
 {
     const Value *expect = &check->eval->expect;
     bool by_row = value_get_c(expect, "not_null") != NULL ||
@@ -153,7 +146,7 @@ bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err 
     }
     const Value *unique = value_get_c(expect, "unique");
     size_t n_unique = unique != NULL ? unique->as.list.n : 0;
-    SeenColumn *seen = mem_zalloc(n_unique + 1, sizeof(*seen));
+    SeenSet *seen = mem_zalloc(n_unique + 1, sizeof(*seen));
     size_t n_rows = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < n_cells; i++) {

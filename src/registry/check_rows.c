@@ -29,19 +29,7 @@ static void list_rest(RowCheck *check, const Listed *listed, const char *what)
 /** Whether a message was listed before: variants share most of their templates. */
 static bool seen_before(RowCheck *check, Str message)
 {
-    uint64_t hash = hash_fast(message.data, message.len);
-    for (size_t i = 0; i < check->n_seen; i++) {
-        if (check->seen[i] == hash) {
-            return true;
-        }
-    }
-    if (check->seen == NULL) {
-        check->seen = ARENA_ARRAY(&check->kept, uint64_t, CHECK_LISTED_MAX);
-    }
-    if (check->n_seen < CHECK_LISTED_MAX) {
-        check->seen[check->n_seen++] = hash;
-    }
-    return false;
+    return !seen_add(&check->seen, hash_fast(message.data, message.len));
 }
 
 // ---- A rendered sample -------------------------------------------------------------------------
@@ -147,6 +135,37 @@ static void row_fault(RowCheck *check, const Task *task, size_t index, const Val
         faults_add(check->faults, check->eval->file, at->line, at->col, false, "rows", STR_FMT,
                    STR_ARG(message));
     }
+}
+
+/** What an error of opening a part is about: few_shot, where, or the data. */
+static const Value *opening_place(const Eval *eval, const EvalVariant *variant, Str message)
+{
+    static const char *const keys[] = {"part", "path", "use", "rows"};
+    const Value *dataset = value_get_c(&eval->source, "dataset");
+    if (str_find(message, STR("few_shot"), 0) != STR_NONE) {
+        const Value *variants = value_get_c(&eval->source, "variants");
+        const Value *own = value_get_c(value_get(variants, variant->name), "few_shot");
+        own = own != NULL ? own : value_get_c(&eval->source, "few_shot");
+        const Value *ids = value_get_c(own, "ids");
+        for (size_t i = 0; ids != NULL && ids->kind == VALUE_LIST && i < ids->as.list.n; i++) {
+            Str text =
+                ids->as.list.items[i].kind == VALUE_STR ? ids->as.list.items[i].as.str : STR_EMPTY;
+            size_t at = text.len > 0 ? str_find(message, text, 0) : STR_NONE;
+            if (at != STR_NONE && at > 0 && message.data[at - 1] == '\'') {
+                return &ids->as.list.items[i];
+            }
+        }
+        return own != NULL ? own : dataset;
+    }
+    if (str_find(message, STR("where"), 0) != STR_NONE && eval->where.kind != VALUE_NULL) {
+        return &eval->where;
+    }
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (value_get_c(dataset, keys[i]) != NULL) {
+            return value_get_c(dataset, keys[i]);
+        }
+    }
+    return dataset;
 }
 
 /** The value of the eval that a rendering error is about. */
@@ -263,10 +282,39 @@ static void list_missing(RowCheck *check)
     }
 }
 
+/** A message about a row that does not say twice which row. */
+static Str row_message(RowCheck *check, const Task *task, size_t index, Str message)
+{
+    Arena *arena = &check->arena;
+    Str row = rows_place(task->data->part->rows, (size_t)task_row_number(task, index), arena);
+    row = str_concat(arena, row, STR(": "));
+    size_t at = str_find(message, str_concat(arena, row, row), 0);
+    return at == STR_NONE ? message
+                          : str_concat(arena, str_slice(message, 0, at),
+                                       str_slice(message, at + row.len, message.len));
+}
+
+/** Report an Err without the eval's name, which the fault's file says already. */
+static void fault_of_cause(RowCheck *check, const Value *at, Str message, const Err *cause)
+{
+    static const char *const ends[] = {"', ", "': "};
+    Err shown = *cause;
+    for (size_t i = 0; i < 2; i++) {
+        Str eval =
+            str_printf(&check->arena, "eval '" STR_FMT "%s", STR_ARG(check->eval->name), ends[i]);
+        size_t found = str_find(message, eval, 0);
+        if (found != STR_NONE) {
+            message = str_concat(&check->arena, str_slice(message, 0, found),
+                                 str_slice(message, found + eval.len, message.len));
+        }
+    }
+    snprintf(shown.message, sizeof(shown.message), STR_FMT, STR_ARG(message));
+    fault_of_err(check->faults, check->eval->file, at, "rows", &shown);
+}
+
 static void rendering_failed(RowCheck *check, const Task *task, size_t index, const Sample *sample,
                              const Err *err)
 {
-    Str prefix = str_printf(&check->arena, "eval '" STR_FMT "', ", STR_ARG(check->eval->name));
     Str message = str_from_c(err->message), name;
     bool prompt = false;
     const Value *field = failed_field(task, message, &prompt);
@@ -274,17 +322,11 @@ static void rendering_failed(RowCheck *check, const Task *task, size_t index, co
         missing_add(check, task, index, sample, field, prompt, name);
         return;
     }
-    if (seen_before(check, message) || !check_list_one(&check->rendering, field)) {
+    const Value *at = field != NULL ? field : opening_place(check->eval, task->variant, STR_EMPTY);
+    if (seen_before(check, message) || !check_list_one(&check->rendering, at)) {
         return;
     }
-    Err shown = *err;
-    size_t at = str_find(message, prefix, 0);
-    if (at != STR_NONE) { // known: the fault's file
-        snprintf(shown.message, sizeof(shown.message), STR_FMT STR_FMT,
-                 STR_ARG(str_slice(message, 0, at)),
-                 STR_ARG(str_slice(message, at + prefix.len, message.len)));
-    }
-    fault_of_err(check->faults, check->eval->file, field, "rows", &shown);
+    fault_of_cause(check, at, row_message(check, task, index, message), err);
 }
 
 static void check_sample(RowCheck *check, Task *task, size_t index)
@@ -323,7 +365,7 @@ static void check_task(RowCheck *check, Task *task)
     }
     Err err = ERR_INIT;
     if (check->first_variant && !registry_task_check_ids(check->registry, task, &err)) {
-        fault_of_err(check->faults, check->eval->file, &check->eval->sample_id, "rows", &err);
+        fault_of_cause(check, &check->eval->sample_id, str_from_c(err.message), &err);
     }
 }
 
@@ -347,28 +389,6 @@ static bool data_is_here(Registry *registry, const Eval *eval)
     return true;
 }
 
-/** What an error of opening a part is about: few_shot, where, or the data. */
-static const Value *opening_place(const Eval *eval, const EvalVariant *variant, Str message)
-{
-    static const char *const keys[] = {"part", "path", "use", "rows"};
-    const Value *dataset = value_get_c(&eval->source, "dataset");
-    if (str_find(message, STR("few_shot"), 0) != STR_NONE) {
-        const Value *variants = value_get_c(&eval->source, "variants");
-        const Value *own = value_get_c(value_get(variants, variant->name), "few_shot");
-        own = own != NULL ? own : value_get_c(&eval->source, "few_shot");
-        return own != NULL ? own : dataset;
-    }
-    if (str_find(message, STR("where"), 0) != STR_NONE && eval->where.kind != VALUE_NULL) {
-        return &eval->where;
-    }
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (value_get_c(dataset, keys[i]) != NULL) {
-            return value_get_c(dataset, keys[i]);
-        }
-    }
-    return dataset;
-}
-
 /** Report why a part could not be opened. *skipped: because its data is not here. fails ERR_IO. */
 static bool opening_failed(RowCheck *check, const EvalVariant *variant, const Err *cause,
                            bool *skipped, Err *err)
@@ -387,7 +407,7 @@ static bool opening_failed(RowCheck *check, const EvalVariant *variant, const Er
         }
         *skipped = true;
     } else if (!seen_before(check, message) && check_list_one(&check->rendering, at)) {
-        fault_of_err(check->faults, eval->file, at, "rows", cause);
+        fault_of_cause(check, at, message, cause);
     }
     return true;
 }
@@ -543,6 +563,7 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
     if (max_rows == 0) {
         check_all_examples(&check);
     }
+    mem_free(check.seen.hashes);
     arena_finish(&check.arena);
     arena_finish(&check.kept);
     return ok;

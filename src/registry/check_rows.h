@@ -13,6 +13,16 @@ typedef struct Listed {
     Value first; // the place of the first
 } Listed;
 
+/** Values seen so far, by hash. */
+typedef struct SeenSet {
+    uint64_t *hashes; // 0: free
+    size_t cap;
+    size_t n;
+} SeenSet;
+
+/** Add a hash; false when it is there already. owns   hashes is freed with mem_free. */
+bool seen_add(SeenSet *seen, uint64_t hash);
+
 /** A variable that rows lack. */
 typedef struct MissingName {
     Str name;
@@ -34,8 +44,7 @@ typedef struct RowCheck {
     Arena kept;  // of the whole check
     Listed rendering;
     Listed expected;
-    uint64_t *seen; // hashes of what is listed: variants share most of their templates
-    size_t n_seen;
+    SeenSet seen; // messages: variants share most of their templates
     MissingName missing[CHECK_MISSING_MAX];
     size_t n_missing;
     size_t n_equal_choices; // rows with equal choices of which only some are right

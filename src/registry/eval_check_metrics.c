@@ -223,7 +223,15 @@ static void check_gate_eval(Registry *registry, const ValuePair *pair, Str file,
     if (registry_eval(registry, name, &own, &eval, &err)) {
         check_metric_map(&arena, eval, &pair->value, file, faults);
     } else if (err.code == ERR_NOT_FOUND) {
-        faults_add(faults, file, pair->line, pair->col, false, "dangling", "%s", err.message);
+        // Evals need not be in the registry; a name that is nearly one of it is a slip.
+        Str *names = NULL;
+        size_t n = 0;
+        registry_names(registry, REGISTRY_EVALS, &arena, &names, &n);
+        Str hint = schema_did_you_mean(&arena, name, names, n);
+        if (hint.len > 0) {
+            faults_add(faults, file, pair->line, pair->col, false, "dangling",
+                       "no eval '" STR_FMT "'" STR_FMT, STR_ARG(name), STR_ARG(hint));
+        }
     } // an eval with faults of its own is not the gate's fault
     arena_finish(&arena);
 }

@@ -248,9 +248,60 @@ static void check_name(const EvalCheck *check, TmplScope scope, const Value *tex
     }
 }
 
+/** The quoted name of a call that starts at an offset, "('cot'": what stands between the quotes. */
+static bool quoted_argument(Str s, size_t at, Str *out)
+{
+    while (at < s.len && (s.data[at] == ' ' || s.data[at] == '(')) {
+        at++;
+    }
+    if (at >= s.len || (s.data[at] != '"' && s.data[at] != '\'') || s.data[at - 1] == ' ') {
+        return false;
+    }
+    const char *close = memchr(s.data + at + 1, s.data[at], s.len - at - 1);
+    *out = close != NULL ? str_slice(s, at + 1, (size_t)(close - s.data)) : STR_EMPTY;
+    return close != NULL;
+}
+
+/** text('NAME') reads a text of the dataset: it has one of this name. */
+static void check_texts(const EvalCheck *check, const Value *text)
+{
+    const Dataset *dataset = NULL;
+    Err ignored = ERR_INIT; // a fault of the eval, found already
+    bool has_dataset = check->eval->dataset_use.len > 0;
+    if (has_dataset &&
+        !registry_dataset(check->registry, check->eval->dataset_use, &dataset, &ignored)) {
+        return;
+    }
+    NameSet known = {.arena = check->arena};
+    for (size_t i = 0; has_dataset && i < dataset->n_texts; i++) {
+        name_set_add(&known, dataset->texts[i].name);
+    }
+    WordWalk walk = word_walk(text);
+    Str word, name;
+    Value at;
+    while (next_word(&walk, &word, &at)) {
+        if (!str_eq_c(word, "text") || !quoted_argument(text->as.str, walk.at, &name) ||
+            name_in(name, known.names, known.n)) {
+            continue;
+        }
+        if (has_dataset) {
+            Str hint = schema_did_you_mean(check->arena, name, known.names, known.n);
+            FAULT(check, &at, "dangling", "dataset '" STR_FMT "' has no text '" STR_FMT "'" STR_FMT,
+                  STR_ARG(dataset->name), STR_ARG(name), STR_ARG(hint));
+        } else {
+            FAULT(check, &at, "dangling",
+                  "text('" STR_FMT "') needs a dataset with use: NAME, which has texts",
+                  STR_ARG(name));
+        }
+    }
+}
+
 void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Value *text,
                 const NameSet *extra, NameSet *read)
 {
+    if (scope != SCOPE_PART) {
+        check_texts(check, text);
+    }
     ScriptUnit unit = tmpl_unit_of(check->eval->file, unit_name, text);
     Str *names = NULL;
     size_t n = 0;
@@ -325,6 +376,30 @@ static void check_messages(const EvalCheck *check, TmplScope scope, Str unit, co
     }
 }
 
+/** The column that a text is the whole of, "{{ answer }}"; "" when it is more or less than that. */
+static Str whole_column(const Value *text)
+{
+    Str s = text->kind == VALUE_STR ? str_trim(text->as.str) : STR_EMPTY;
+    if (s.len < 5 || !str_starts_with(s, STR("{{")) || !str_ends_with(s, STR("}}"))) {
+        return STR_EMPTY;
+    }
+    s = str_trim(str_slice(s, 2, s.len - 2));
+    return schema_is_ident(s) ? s : STR_EMPTY;
+}
+
+/** The column that the target is, read by the input among other things: n of its names are its own.
+ * An input that is that column and nothing else is meant so: the model has to say it again. */
+static void warn_target_in_input(const EvalCheck *check, const NameSet *input, size_t n)
+{
+    Str name = whole_column(&check->eval->sample_target);
+    if (name.len > 0 && name_in(name, input->names, n) &&
+        !str_eq(name, whole_column(&check->eval->sample_input))) {
+        Value at = name_set_place(input, name, &check->eval->sample_input);
+        WARN(check, &at, "target-in-prompt", "the input reads '" STR_FMT "', which is the target",
+             STR_ARG(name));
+    }
+}
+
 void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names)
 {
     const Eval *eval = check->eval;
@@ -338,8 +413,10 @@ void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameS
     } else {
         check_tree(check, SCOPE_ROW, STR("sample.input"), &eval->sample_input, &none, input_names);
     }
+    size_t n_input = input_names->n;
     check_tree(check, SCOPE_ROW, STR("sample.choices"), &eval->sample_choices, &none, input_names);
     check_tree(check, SCOPE_ROW, STR("sample.target"), &eval->sample_target, &none, target_names);
+    warn_target_in_input(check, input_names, n_input);
     check_tree(check, SCOPE_ROW, STR("sample.metadata"), &eval->sample_metadata, &none, &read);
     check_tree(check, SCOPE_ROW, STR("sample.cluster"), &eval->sample_cluster, &none, &read);
 }

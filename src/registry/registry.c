@@ -257,7 +257,8 @@ void fault_of_err(Faults *faults, Str file, const Value *at, const char *code, c
     } else if (at != NULL && line == at->line) {
         col = at->col;
     }
-    col = line > 0 && col == 0 ? 1 : col;
+    bool block = at != NULL && at->style == VALUE_STYLE_LITERAL && line > at->line;
+    col = line > 0 && col == 0 ? (block ? at->indent + 1u : 1) : col;
     faults_add(faults, file, line, col, false, code, STR_FMT, STR_ARG(message));
 }
 

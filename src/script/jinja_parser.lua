@@ -731,6 +731,11 @@ end
 
 -- ---- The whole -----------------------------------------------------------------------------------------------
 
+-- Whether a variable may hold functions of its own: a namespace or a map that a macro was put in.
+local function holds_functions(lx)
+  return lx.source:find("namespace", 1, true) ~= nil or lx.source:find("macro", 1, true) ~= nil
+end
+
 local function new_parser(lx, options)
   local p = { lx = lx, tokens = lx.tokens, at = 1, depth = 0, blocks = 0, filters = {}, tests = {},
     parse_target = parse_target }
@@ -753,8 +758,8 @@ local function new_parser(lx, options)
       if plain and (n.kw or (not options.lenient and #n - 1 <= #known)) then
         place_arguments(p, n, known, 1, "method '" .. name .. "'", token)
       end
-    elseif not options.lenient and not N.OBJECT_METHODS[name] and n[1][1].k ~= "name" then
-      fail(lx, token, "unknown method '" .. name .. "'" .. did_you_mean(name, METHODS))
+    elseif not options.lenient and not N.OBJECT_METHODS[name] and not (n[1][1].k == "name" and holds_functions(lx)) then
+      fail(lx, { line = n[1].line, column = n[1].column + 1 }, "unknown method '" .. name .. "'" .. did_you_mean(name, METHODS))
     end
   end
   return p

@@ -139,7 +139,7 @@ local MESSAGES = { -- template, message (options line 10, indent 4: as in a bloc
   { "{% if a %}\n{% for b in c %}\n{% endif %}",
     "line 12, column 8: unexpected 'endif'; 'for' of line 11 expects endfor or else" },
   { "a\n{% if a %}\nb", "line 12, column 6: 'if' of line 11 is never closed: expected elif or else or endif" },
-  { "{{ x.split('a').uper() }}", "line 10, column 25: unknown method 'uper' (did you mean 'upper'?)" },
+  { "{{ x.split('a').uper() }}", "line 10, column 21: unknown method 'uper' (did you mean 'upper'?)" },
   { "{{ x.replace('a') }}", "line 10, column 17: method 'replace' needs 'new'" },
   { "{{ x | replace('a') }}", "line 10, column 12: filter 'replace' needs 'new'" },
   { "{{ x | indent(widht=2) }}", "line 10, column 12: filter 'indent' has no argument 'widht' (did you mean 'width'?)" },

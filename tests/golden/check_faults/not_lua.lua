@@ -1,0 +1,5 @@
+-- SPDX-License-Identifier: MIT
+return {
+  name = "not_lua"
+  version = 1,
+}

@@ -1,0 +1,2 @@
+-- SPDX-License-Identifier: MIT
+return { upper = function(text) return text end }
