@@ -94,6 +94,83 @@ static void test_runs__one_line_a_metric(void)
     buf_finish(&buf);
 }
 
+static MetricRow slice_of(MetricRow row, const char *slice)
+{
+    row.slice = str_from_c(slice);
+    return row;
+}
+
+static void test_runs__slices_and_worst_cases(void)
+{
+    MetricRow accuracy = metric("acc.accuracy", 0.5, 0.05, 0.4, 0.6, 100);
+    MetricRow pass = metric("acc.pass_at_8", 0.75, 0.05, 0.65, 0.85, 90);
+    pass.n_unscored = 10;
+    MetricRow failed =
+        metric("acc.median", (double)NAN, (double)NAN, (double)NAN, (double)NAN, 100);
+    failed.why = STR("metrics/median.lua:3: attempt to\x1b[1m compare");
+    MetricRow rows[6] = {accuracy,
+                         slice_of(accuracy, "source=web"),
+                         slice_of(accuracy, "source=\n"),
+                         pass,
+                         metric("loss.perplexity", 1234.5, 100, 1100, 1400, 100),
+                         failed};
+    RunInfo runs[2] = {{.eval = STR("x"),
+                        .variant = STR("clean"),
+                        .model = STR("m"),
+                        .n_planned = 100,
+                        .n_done = 100,
+                        .metrics = rows,
+                        .n_metrics = 6},
+                       {.eval = STR("x"),
+                        .variant = STR("typos"),
+                        .model = STR("m"),
+                        .n_planned = 100,
+                        .n_done = 100,
+                        .metrics = rows,
+                        .n_metrics = 1}};
+    CrossMetric cross[2] = {
+        {.eval = STR("x"),
+         .model = STR("m"),
+         .over = STR("variants"),
+         .n_runs = 1,
+         .metric = metric("acc.worst", 0.4, 0.05, 0.3, 0.5, 100)},
+        {.eval = STR("x"),
+         .model = STR("m"),
+         .over = STR("variants"),
+         .n_runs = 1,
+         .metric = slice_of(metric("acc.worst", 0.3, 0.05, 0.2, 0.4, 50), "source=web")}};
+    Buf buf = {0};
+    report_runs(&buf, runs, 2, cross, 2, &PLAIN);
+    check_buf(__LINE__, &buf,
+              "eval  variant  model  metric           value      \xc2\xb1  95 % interval     n"
+              "  incomplete\n"
+              "x     clean    m      acc.accuracy     0.500  0.050  [0.400, 0.600]  100\n"
+              "                        source=web     0.500  0.050  [0.400, 0.600]  100\n"
+              "                        source=\\n      0.500  0.050  [0.400, 0.600]  100\n"
+              "                      acc.pass_at_8    0.750  0.050  [0.650, 0.850]   90"
+              "  10 unscored\n"
+              "                      loss.perplexity   1234    100  [1100, 1400]    100\n"
+              "                      acc.median           -      -  -               100\n"
+              "x     typos    m      acc.accuracy     0.500  0.050  [0.400, 0.600]  100\n"
+              "      (all)           acc.worst        0.400  0.050  [0.300, 0.500]  100\n"
+              "                        source=web     0.300  0.050  [0.200, 0.400]   50\n"
+              "\nx, acc.median: metrics/median.lua:3: attempt to\\x1b[1m compare\n");
+    buf_finish(&buf);
+    Arena arena = {0};
+    Value value = report_runs_value(&arena, runs, 1);
+    json_write(&buf, value_get_c(&value.as.list.items[0], "metrics"), JSON_COMPACT);
+    CHECK(has_text(buf.data, "\"n\":100,\"slice\":\"source=web\"}"));
+    CHECK(has_text(buf.data, "\"n\":90,\"unscored\":10}"));
+    CHECK(has_text(buf.data, "\"why\":\"metrics/median.lua:3"));
+    buf_finish(&buf);
+    value = report_cross_value(&arena, cross, 2);
+    json_write(&buf, &value, JSON_COMPACT);
+    CHECK(has_text(buf.data,
+                   "\"variant\":\"\",\"model\":\"m\",\"average\":\"\",\"over\":\"variants\""));
+    buf_finish(&buf);
+    arena_finish(&arena);
+}
+
 static void test_runs__fits_a_narrow_terminal(void)
 {
     MetricRow row = metric("exact.accuracy", 0.42, 0.0496, 0.3275, 0.5181, 100);
@@ -372,6 +449,7 @@ int main(void)
 {
     tap_run("text: escapes what acts on a terminal", test_text__escapes_what_acts_on_a_terminal);
     tap_run("runs: one line a metric", test_runs__one_line_a_metric);
+    tap_run("runs: slices and worst cases", test_runs__slices_and_worst_cases);
     tap_run("runs: fits a narrow terminal", test_runs__fits_a_narrow_terminal);
     tap_run("runs: few parts and their mean", test_runs__few_parts_and_their_mean);
     tap_run("runs: many parts are compact", test_runs__many_parts_are_compact);
