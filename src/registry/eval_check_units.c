@@ -166,7 +166,8 @@ static bool list_has(const Str *list, size_t n, const char *word)
     return false;
 }
 
-/** The unit with what it declares for these params; as it is when that can not be told. */
+/** The unit with what it declares for these params. Faulty params leave it open what it gives: then
+ * everything, so that no further fault follows from that one. */
 static const LuaUnit *unit_for(const EvalCheck *check, const LuaUnit *unit, const Value *params)
 {
     LuaUnit *copy = ARENA_NEW(check->arena, LuaUnit);
@@ -176,7 +177,10 @@ static const LuaUnit *unit_for(const EvalCheck *check, const LuaUnit *unit, cons
                              check->arena, &copy->info, &ignored)) {
         copy->info.name = unit->info.name;
     } else {
+        static const Str all[] = {{"loglik", 6}, {"tool_calls", 10}};
         copy->info = unit->info;
+        copy->info.gives = all;
+        copy->info.n_gives = sizeof(all) / sizeof(all[0]);
     }
     return copy;
 }
