@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Microseconds of Lua work for one sample: render a small row, step `generate` twice, grade with
-// `exact`.
+// `exact`; and a grading with three checks.
 //   ninja -C build-release tests/bench/bench_script && build-release/tests/bench/bench_script
 #include "script/script.h"
 
@@ -114,6 +114,75 @@ static Sample row_render(Bench *bench, int64_t row)
                     .prompt = {.text = prompt.as.str}};
 }
 
+/** Microseconds of one grading by three checks; fails unless they hold. */
+static void checks_time(Bench *bench, const char *title, const Value *of)
+{
+    EvalGrader grader = {.name = STR("checks"), .when = value_null()};
+    ValuePair params = {.key = STR("of"), .value = *of};
+    ScriptUnit units[64] = {{.kind = UNIT_GRADER,
+                             .name = STR("checks"),
+                             .file = STR("checks.lua"),
+                             .text = script_builtin(UNIT_GRADER, STR("checks")),
+                             .params = value_map(&params, 1),
+                             .grader = &grader}};
+    size_t n;
+    const Str *names = script_builtin_names(UNIT_GRADER, &n);
+    n = n < 63 ? n : 63;
+    for (size_t i = 0; i < n; i++) {
+        units[i + 1] = (ScriptUnit){.kind = UNIT_LIBRARY,
+                                    .name = names[i],
+                                    .file = names[i],
+                                    .text = script_builtin(UNIT_GRADER, names[i])};
+    }
+    int64_t start = clock_ns();
+    Program *checks = program(bench, units, n + 1);
+    int64_t made = clock_ns() - start;
+    Sample sample = row_render(bench, 1);
+    Value items[3];
+    ValuePair pairs[3][2];
+    for (size_t i = 0; i < 3; i++) {
+        pairs[i][0] = (ValuePair){.key = STR("use"), .value = value_str(STR("includes"))};
+        pairs[i][1] = (ValuePair){.key = STR("target"), .value = value_str(STR("Paris"))};
+        items[i] = value_map(pairs[i], 2);
+    }
+    ValuePair metadata = {.key = STR("asserts"), .value = value_list(items, 3)};
+    sample.metadata = value_map(&metadata, 1);
+    Reply reply = {.text = STR(" Paris")};
+    StepInput in = {.sample = &sample, .epoch = 1};
+    int64_t best = 0;
+    ArenaMark mark = arena_mark(&bench->arena);
+    for (int round = 0; round < ROUNDS / BATCH / 4; round++) {
+        start = clock_ns();
+        for (int i = 0; i < BATCH; i++) {
+            Err err = ERR_INIT;
+            StepOutput out;
+            arena_rewind(&bench->arena, mark);
+            if (!script_grade(bench->script, checks, &in, &reply, NULL, 0, &bench->arena, &out,
+                              &err) ||
+                out.scores[0].value != 1) {
+                die(&err);
+            }
+        }
+        int64_t took = clock_ns() - start;
+        best = round == 0 || took < best ? took : best;
+    }
+    printf("%-20s %6.2f us (program %.1f ms)\n", title, (double)best / BATCH / 1000,
+           (double)made / 1e6);
+    script_program_destroy(bench->script, checks);
+}
+
+static void checks_bench(Bench *bench)
+{
+    ValuePair pair[2] = {{.key = STR("use"), .value = value_str(STR("includes"))},
+                         {.key = STR("target"), .value = value_str(STR("Paris"))}};
+    Value items[3] = {value_map(pair, 2), value_map(pair, 2), value_map(pair, 2)};
+    Value written = value_list(items, 3);
+    Value data = value_str(STR("{{ metadata.asserts }}"));
+    arena_reset(&bench->arena);
+    checks_time(bench, "3 checks, written", &written);
+    checks_time(bench, "3 checks, from data", &data);
+}
+
 int main(void)
 {
     Bench bench = {0};
@@ -164,6 +233,7 @@ int main(void)
         printf("%-20s %6.2f us\n", names[i], (double)best[i] / BATCH / 1000);
     }
     printf("right: %g of %d\n", right, ROUNDS);
+    checks_bench(&bench);
     script_program_destroy(bench.script, bench.templates);
     script_program_destroy(bench.script, bench.solver);
     script_program_destroy(bench.script, bench.grader);
