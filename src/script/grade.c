@@ -240,8 +240,8 @@ static void push_params(lua_State *L, const GraderFrame *frame, Arena *arena)
     unit_render_params(L, frame->number, lua_gettop(L), frame->vars);
 }
 
-/** Its needs may depend on its params, at the top of the stack. */
-static void needs_of_params(lua_State *L, GraderFrame *frame, Arena *arena)
+/** Its needs may depend on its params, at the top of the stack; whether they do. */
+static bool needs_of_params(lua_State *L, GraderFrame *frame, Arena *arena)
 {
     int params = lua_gettop(L);
     unit_push(L, frame->number, UNIT_SLOT_FILE);
@@ -256,6 +256,7 @@ static void needs_of_params(lua_State *L, GraderFrame *frame, Arena *arena)
         frame->unit = copy;
     }
     lua_pop(L, 1);
+    return depends;
 }
 
 /** The grader's own part, when `answer` and `when` have been looked at. */
@@ -270,8 +271,8 @@ static void frame_run(lua_State *L, Grading *grading, GraderFrame *frame, VarsVi
         return;
     }
     find_target(L, grading, frame);
+    check_needs(L, grading, frame);
     if (!found) {
-        check_needs(L, grading, frame);
         return;
     }
     if (vars->sample != frame->sample) {
@@ -285,10 +286,9 @@ static void frame_run(lua_State *L, Grading *grading, GraderFrame *frame, VarsVi
     push_sample(L, &sample);
     push_reply(L, &frame->reply);
     push_params(L, frame, arena);
-    if (frame->given > 0) {
-        needs_of_params(L, frame, arena);
+    if (frame->given > 0 && needs_of_params(L, frame, arena)) {
+        check_needs(L, grading, frame);
     }
-    check_needs(L, grading, frame);
     vm_push_slot(L, SLOT_GRADER_CTX);
     grading->step->asking.frame = frame;
     lua_call(L, 4, 1);
