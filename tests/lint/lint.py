@@ -18,7 +18,8 @@ VENDORS = {"yaml.h": "text", "pcre2.h": "text", "curl/curl.h": "net", "lua.h": "
 BANNED = ["strcpy", "strcat", "sprintf", "vsprintf", "strtok", "atoi", "atol", "atof", "localtime", "gmtime",
           "rand", "srand", "system", "alloca", "gets", "setlocale"]
 PRINTS = ["printf", "puts", "putchar", "perror", "fputs"]
-LONG = {"jinja_filters.lua", "jinja_parser.lua", "jinja_text.lua"}  # one table each
+LONG = {"jinja_filters.lua", "jinja_parser.lua", "jinja_text.lua",  # one table each
+        "math.lua"}  # a grader is one file
 
 
 def sources(root):
