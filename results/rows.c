@@ -7,9 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BOOTSTRAP_ROWS_MAX 100000 // beyond, 2000 resamples take seconds, and the jackknife does
-#define GROUPS_MAX         50
-#define SEED               0x6d7573746572 // "muster": the same rows have the same limits
+#define BOOTSTRAP_ROWS_MAX  100000 // beyond, 2000 resamples take seconds, and the jackknife does
+#define BOOTSTRAP_UNITS_MIN 10     // below, resamples are too few and too alike to give limits
+#define GROUPS_MAX          50
+#define SEED                0x6d7573746572 // "muster": the same rows have the same limits
 
 // ---- Classes ------------------------------------------------------------------------------------
 
@@ -258,10 +259,16 @@ static Interval estimate(const RowsAsk *ask, const Row *rows, size_t n, Arena *s
         *out_method = STR("jackknife");
         return groups_interval(plain_statistic, &plain, unit, n, n_units, ask->confidence, scratch);
     }
-    *out_method = STR("bca");
     StatsBootstrapOptions options = {
         .confidence = ask->confidence, .seed = SEED, .cluster = unit, .n_clusters = n_units};
-    return stats_bootstrap(plain.statistic, plain.ctx, n, &options).interval;
+    Interval interval = stats_bootstrap(plain.statistic, plain.ctx, n, &options).interval;
+    *out_method = STR("bca");
+    if (n_units < BOOTSTRAP_UNITS_MIN) {
+        interval.low = NAN;
+        interval.high = NAN;
+        *out_method = STR("none");
+    }
+    return interval;
 }
 
 Interval rows_interval(const RowsAsk *ask, const Row *rows, size_t n, Arena *arena, Str *out_method,

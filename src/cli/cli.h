@@ -134,6 +134,8 @@ Str cli_store_path(const Cli *cli);
 size_t cli_registry_paths(const Cli *cli, bool installed, Str *paths, size_t cap);
 /** The registry over the paths in force; created once. */
 bool cli_registry(Cli *cli, Err *err);
+/** Open the store for reading, able to compute metrics written in Lua. */
+bool cli_results(Cli *cli, Results **out, Err *err);
 /**
  * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its
  * replies. fails  ERR_MODEL when there is no such model. */

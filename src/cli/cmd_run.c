@@ -401,7 +401,7 @@ static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
     size_t n_runs = 0;
     size_t n_cross = 0;
     bool ok =
-        results_open(cli_store_path(cli), &results, err) &&
+        cli_results(cli, &results, err) &&
         results_experiment(results, &cli->arena, outcome->short_id, &experiment, err) &&
         results_runs(results, &cli->arena, outcome->experiment_id, &runs, &n_runs, err) &&
         results_cross_metrics(results, &cli->arena, outcome->experiment_id, &cross, &n_cross, err);

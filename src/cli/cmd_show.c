@@ -142,7 +142,7 @@ static int cmd_show_run(Cli *cli, void *options_struct, const Str *args, size_t 
     ExperimentInfo info;
     bool attempts = opts->failed || opts->samples || opts->sample.len > 0;
     bool ok =
-        results_open(cli_store_path(cli), &results, &err) &&
+        cli_results(cli, &results, &err) &&
         results_experiment(results, &cli->arena, n_args > 0 ? args[0] : STR("latest"), &info, &err);
     if (ok && opts->digest) {
         ok = show_digest(results, &info, &err);

@@ -153,6 +153,24 @@ bool cli_registry(Cli *cli, Err *err)
     return registry_create(&options, cli->script, &cli->registry, err);
 }
 
+/** A metric written in Lua; its text is in the store. */
+static bool custom_metric(void *ctx, Str file, Str lua, const Value *params, const Value *scores,
+                          double *out, Err *err)
+{
+    Cli *cli = ctx;
+    return (cli->script != NULL || script_create(NULL, &cli->script, err)) &&
+           script_metric(cli->script, file, lua, params, scores, out, err);
+}
+
+bool cli_results(Cli *cli, Results **out, Err *err)
+{
+    if (!results_open(cli_store_path(cli), out, err)) {
+        return false;
+    }
+    results_set_custom_metric(*out, custom_metric, cli);
+    return true;
+}
+
 // ---- Signals ----------------------------------------------------------------------------------
 
 volatile sig_atomic_t cli_signals;

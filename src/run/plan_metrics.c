@@ -63,10 +63,13 @@ static void put_metric_text(MapBuilder *map, Registry *registry, const Eval *eva
                             const EvalMetric *metric)
 {
     RegistryUnit unit;
-    if (registry_unit_find(registry, eval, UNIT_METRIC, metric->use, &unit)) {
-        map_builder_put(map, STR("lua"), value_str(unit.text));
-        map_builder_put(map, STR("file"), value_str(unit.file));
-        map_builder_put(map, STR("lower_is_better"), value_bool(unit.info->lower_is_better));
+    if (metric->file.len > 0) {
+        map_builder_put(map, STR("lua"), value_str(metric->text));
+        map_builder_put(map, STR("file"), value_str(metric->file));
+        if (registry_unit_find(registry, eval, UNIT_METRIC, metric->use, &unit) &&
+            unit.info->lower_is_better) {
+            map_builder_put(map, STR("lower_is_better"), value_bool(true));
+        }
     }
 }
 
