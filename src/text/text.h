@@ -22,11 +22,11 @@ Str utf8_clean(Arena *arena, Str s);
 size_t utf8_columns(Str s);
 /** The longest prefix of at most n columns; borrows from s. */
 Str utf8_cut_columns(Str s, size_t n);
-/** Simple case mapping of every code point (Unicode, one to one); bytes that are not UTF-8 stay. */
+/** Lower and upper case by Unicode's full mappings, as Python's str: sharp s is SS, a capital sigma
+ * at a word's end is the final one; bytes that are not UTF-8 stay. */
 Str utf8_lower(Arena *arena, Str s);
 Str utf8_upper(Arena *arena, Str s);
-/** Full case folding, for comparing without case: sharp s is ss, a ligature its letters; bytes that
- * are not UTF-8 stay. */
+/** Full case folding, for comparing without case: sharp s is ss, a ligature its letters. */
 Str utf8_fold(Arena *arena, Str s);
 /** Decimal digits of every script as 0 to 9; s itself when it is ASCII. */
 Str utf8_digits(Arena *arena, Str s);
@@ -157,6 +157,7 @@ typedef enum RegexFlags {
     REGEX_BYTES = 16,     // no UTF mode: for bytes that are not text
     REGEX_UNLIMITED = 32, // steps are not counted: faster; only for patterns of our own
     REGEX_NO_JIT = 64,    // interpreted: the same answers, slower; limits are met elsewhere
+    REGEX_ASCII = 128,    // \w, \d, \s and \b know ASCII only; classes by \p stay Unicode
 } RegexFlags;
 
 /** Compile; UTF and UCP on, so \w, \d and classes are Unicode. fails ERR_PARSE with the offset. */

@@ -19,16 +19,18 @@ typedef struct CodeRange {
     uint32_t last;
 } CodeRange;
 
-/** A character that folds to two or three; 0: no third. */
-typedef struct FullFold {
+/** A character that becomes two or three; 0: no third. */
+typedef struct FullCase {
     uint32_t from;
     uint32_t to[3];
-} FullFold;
+} FullCase;
 
 #define LOWER(first, last, stride, delta)
 #define UPPER(first, last, stride, delta)
 #define FOLD(first, last, stride, delta)
-#define FULL(from, a, b, c)
+#define FULL_LOWER(from, a, b, c)
+#define FULL_UPPER(from, a, b, c)
+#define FULL_FOLD(from, a, b, c)
 #define DIGIT(zero)
 #define WIDE(first, last)
 #define ZERO(first, last)
@@ -57,12 +59,28 @@ static const CaseRun fold_runs[] = {
 #define FOLD(first, last, stride, delta)
 };
 
-static const FullFold full_folds[] = {
-#undef FULL
-#define FULL(from, a, b, c) {from, {a, b, c}},
+static const FullCase full_lower[] = {
+#undef FULL_LOWER
+#define FULL_LOWER(from, a, b, c) {from, {a, b, c}},
 #include "text/utf8_tables.def"
-#undef FULL
-#define FULL(from, a, b, c)
+#undef FULL_LOWER
+#define FULL_LOWER(from, a, b, c)
+};
+
+static const FullCase full_upper[] = {
+#undef FULL_UPPER
+#define FULL_UPPER(from, a, b, c) {from, {a, b, c}},
+#include "text/utf8_tables.def"
+#undef FULL_UPPER
+#define FULL_UPPER(from, a, b, c)
+};
+
+static const FullCase full_fold[] = {
+#undef FULL_FOLD
+#define FULL_FOLD(from, a, b, c) {from, {a, b, c}},
+#include "text/utf8_tables.def"
+#undef FULL_FOLD
+#define FULL_FOLD(from, a, b, c)
 };
 
 static const CodeRange digit_ranges[] = {
@@ -90,7 +108,9 @@ static const CodeRange zero_ranges[] = {
 #undef LOWER
 #undef UPPER
 #undef FOLD
-#undef FULL
+#undef FULL_LOWER
+#undef FULL_UPPER
+#undef FULL_FOLD
 #undef DIGIT
 #undef WIDE
 #undef ZERO
@@ -257,6 +277,25 @@ Str utf8_cut_columns(Str s, size_t n)
     return s;
 }
 
+/** A mapping of case: where full does not hold a character runs do, then more. */
+typedef struct CaseMap {
+    const FullCase *full;
+    size_t n_full;
+    const CaseRun *runs;
+    size_t n_runs;
+    const CaseRun *more;
+    size_t n_more;
+    char first; // of the ASCII letters that change
+    char last;
+} CaseMap;
+
+static const CaseMap lower_map = {
+    full_lower, COUNT(full_lower), lower_runs, COUNT(lower_runs), NULL, 0, 'A', 'Z'};
+static const CaseMap upper_map = {
+    full_upper, COUNT(full_upper), upper_runs, COUNT(upper_runs), NULL, 0, 'a', 'z'};
+static const CaseMap fold_map = {full_fold,  COUNT(full_fold),  fold_runs, COUNT(fold_runs),
+                                 lower_runs, COUNT(lower_runs), 'A',       'Z'};
+
 /** Set *out to what c maps to; false when no run holds it. */
 static bool find_case(const CaseRun *runs, size_t n, uint32_t c, uint32_t *out)
 {
@@ -277,75 +316,31 @@ static bool find_case(const CaseRun *runs, size_t n, uint32_t c, uint32_t *out)
     return true;
 }
 
-static uint32_t map_case(const CaseRun *runs, size_t n, uint32_t c)
-{
-    uint32_t mapped = c;
-    return find_case(runs, n, c, &mapped) ? mapped : c;
-}
-
-/** Map every code point; invalid bytes are kept. A mapping may lengthen a character to 3 bytes. */
-static Str map_string(Arena *arena, Str s, const CaseRun *runs, size_t n, char first, char last)
-{
-    size_t cap = 0;
-    for (size_t at = 0; at < s.len;) {
-        uint32_t c;
-        size_t len = utf8_decode(s.data + at, s.len - at, &c);
-        cap += len >= 2 ? 4 : 1;
-        at += len > 0 ? len : 1;
-    }
-    char *out = arena_alloc_raw(arena, cap + 1, 1);
-    size_t at_out = 0;
-    for (size_t at = 0; at < s.len;) {
-        char b = s.data[at];
-        uint32_t c;
-        size_t len = utf8_decode(s.data + at, s.len - at, &c);
-        if (len >= 2) {
-            at_out += utf8_encode(map_case(runs, n, c), out + at_out);
-            at += len;
-            continue;
-        }
-        out[at_out++] = (char)(b >= first && b <= last ? b ^ 0x20 : b);
-        at++;
-    }
-    out[at_out] = '\0';
-    return (Str){out, at_out};
-}
-
-Str utf8_lower(Arena *arena, Str s)
-{
-    return map_string(arena, s, lower_runs, COUNT(lower_runs), 'A', 'Z');
-}
-
-Str utf8_upper(Arena *arena, Str s)
-{
-    return map_string(arena, s, upper_runs, COUNT(upper_runs), 'a', 'z');
-}
-
-static const FullFold *full_fold(uint32_t c)
+static const FullCase *find_full(const FullCase *rows, size_t n, uint32_t c)
 {
     size_t low = 0;
-    size_t high = COUNT(full_folds);
+    size_t high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (c > full_folds[middle].from) {
+        if (c > rows[middle].from) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < COUNT(full_folds) && full_folds[low].from == c ? &full_folds[low] : NULL;
+    return low < n && rows[low].from == c ? &rows[low] : NULL;
 }
 
-/** Write what c folds to; the number of bytes. */
-static size_t fold_code(uint32_t c, char *out)
+/** Write what c becomes; the number of bytes, at most 9. */
+static size_t map_code(const CaseMap *map, uint32_t c, char *out)
 {
-    const FullFold *full = full_fold(c);
+    const FullCase *full = find_full(map->full, map->n_full, c);
     if (full == NULL) {
-        uint32_t folded;
-        if (!find_case(fold_runs, COUNT(fold_runs), c, &folded)) {
-            folded = map_case(lower_runs, COUNT(lower_runs), c);
+        uint32_t mapped = c;
+        if (!find_case(map->runs, map->n_runs, c, &mapped)) {
+            find_case(map->more, map->n_more, c, &mapped);
         }
-        return utf8_encode(folded, out);
+        return utf8_encode(mapped, out);
     }
     size_t n = 0;
     for (size_t i = 0; i < 3 && full->to[i] != 0; i++) {
@@ -354,13 +349,74 @@ static size_t fold_code(uint32_t c, char *out)
     return n;
 }
 
-Str utf8_fold(Arena *arena, Str s)
+/** Whether a letter has case. */
+static bool is_cased(uint32_t c)
+{
+    uint32_t ignored;
+    if (c < 0x80) {
+        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    }
+    return find_case(lower_runs, COUNT(lower_runs), c, &ignored) ||
+           find_case(upper_runs, COUNT(upper_runs), c, &ignored) ||
+           find_full(full_upper, COUNT(full_upper), c) != NULL;
+}
+
+/** Whether a word goes on over c: marks, apostrophes, points inside words. */
+static bool is_case_ignorable(uint32_t c)
+{
+    switch (c) {
+    case '\'':
+    case '.':
+    case ':':
+    case '^':
+    case '`':
+    case 0xA8:
+    case 0xAD:
+    case 0xAF:
+    case 0xB4:
+    case 0xB7:
+    case 0xB8:
+    case 0x2018:
+    case 0x2019:
+        return true;
+    default:
+        return range_of(zero_ranges, COUNT(zero_ranges), c) != NULL;
+    }
+}
+
+/** Whether the capital sigma of two bytes at s.data[at] ends a word of several letters. */
+static bool is_final_sigma(Str s, size_t at)
+{
+    bool before = false;
+    size_t from = at;
+    while (from > 0 && !before) {
+        do {
+            from--;
+        } while (from > 0 && ((unsigned char)s.data[from] & 0xC0) == 0x80);
+        size_t next = from;
+        uint32_t c = utf8_next(s, &next);
+        before = is_cased(c) && !is_case_ignorable(c);
+        if (!before && !is_case_ignorable(c)) {
+            return false;
+        }
+    }
+    for (size_t next = at + 2; before && next < s.len;) {
+        uint32_t c = utf8_next(s, &next);
+        if (!is_case_ignorable(c)) {
+            return !is_cased(c);
+        }
+    }
+    return before;
+}
+
+/** Map every code point; invalid bytes are kept. */
+static Str map_string(Arena *arena, Str s, const CaseMap *map)
 {
     size_t cap = 0;
     for (size_t at = 0; at < s.len;) {
         uint32_t c;
         size_t len = utf8_decode(s.data + at, s.len - at, &c);
-        cap += len >= 2 ? 12 : 1;
+        cap += len < 2 ? 1 : find_full(map->full, map->n_full, c) != NULL ? 9 : 4;
         at += len > 0 ? len : 1;
     }
     char *out = arena_alloc_raw(arena, cap + 1, 1);
@@ -369,16 +425,35 @@ Str utf8_fold(Arena *arena, Str s)
         char b = s.data[at];
         uint32_t c;
         size_t len = utf8_decode(s.data + at, s.len - at, &c);
-        if (len >= 2) {
-            at_out += fold_code(c, out + at_out);
-            at += len;
+        if (len < 2) {
+            out[at_out++] = (char)(b >= map->first && b <= map->last ? b ^ 0x20 : b);
+            at++;
             continue;
         }
-        out[at_out++] = (char)(b >= 'A' && b <= 'Z' ? b ^ 0x20 : b);
-        at++;
+        if (c == 0x3A3 && map == &lower_map && is_final_sigma(s, at)) {
+            at_out += utf8_encode(0x3C2, out + at_out);
+        } else {
+            at_out += map_code(map, c, out + at_out);
+        }
+        at += len;
     }
     out[at_out] = '\0';
     return (Str){out, at_out};
+}
+
+Str utf8_lower(Arena *arena, Str s)
+{
+    return map_string(arena, s, &lower_map);
+}
+
+Str utf8_upper(Arena *arena, Str s)
+{
+    return map_string(arena, s, &upper_map);
+}
+
+Str utf8_fold(Arena *arena, Str s)
+{
+    return map_string(arena, s, &fold_map);
 }
 
 Str utf8_digits(Arena *arena, Str s)

@@ -3,8 +3,8 @@
 """Writes utf8_tables.def from Python's unicodedata: case mappings, digits and column widths.
 
 Run by hand when a newer Unicode is wanted:  python3 src/text/utf8_tables.py > src/text/utf8_tables.def
-Rows: LOWER/UPPER(first, last, stride, delta), FOLD the same where folding is not lower case, FULL(code point, the
-two or three it folds to), DIGIT(zero) of ten decimal digits, WIDE(first, last), ZERO(first, last).
+Rows: LOWER/UPPER(first, last, stride, delta), FOLD the same where folding is not lower case, FULL_LOWER/FULL_UPPER/FULL_FOLD
+(code point, the two or three it becomes), DIGIT(zero) of ten decimal digits, WIDE(first, last), ZERO(first, last).
 """
 import sys
 import unicodedata
@@ -28,15 +28,10 @@ def simple_upper(c):
     return ord(s) if len(s) == 1 else c
 
 
-def folded(c):
-    """Full case folding: one to three code points."""
-    return [ord(f) for f in chr(c).casefold()]
-
-
 def fold_delta(c):
     """What folding to one code point adds where it differs from simple_lower, else None."""
-    f = folded(c)
-    return f[0] - c if len(f) == 1 and f[0] != simple_lower(c) else None
+    folded = chr(c).casefold()
+    return ord(folded) - c if len(folded) == 1 and ord(folded) != simple_lower(c) else None
 
 
 def case_rows(delta_of):
@@ -84,9 +79,11 @@ for name, delta_of in (("LOWER", lambda c: simple_lower(c) - c or None),
                        ("UPPER", lambda c: simple_upper(c) - c or None), ("FOLD", fold_delta)):
     for first, last, stride, delta in case_rows(delta_of):
         print("%s(0x%X, 0x%X, %d, %d)" % (name, first, last, stride, delta))
-for c in range(128, LAST):
-    if len(folded(c)) > 1:
-        print("FULL(0x%X, 0x%X, 0x%X, 0x%X)" % tuple([c] + (folded(c) + [0])[:3]))
+for name, method in (("FULL_LOWER", str.lower), ("FULL_UPPER", str.upper), ("FULL_FOLD", str.casefold)):
+    for c in range(128, LAST):
+        to = [ord(t) for t in method(chr(c))]
+        if len(to) > 1:
+            print("%s(0x%X, 0x%X, 0x%X, 0x%X)" % tuple([name, c] + (to + [0])[:3]))
 for c in range(128, LAST):
     if unicodedata.decimal(chr(c), None) == 0:
         print("DIGIT(0x%X)" % c)

@@ -114,14 +114,26 @@ static void test_utf8__case(void)
         {__LINE__, S("@[`{"), S("@[`{"), S("@[`{")}, // neighbours of the letters
         {__LINE__, S("\xC3\x84\xC3\xA9"), S("\xC3\xA4\xC3\xA9"), S("\xC3\x84\xC3\x89")},
         {__LINE__, S("\xC3\x97\xC3\xB7"), S("\xC3\x97\xC3\xB7"), S("\xC3\x97\xC3\xB7")},
-        {__LINE__, S("\xC3\x9F"), S("\xC3\x9F"), S("\xC3\x9F")}, // sharp s has no simple one
+        {__LINE__, S("\xC3\x9F"), S("\xC3\x9F"), S("SS")}, // sharp s
         {__LINE__, S("\xC3\xBF"), S("\xC3\xBF"), S("\xC5\xB8")},
-        {__LINE__, S("\xC4\xB0"), S("i"), S("\xC4\xB0")}, // dotted capital I
-        {__LINE__, S("\xC4\xB1"), S("\xC4\xB1"), S("I")}, // dotless i
+        {__LINE__, S("\xC4\xB0"), S("i\xCC\x87"), S("\xC4\xB0")}, // dotted capital I
+        {__LINE__, S("\xC4\xB1"), S("\xC4\xB1"), S("I")},         // dotless i
         {__LINE__, S("\xCE\xA3\xCF\x83\xCF\x82"), S("\xCF\x83\xCF\x83\xCF\x82"),
          S("\xCE\xA3\xCE\xA3\xCE\xA3")}, // sigma, and its final form
+        // A capital sigma is final behind a letter and before none, whatever marks stand between.
+        {__LINE__, S("A\xCE\xA3"), S("a\xCF\x82"), S("A\xCE\xA3")},
+        {__LINE__, S("A\xCE\xA3. \xCE\xA3"), S("a\xCF\x82. \xCF\x83"), S("A\xCE\xA3. \xCE\xA3")},
+        {__LINE__, S("A\xCE\xA3.A"), S("a\xCF\x83.a"), S("A\xCE\xA3.A")},
+        {__LINE__,
+         S("A'\xCE\xA3"
+           "1"),
+         S("a'\xCF\x82"
+           "1"),
+         S("A'\xCE\xA3"
+           "1")},
+        {__LINE__, S("1\xCE\xA3"), S("1\xCF\x83"), S("1\xCE\xA3")},
         {__LINE__, S("\xD0\x96\xD1\x8F"), S("\xD0\xB6\xD1\x8F"), S("\xD0\x96\xD0\xAF")},
-        {__LINE__, S("\xE1\xBE\xB3"), S("\xE1\xBE\xB3"), S("\xE1\xBE\xBC")},
+        {__LINE__, S("\xE1\xBE\xB3"), S("\xE1\xBE\xB3"), S("\xCE\x91\xCE\x99")},
         {__LINE__, S("\xF0\x90\x90\x80"), S("\xF0\x90\x90\xA8"), S("\xF0\x90\x90\x80")},
         {__LINE__, S("\xC8\xBA"), S("\xE2\xB1\xA5"), S("\xC8\xBA")}, // grows to three bytes
         {__LINE__, S("\xE2\x84\xAA"), S("k"), S("\xE2\x84\xAA")},    // the Kelvin sign
