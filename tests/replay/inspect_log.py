@@ -5,7 +5,7 @@ import zipfile
 
 
 def read_samples(path):
-    """The log's samples, by id and epoch; none of a log that was never scored is left out."""
+    """The log's samples, by id and epoch."""
     if path.endswith(".eval"):
         with zipfile.ZipFile(path) as log:
             names = [n for n in log.namelist() if n.startswith("samples/")]
