@@ -45,6 +45,7 @@ typedef struct KeyRow {
     const struct KeyRow *key;       // flags that free keys of a map have to satisfy
     double min;                     // of a number; checked when min < max
     double max;
+    const char *help; // what editors show of the key; of every key of an eval file
 } KeyRow;
 
 struct KeyTable {
