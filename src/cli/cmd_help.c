@@ -2,16 +2,35 @@
 // muster help, completion, version.
 #include "cli/cli.h"
 
+#include "text/text.h"
+
 typedef struct HelpOptions {
     bool markdown;
     bool units;
+    bool schema;
 } HelpOptions;
 
 static const Option help_options[] = {
     {"markdown", 0, OPT_FLAG_AT(HelpOptions, markdown), .help = "everything, as docs/cli.md"},
     {"units", 0, OPT_FLAG_AT(HelpOptions, units),
      .help = "all solvers and graders, as docs/lua.md ends with"},
+    {"schema", 0, OPT_FLAG_AT(HelpOptions, schema),
+     .help = "the eval format as a JSON schema for editors, as docs/eval.schema.json"},
 };
+
+static bool print_schema(Cli *cli, Err *err)
+{
+    Value schema;
+    if (!cli_registry(cli, err) || !registry_eval_schema(cli->script, &cli->arena, &schema, err)) {
+        return false;
+    }
+    Buf buf = {0};
+    json_write(&buf, &schema, JSON_PRETTY);
+    buf_char(&buf, '\n');
+    cli_print(&buf);
+    buf_finish(&buf);
+    return true;
+}
 
 static int cmd_help_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
 {
@@ -23,6 +42,10 @@ static int cmd_help_run(Cli *cli, void *options_struct, const Str *args, size_t 
     if (opts->units) {
         Err err = ERR_INIT;
         return help_units(cli, stdout, &err) ? EXIT_OK : cli_fail(cli, &err);
+    }
+    if (opts->schema) {
+        Err err = ERR_INIT;
+        return print_schema(cli, &err) ? EXIT_OK : cli_fail(cli, &err);
     }
     for (size_t c = 0; n_args > 0 && command_table[c] != NULL; c++) {
         if (str_eq_c(args[0], command_table[c]->name)) {

@@ -46,6 +46,11 @@ bool registry_list(Registry *registry, RegistryKind kind, RegistryEntry **out, s
  * fails  ERR_NOT_FOUND (did-you-mean), ERR_CONFIG when there were errors. */
 bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const Eval **out,
                    Err *err);
+/**
+ * The format of eval files as a JSON schema (draft 2020-12): from the key tables and what the
+ * compiled-in solvers and graders declare.
+ * owns   *out in arena. fails  as script_unit_info. */
+bool registry_eval_schema(Script *script, Arena *arena, Value *out, Err *err);
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /**

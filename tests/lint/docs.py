@@ -1,17 +1,39 @@
 # SPDX-License-Identifier: MIT
 """Printed documents are what the program prints: docs.py MUSTER SOURCE_ROOT. TAP."""
+import json
 import os
 import re
 import subprocess
 import sys
 
 
+def is_printed(muster, root, number, name, flag):
+    """Whether docs/NAME is what `muster help FLAG` prints."""
+    printed = subprocess.run([muster, "help", flag], capture_output=True, text=True, check=True).stdout
+    path = os.path.join(root, "docs", name)
+    same = os.path.exists(path) and open(path, encoding="utf-8").read() == printed
+    print(f"{'' if same else 'not '}ok {number} - docs/{name} is up to date (muster help {flag} > docs/{name})")
+    return same
+
+
+def keys_have_help(root):
+    """Editors show a sentence for each key of the format; params are their Lua files' to describe."""
+    with open(os.path.join(root, "docs", "eval.schema.json"), encoding="utf-8") as f:
+        schema = json.load(f)
+    tables = {"eval": schema, **schema["$defs"]}
+    bare = [f"{name}: {key}" for name, table in tables.items() for key, rule in table["properties"].items()
+            if not rule.get("description", "").endswith(".")]
+    for line in bare:
+        print(f"# no help for {line}")
+    print(f"{'not ' if bare else ''}ok 3 - keys of the eval format have a help text")
+    return not bare
+
+
 def main():
     muster, root = sys.argv[1], sys.argv[2]
-    printed = subprocess.run([muster, "help", "--markdown"], capture_output=True, text=True, check=True).stdout
-    path = os.path.join(root, "docs", "cli.md")
-    same = os.path.exists(path) and open(path, encoding="utf-8").read() == printed
-    print(f"{'' if same else 'not '}ok 1 - docs/cli.md is up to date (muster help --markdown > docs/cli.md)")
+    same = is_printed(muster, root, 1, "cli.md", "--markdown")
+    same &= is_printed(muster, root, 2, "eval.schema.json", "--schema")
+    same &= keys_have_help(root)
     missing = []
     for folder, _, names in os.walk(root):
         if any(part.startswith((".git", "build")) for part in os.path.relpath(folder, root).split(os.sep)):
@@ -24,7 +46,7 @@ def main():
                         missing.append(f"{os.path.relpath(os.path.join(folder, name), root)}: {target}")
     for line in missing:
         print(f"# dangling link in {line}")
-    print(f"{'not ' if missing else ''}ok 2 - links between documents lead somewhere\n1..2")
+    print(f"{'not ' if missing else ''}ok 4 - links between documents lead somewhere\n1..4")
     return 0 if same and not missing else 1
 
 
