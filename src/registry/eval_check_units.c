@@ -513,8 +513,11 @@ static void check_unit_roles(const EvalCheck *check, const LuaUnit *unit, const 
 {
     const UnitInfo *info = &unit->info;
     Str role = own.len > 0 ? own : info->role;
-    bool asks = list_has(info->effects, info->n_effects, "generate");
-    if (role.len > 0 && (asks || own.len > 0)) {
+    // What runs other graders asks what these ask; what names its roles does not ask the default.
+    bool names = unit->kind == UNIT_GRADER && info->n_roles > 0;
+    bool asks =
+        list_has(info->effects, info->n_effects, "generate") && info->uses.len == 0 && !names;
+    if (role.len > 0 && (asks || (own.len > 0 && !names))) {
         check_role(check, who, name, role, at);
     } else if (asks && unit->kind == UNIT_GRADER) {
         FAULT(check, at, "role",
@@ -524,6 +527,25 @@ static void check_unit_roles(const EvalCheck *check, const LuaUnit *unit, const 
     }
     for (size_t i = 0; i < info->n_roles; i++) {
         check_role(check, who, name, info->roles[i], at);
+    }
+}
+
+/** Of the graders that a written list of checks runs. */
+static void check_uses_roles(const EvalCheck *check, const EvalGrader *grader, const LuaUnit *unit)
+{
+    const Value *list =
+        unit->info.uses.len > 0 ? value_get(&grader->params, unit->info.uses) : NULL;
+    for (size_t i = 0; list != NULL && list->kind == VALUE_LIST && i < list->as.list.n; i++) {
+        const Value *item = &list->as.list.items[i];
+        const LuaUnit *used = NULL;
+        Err ignored = ERR_INIT; // a fault of the eval, found already
+        Str use = value_get_str(item, "use", STR_EMPTY);
+        if (item->kind == VALUE_MAP &&
+            registry_unit(check->registry, UNIT_GRADER, use, check->eval->dir, &used, &ignored)) {
+            Value params = item_params(check, item);
+            check_unit_roles(check, unit_for(check, used, &params), "grader", use,
+                             value_get_str(item, "role", grader->role), item);
+        }
     }
 }
 
@@ -546,6 +568,9 @@ void registry_check_roles(Registry *registry, const Eval *eval, Faults *faults)
             check_unit_roles(
                 &check, unit_for(&check, unit, params), is_solver ? "solver" : "grader",
                 is_solver ? solver->use : grader->name, is_solver ? STR_EMPTY : grader->role, &at);
+        }
+        if (unit != NULL && !is_solver) {
+            check_uses_roles(&check, grader, unit);
         }
     }
     registry_faults_sort(faults, before);

@@ -182,7 +182,7 @@ typedef struct UnitInfo {
     Str after; // grader: the param (list of names, or map by name) of graders that run before it
     Str uses;  // grader: the param whose list has a library grader's name as `use` in each item
     Str role;  // grader: the role that its calls ask when the eval's `role` says nothing
-    const Str *roles; // further roles that its calls name
+    const Str *roles; // roles that its calls name; a grader that names some does not ask `role`
     size_t n_roles;
 } UnitInfo;
 
