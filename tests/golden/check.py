@@ -2,8 +2,9 @@
 """What `muster check` says about each fault that it has to catch: check_faults/NNN_name.yaml beside NNN_name.out.
 
 check.py MUSTER SOURCE_ROOT [--update]: TAP. The .out file holds what a person sees, and the exit code. The JSON for
-editors has to tell the same. The first digit of a file's name is the fault's group: 1 YAML, 2 templates, 3 params and
-Lua, 4 choices and needs, 5 rows, 6 what names something else. No network, no public data."""
+editors has to tell the same. Beside NNN_name.run, which holds further words, the fault is one of `muster run`. The
+first digit of a file's name is the fault's group: 1 YAML, 2 templates, 3 params and Lua, 4 choices and needs, 5 rows,
+6 what names something else. No network, no public data."""
 import json
 import os
 import re
@@ -17,10 +18,11 @@ HINT = re.compile(r"; did you mean '(.*?)'\?| \(did you mean '(.*?)'\?\)")
 
 
 def run(muster, root, folder, words, cache):
+    """Run the program where the cases lie, with their registry and the source's; nothing else is set."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith("MUSTER_") and k != "NO_COLOR"}
-    paths = os.pathsep.join(["registry", os.path.join(root, "registry")])
+    paths = ":".join(["registry", os.path.join(root, "registry")])
     env = dict(keep, MUSTER_CACHE=cache, MUSTER_REGISTRY=paths, TERM="dumb")
-    return subprocess.run([muster, "check", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60,
+    return subprocess.run([muster, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60,
                           check=False)
 
 
@@ -46,7 +48,12 @@ def same_faults(shown, listed):
 
 
 def check_one(muster, root, folder, name, cache, update):
-    done = run(muster, root, folder, [name + ".yaml"], cache)
+    runs = os.path.join(folder, name + ".run")
+    words = ["check", name + ".yaml"]
+    if os.path.exists(runs):
+        with open(runs, encoding="utf-8") as f:
+            words = ["run", name + ".yaml", "--db", os.path.join(cache, "muster.db"), *f.read().split()]
+    done = run(muster, root, folder, words, cache)
     got = f"{done.stderr}exit {done.returncode}\n"
     path = os.path.join(folder, name + ".out")
     if update:
@@ -60,7 +67,9 @@ def check_one(muster, root, folder, name, cache, update):
         return f"want:\n{want}got:\n{got}"
     if done.stdout:
         return f"stdout: {done.stdout!r}"
-    as_json = run(muster, root, folder, [name + ".yaml", "--json"], cache)
+    if words[0] == "run":
+        return None
+    as_json = run(muster, root, folder, [*words, "--json"], cache)
     if as_json.returncode != done.returncode or as_json.stderr:
         return f"--json: exit {as_json.returncode}, stderr {as_json.stderr!r}"
     return same_faults(done.stderr, json.loads(as_json.stdout))
