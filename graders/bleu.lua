@@ -9,6 +9,9 @@ local ORDER = 4
 -- What Python's str.split() takes for white space: word breaks as the reference has them.
 local SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]+"
 
+local SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}"
+  .. "\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}"
+
 local function plain(s, from, to)
   local out, at = {}, 1
   while true do
@@ -23,7 +26,7 @@ end
 
 local function words(s, ignore_case)
   if ignore_case then s = text.lower(s) end
-  s = text.replace(s, SPACE .. "\\z", "")
+  s = text.trim(s, SPACES)
   s = plain(plain(plain(s, "<skipped>", ""), "-\n", ""), "\n", " ")
   s = plain(plain(plain(plain(s, "&quot;", '"'), "&amp;", "&"), "&lt;", "<"), "&gt;", ">")
   s = " " .. s .. " "

@@ -13,7 +13,10 @@
 -- Strunk 2006) with a short list of abbreviations and words instead of a trained model; words as NLTK's tokenizer does.
 local S = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}]"
 
-local function strip(s) return (text.replace(s, "\\A" .. S .. "+|" .. S .. "+\\z", "")) end
+local SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}"
+  .. "\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}"
+
+local function strip(s) return text.trim(s, SPACES) end
 local function lower(s) return text.lower((s:gsub("\u{130}", "i\u{307}"))) end
 local function count(s, regex) return #text.find_all(s, regex) end
 local function without_prefix(s, prefix) return s:sub(1, #prefix) == prefix and s:sub(#prefix + 1) or s end
@@ -24,17 +27,6 @@ local function set(words)
   local out = {}
   for word in words:gmatch("%S+") do out[word] = true end
   return out
-end
-
--- The pieces of s between plain separators.
-local function pieces(s, separator)
-  local out, at = {}, 1
-  while true do
-    local first, last = s:find(separator, at, true)
-    out[#out + 1] = s:sub(at, (first or 0) - 1)
-    if not first then return out end
-    at = last + 1
-  end
 end
 
 -- ---- Sentences -----------------------------------------------------------------------------------------------------
@@ -373,7 +365,7 @@ local function paragraphs(s, wanted)
 end
 
 local function nth_first_word(s, wanted, nth, first_word)
-  local parts, n = pieces(s, "\n\n"), 0
+  local parts, n = text.split(s, "\n\n"), 0
   for _, part in ipairs(parts) do
     if strip(part) ~= "" then n = n + 1 end
   end
@@ -397,7 +389,7 @@ local function is_json(s)
 end
 
 local function two_responses(s)
-  local parts, found = pieces(s, "******"), {}
+  local parts, found = text.split(s, "\\*{6}"), {}
   for i, part in ipairs(parts) do
     if strip(part) ~= "" then
       found[#found + 1] = strip(part)
@@ -505,10 +497,10 @@ local function check(name, args, answer)
   return checker[#checker](answer, args, table.unpack(values))
 end
 
--- The answer as it is, and in loose mode the seven other texts.
+-- The answer as it is, and in loose mode those of the seven other texts that differ.
 local function readings(answer, mode)
   if mode == "strict" then return { answer } end
-  local lines = pieces(answer, "\n")
+  local lines = text.split(answer, "\n")
   local last = math.max(#lines - 1, 0)
   local cut = {
     answer,
@@ -517,7 +509,12 @@ local function readings(answer, mode)
     strip(table.concat(lines, "\n", 2, last)),
   }
   for i = 1, 4 do cut[4 + i] = cut[i]:gsub("%*", "") end
-  return cut
+  local out, seen = {}, {}
+  for _, reading in ipairs(cut) do
+    if not seen[reading] then out[#out + 1] = reading end
+    seen[reading] = true
+  end
+  return out
 end
 
 local function follows(name, args, answers)

@@ -46,7 +46,9 @@ local function dress_down(s)
   s = text.replace(s, "\\^\\s*(?:\\{\\s*\\\\(?:circ|degree)\\s*\\}|\\\\(?:circ|degree)(?![a-z]))", "\\degree ")
   s = text.replace(s, "\\\\(?:displaystyle|textstyle|limits|[bB]igg?[lr]?|left|right|q?quad|phantom\\{\\})(?![A-Za-z])", " ")
   s = text.replace(s, "(?<!\\\\)\\\\[!$,;:> ()\\[\\]]|[$~]", " ")
-  return (text.replace(s, "\\A[\\s,;:*]+|[\\s.,;:*]+\\z", ""))
+  local ends = text.trim(s, " \t\r\n,;:*.") -- but the point of .5
+  local at = s:find(ends, 1, true)
+  return s:sub(at - 1, at - 1) == "." and ends:find("^%d") and "." .. ends or ends
 end
 
 -- The content of the group that the brace at `at` opens, and where it closes; nil when it does not.
