@@ -75,15 +75,20 @@ StatsMcNemar stats_mcnemar(int64_t b, int64_t c)
     };
 }
 
-/** Tango's statistic at difference delta, over its square root of n; falls as delta grows. */
-static double tango_score(double b, double c, double n, double delta)
+double stats_tango_variance(double b, double c, double n, double delta)
 {
     // Restricted estimate of the second kind's share: the larger root of a quadratic.
     double linear = (2 * n - b + c) * delta - b - c;
     double constant = -c * delta * (1 - delta);
     double root = sqrt(fmax(0, linear * linear - 8 * n * constant));
     double share = linear > 0 ? -2 * constant / (linear + root) : (root - linear) / (4 * n);
-    double variance = n * (2 * fmax(0, share) + delta * (1 - delta));
+    return fmax(0, 2 * fmax(0, share) + delta * (1 - delta));
+}
+
+/** Tango's statistic at difference delta; falls as delta grows. */
+static double tango_score(double b, double c, double n, double delta)
+{
+    double variance = n * stats_tango_variance(b, c, n, delta);
     double gap = b - c - n * delta;
     if (variance <= 0) {
         return gap > 0 ? INFINITY : gap < 0 ? -INFINITY : 0;

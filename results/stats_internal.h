@@ -12,6 +12,8 @@ StatsTest stats_test_of(double value, double stderr_, double df, double confiden
 /** Score intervals of counts that need not be integers: effective numbers of samples. */
 Interval stats_wilson_real(double k, double n, double confidence);
 Interval stats_tango_real(double b, double c, double n, double confidence);
+/** Variance of one pair's difference, as likely as can be if the mean difference were delta. */
+double stats_tango_variance(double b, double c, double n, double delta);
 
 /**
  * Moments of (value, weight) pairs by Welford's updates. Values are shifted by the first one, so a
