@@ -380,11 +380,22 @@ static Value read_value(Reading *reading, int index)
     }
 }
 
+/** What a step converts lies outside of Lua's memory: it has a budget as large as that one. */
+static void check_room(lua_State *L, const Arena *arena)
+{
+    Vm *vm = vm_of(L);
+    if (vm->step != NULL && arena == vm->step->arena &&
+        arena->total_bytes > vm->step->arena_limit) {
+        vm_abandon(vm, L, ESCAPE_MEMORY);
+    }
+}
+
 Value vm_to_value(lua_State *L, int index, Arena *arena)
 {
     Reading reading = {.L = L, .arena = arena};
     Value value = read_value(&reading, lua_absindex(L, index));
     vm_charge(L, reading.n_nodes + reading.n_bytes / 64);
+    check_room(L, arena);
     return value;
 }
 
@@ -397,6 +408,8 @@ Str vm_to_text(lua_State *L, int index, Arena *arena, const char *what)
     if (s.len > VM_STRING_MAX) {
         luaL_error(L, "%s is longer than %d bytes", what, VM_STRING_MAX);
     }
+    vm_charge(L, s.len / 64);
+    check_room(L, arena);
     return str_copy(arena, s);
 }
 

@@ -18,6 +18,7 @@ static const char messages_key; // hidden: the messages that ctx.generate itself
 void step_init(Step *step, Script *script, const StepInput *in, Arena *arena)
 {
     *step = (Step){.script = script, .in = in, .arena = arena, .settings = gen_settings_default()};
+    step->arena_limit = arena->total_bytes + script_budget(script)->memory_bytes;
 }
 
 Step *step_check(lua_State *L, const char *what)

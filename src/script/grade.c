@@ -153,10 +153,11 @@ void frame_run(lua_State *L, Grading *grading, GraderFrame *frame, VarsView *var
         push_vars(L, vars); // anew: the first ones remember what they were asked for
         lua_replace(L, frame->vars);
     }
-    SampleView sample = {
+    SampleView *sample = ARENA_NEW(arena, SampleView); // a library grader may keep the object
+    *sample = (SampleView){
         .sample = frame->sample, .epoch = grading->step->in->epoch, .shows_target = true};
     unit_push(L, frame->number, UNIT_SLOT_CALL);
-    push_sample(L, &sample);
+    push_sample(L, sample);
     push_reply(L, &frame->reply);
     push_params(L, frame, arena);
     if (frame->given > 0 && needs_of_params(L, frame, arena)) {
@@ -200,18 +201,21 @@ static void grade_one(lua_State *L, Grading *grading, const ReplyView *reply, Sc
     const Unit *unit = &grading->program->units[grading->unit];
     const EvalGrader *grader = unit->source.grader;
     int top = lua_gettop(L);
-    GraderFrame frame = {.unit = unit,
-                         .number = grading->unit,
-                         .rule = grader != NULL && grader->answer.given ? &grader->answer : NULL,
-                         .negate = grader != NULL && grader->negate,
-                         .sample = grading->step->in->sample,
-                         .reply = *reply,
-                         .vars = top + 1};
-    bool found = frame_answer(L, grading, &frame, score);
-    VarsView vars = {.in = grading->step->in, .sample = frame.sample, .reply = &frame.reply};
-    push_vars(L, &vars);
-    if (applies(L, &frame)) {
-        frame_run(L, grading, &frame, &vars, found, score);
+    Arena *arena = grading->step->arena;
+    GraderFrame *frame = ARENA_NEW(arena, GraderFrame);
+    *frame = (GraderFrame){.unit = unit,
+                           .number = grading->unit,
+                           .rule = grader != NULL && grader->answer.given ? &grader->answer : NULL,
+                           .negate = grader != NULL && grader->negate,
+                           .sample = grading->step->in->sample,
+                           .reply = *reply,
+                           .vars = top + 1};
+    bool found = frame_answer(L, grading, frame, score);
+    VarsView *vars = ARENA_NEW(arena, VarsView);
+    *vars = (VarsView){.in = grading->step->in, .sample = frame->sample, .reply = &frame->reply};
+    push_vars(L, vars);
+    if (applies(L, frame)) {
+        frame_run(L, grading, frame, vars, found, score);
     } else {
         *score = (Score){.grader = score->grader, .state = SCORE_ABSENT, .weight = 1};
     }

@@ -4,13 +4,15 @@
 // inside, the caller goes on where it was.
 #include "script/grade_internal.h"
 
-#define GRADE_DEPTH_MAX 8 // of ctx.grade inside of ctx.grade
+#define GRADE_DEPTH_MAX 8    // of ctx.grade inside of ctx.grade
+#define GRADE_COST      2000 // instructions, for what one costs outside of Lua
 
 /** A library grader that another grader runs. */
 typedef struct Nested {
     Grading *grading;
     GraderFrame frame;
     AnswerRule rule;
+    VarsView vars;
     Score score;
 } Nested;
 
@@ -113,9 +115,9 @@ static int nested_body(lua_State *L)
     nested_negate(L, 2, nested);
     given_answer(L, 2, arena, nested);
     bool found = frame_answer(L, grading, frame, &nested->score);
-    VarsView vars = {.in = step->in, .sample = frame->sample, .reply = &frame->reply};
-    push_vars(L, &vars);
-    frame_run(L, grading, frame, &vars, found, &nested->score);
+    nested->vars = (VarsView){.in = step->in, .sample = frame->sample, .reply = &frame->reply};
+    push_vars(L, &nested->vars);
+    frame_run(L, grading, frame, &nested->vars, found, &nested->score);
     return 0;
 }
 
@@ -158,6 +160,7 @@ int ctx_grade(lua_State *L)
     if (step->asking.depth == GRADE_DEPTH_MAX) {
         return luaL_error(L, "ctx.grade is nested more than %d deep", GRADE_DEPTH_MAX);
     }
+    vm_charge(L, GRADE_COST);
     step->converting = false;
     Str use = given_text(L, 1, "use", step->arena);
     size_t number = program_find(grading->program, UNIT_LIBRARY, use);

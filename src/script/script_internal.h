@@ -376,6 +376,7 @@ struct Step {
     Script *script;
     const StepInput *in;
     Arena *arena;
+    size_t arena_limit;   // bytes that the arena may hold
     GenSettings settings; // defaults of ctx.generate
     Asking asking;
     Grading *grading;    // NULL in a solver

@@ -115,7 +115,7 @@ static void answer(Case *c, const char *text)
 #define GRADE(body) "return { grade = function(sample, reply, params, ctx) " body " end }"
 #define CALLER(effects, body)                                                                      \
     "return { effects = {" effects "}, grade = function(sample, reply, params, ctx) " body " end " \
-                                                                                           "}"
+    "}"
 
 // ---- after --------------------------------------------------------------------------------------
 
@@ -433,6 +433,53 @@ static void test_grade__budgets(void)
     }
 }
 
+static void test_grade__kept_objects(void)
+{
+    // A library grader may keep what it was given in a global; it reads it when its grader is gone.
+    Case *c = ARENA_NEW(&fixture_arena, Case);
+    case_init(c);
+    static const char caller[] =
+        CALLER("'grade'", "return ctx.grade{use = 'lib', params = {obj = reply, s = sample}}");
+    add(c, UNIT_GRADER, "a", caller);
+    add(c, UNIT_GRADER, "b", caller);
+    add(c, UNIT_LIBRARY, "lib",
+        "return { params = { obj = json.null, s = json.null },\n"
+        "grade = function(sample, reply, params)\n"
+        "local old = kept kept = {sample, reply, params.obj, params.s}\n"
+        "if not old then return 0.5 end\n"
+        "return old[1].target[2] == 'four' and old[2].answer == 'it is four' and old[1].id == 's1' "
+        "and old[3].stop == 'stop' and old[4].input == 'two and two' end }");
+    CHECK_STR(step(c), STR("a=0.5 b=1"));
+}
+
+static void test_grade__host_memory(void)
+{
+    // What crosses the border is not in Lua's memory, and is bounded all the same.
+    static const char *const bodies[] = {
+        "local s = ('x'):rep(1 << 20) for i = 1, 1e9 do ctx.grade{use = 'lib', target = s} end",
+        "local s = ('x'):rep(1 << 20) for i = 1, 1e9 do pcall(ctx.grade, {use = s}) end",
+        "local t = {} for i = 1, 1000 do t[i] = 'x' .. i end for i = 1, 1e9 do ctx.grade{use = "
+        "'lib', answer = {after = 'is'}, target = t} end",
+        "local s = ('x'):rep(1 << 20) local f = {} for i = 1, 1000 do f[i] = function() "
+        "ctx.generate(s .. i) end end ctx.all(f)",
+        "for i = 1, 1e9 do ctx.grade{use = 'lib'} end",
+    };
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+        Case *c = ARENA_NEW(&fixture_arena, Case);
+        case_init(c);
+        add(c, UNIT_GRADER, "g", "");
+        c->units[0].text =
+            str_printf(&fixture_arena, CALLER("'grade', 'generate'", "%s"), bodies[i]);
+        add(c, UNIT_LIBRARY, "lib", GRADE("return 1"));
+        size_t before = fixture_arena.total_bytes;
+        Str got = step(c);
+        CHECK(str_starts_with(got, STR("error: grader 'g': ")));
+        CHECK(str_find(got, STR(" is spent"), 0) != STR_NONE);
+        CHECK(fixture_arena.total_bytes - before < (size_t)160 << 20);
+        arena_reset(&fixture_arena);
+    }
+}
+
 static void test_grade__state(void)
 {
     // After a failed or waiting nested grader everything counts on where it should.
@@ -599,6 +646,8 @@ int main(void)
     tap_run("ctx.grade: recursion", test_grade__recursion);
     tap_run("ctx.grade: budgets", test_grade__budgets);
     tap_run("ctx.grade: what counts on", test_grade__state);
+    tap_run("ctx.grade: objects that are kept", test_grade__kept_objects);
+    tap_run("ctx.grade: memory outside of Lua", test_grade__host_memory);
     tap_run("checks in the eval", test_grade__literal);
     tap_run("nothing of a model's is rendered", test_grade__injection);
     tap_run("judge: what it may say", test_judge__outputs);
