@@ -255,6 +255,21 @@ static Value real_value(double d)
     return isinf(d) ? value_str(d > 0 ? STR("inf") : STR("-inf")) : value_real(d);
 }
 
+/** The texts alone, of a reply that scored none of them: what its letters stand for. */
+static Range put_choice_texts(Store *store, const AttemptRow *row)
+{
+    Arena *arena = &store->put_arena;
+    Value *infos = ARENA_ARRAY(arena, Value, row->n_choice_texts);
+    for (size_t i = 0; i < row->n_choice_texts; i++) {
+        MapBuilder map;
+        map_builder_init(&map, arena);
+        map_builder_put(&map, STR("text"), value_str(row->choice_texts[i]));
+        infos[i] = map_builder_done(&map);
+    }
+    Value list = value_list(infos, row->n_choice_texts);
+    return put_json(store, &list);
+}
+
 /** The two JSON lists about choices: the exact log-probabilities, and all else. */
 static void put_choices(Store *store, const AttemptRow *row, Range *out_logprobs, Range *out_info)
 {
@@ -372,6 +387,8 @@ static bool put_attempt(Store *store, StoreItem *fixed, const AttemptRow *row, E
     Range info = {0};
     if (row->n_choices > 0) {
         put_choices(store, row, &logprobs, &info);
+    } else if (row->n_choice_texts > 0) {
+        info = put_choice_texts(store, row);
     }
     if (!scores_to_items(store, row, &scores, &n_scores, &n_bytes, err)) {
         return false;

@@ -134,8 +134,9 @@ typedef struct AttemptRow {
     Str reply_text;
     StopReason stop;
     const ChoiceLogprob *choices;
-    const Str *choice_texts; // n_choices, or NULL
+    const Str *choice_texts; // n_choices of them, or NULL
     size_t n_choices;
+    size_t n_choice_texts; // there though the reply has no log-probabilities: n_choices 0
     Usage usage;
     double seconds;
     double cost_usd;     // NaN: unknown

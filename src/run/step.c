@@ -97,6 +97,7 @@ static void row_sample(AttemptRow *row, const Sample *sample, Arena *arena)
         texts[i] = sample->choices[i].text;
     }
     row->choice_texts = texts;
+    row->n_choice_texts = sample->n_choices;
 }
 
 /** Totals of the replies an attempt used. */

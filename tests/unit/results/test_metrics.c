@@ -51,7 +51,8 @@ typedef struct Given {
     const double *logprobs; // of n_logprobs choices
     const Str *choice_texts;
     size_t n_logprobs;
-    bool graded; // not declared right or wrong
+    size_t n_texts; // of choices without log-probabilities
+    bool graded;    // not declared right or wrong
 } Given;
 
 static void put_given(Filling *f, size_t run, int64_t i, int64_t epoch, const Given *given)
@@ -75,6 +76,7 @@ static void put_given(Filling *f, size_t run, int64_t i, int64_t epoch, const Gi
     row.choices = choices;
     row.choice_texts = given->choice_texts;
     row.n_choices = given->n_logprobs;
+    row.n_choice_texts = given->n_texts;
     row.scores = &score;
     row.cluster = str_from_c(given->cluster);
     row.target = given->target != NULL ? str_from_c(given->target) : row.target;
@@ -462,7 +464,7 @@ static void test_classes__letters_stand_for_choices(void)
     Filling f = {0};
     RunSpec run = run_with(&f.arena, "[{\"use\": \"mcc\"}, {\"use\": \"f1_macro\"}]", 1);
     filling_begin(&f, &run, 1);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; i++) { // the last ones are written replies, without log-probabilities
         bool yes = i % 3 == 0;
         bool yes_first = i % 2 == 0;
         Given given = {.value = 1,
@@ -470,7 +472,8 @@ static void test_classes__letters_stand_for_choices(void)
                        .target = yes ? "[\"yes\"]" : "[\"no\"]",
                        .logprobs = logprobs,
                        .choice_texts = texts[!yes_first],
-                       .n_logprobs = 2};
+                       .n_logprobs = i < 10 ? 2 : 0,
+                       .n_texts = 2};
         put_given(&f, 0, i, 0, &given);
     }
     size_t n;
