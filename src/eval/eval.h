@@ -136,12 +136,12 @@ Reply reply_copy(Arena *arena, const Reply *reply);
 /** few_shot: where the shots come from. */
 typedef struct FewShot {
     bool given;
-    Str split; // one of split, path, rows, ids
+    Str split; // one of split, path, rows; with ids also none: the scored split
     Str path;
-    Value rows; // list or null
-    Value ids;  // list or null
-    int64_t count;
-    bool seeded; // pick: seeded (else first)
+    Value rows;    // list or null
+    Value ids;     // list or null
+    int64_t count; // -1: all of them
+    bool seeded;   // pick: seeded (else first)
 } FewShot;
 
 typedef struct AnswerRule {

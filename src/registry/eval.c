@@ -223,9 +223,22 @@ static void read_sample(const Value *root, Eval *out)
     out->sample_files = value_of(sample, "files");
 }
 
+/** An id listed twice would be one shot twice. */
+static void check_ids(EvalReader *reader, const Value *ids)
+{
+    for (size_t i = 0; ids->kind == VALUE_LIST && i < ids->as.list.n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (value_equal(&ids->as.list.items[i], &ids->as.list.items[k])) {
+                fault(reader, &ids->as.list.items[i], "duplicate", "this id is listed already");
+                break;
+            }
+        }
+    }
+}
+
 static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval, FewShot *out)
 {
-    static const char *const origins[] = {"split", "ids", "path", "rows", NULL};
+    static const char *const origins[] = {"split", "path", "rows", NULL};
     *out = (FewShot){.rows = value_null(), .ids = value_null()};
     if (map == NULL) {
         return;
@@ -235,18 +248,20 @@ static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval
     out->path = value_get_str(map, "path", STR_EMPTY);
     out->rows = value_of(map, "rows");
     out->ids = value_of(map, "ids");
-    out->count = value_get_int(map, "count", 0);
+    out->count = value_get_int(map, "count", -1);
     out->seeded = str_eq_c(value_get_str(map, "pick", STR_EMPTY), "seeded");
     size_t n = count_keys(map, origins);
-    if (n != 1) {
-        fault(reader, map, n == 0 ? "missing-key" : "bad-value",
-              "'few_shot' needs exactly one of split, ids, path and rows");
+    bool by_id = out->ids.kind == VALUE_LIST; // of the scored split when it stands alone
+    if (n + (by_id && out->split.len == 0) != 1) {
+        fault(
+            reader, map, n == 0 ? "missing-key" : "bad-value",
+            "'few_shot' needs exactly one of split, path, rows and ids (ids go with a split too)");
     }
     if (out->split.len > 0 && eval->dataset_use.len == 0) {
         fault(reader, value_get_c(map, "split"), "dangling",
               "'split' needs a dataset with use: NAME");
     }
-    if (out->split.len > 0 && out->count == 0) {
+    if (out->split.len > 0 && out->count < 0 && !by_id) {
         fault(reader, map, "missing-key", "'few_shot' with a split needs the key 'count'");
     }
     const Value *listed = out->ids.kind == VALUE_LIST ? &out->ids : &out->rows;
@@ -255,6 +270,7 @@ static void read_few_shot(EvalReader *reader, const Value *map, const Eval *eval
                    "'few_shot' takes %lld of %zu %s", (long long)out->count, listed->as.list.n,
                    listed == &out->ids ? "ids" : "rows");
     }
+    check_ids(reader, &out->ids);
 }
 
 // ---- solver, graders, metrics ------------------------------------------------------------------
@@ -397,6 +413,20 @@ static void read_metric(EvalReader *reader, const Value *value, EvalMetric *out)
         }
     }
     out->params = map_builder_done(&params);
+    out->params.line = value->line;
+    out->params.col = value->col;
+}
+
+/** A metric that is not the program's own comes from a Lua file. */
+static void find_metric(EvalReader *reader, const Eval *eval, EvalMetric *metric)
+{
+    const LuaUnit *unit = NULL;
+    Err ignored = ERR_INIT; // a name that dangles, a file that does not load: eval_check.c tells
+    if (metric->use.len > 0 && !keys_word_in(keys_metrics_known, metric->use) &&
+        registry_unit(reader->registry, UNIT_METRIC, metric->use, eval->dir, &unit, &ignored)) {
+        metric->file = unit->file;
+        metric->text = unit->text;
+    }
 }
 
 static void read_metrics(EvalReader *reader, const Value *root, Eval *out)
@@ -406,6 +436,7 @@ static void read_metrics(EvalReader *reader, const Value *root, Eval *out)
     EvalMetric *metrics = ARENA_ARRAY(reader->arena, EvalMetric, n);
     for (size_t i = 0; list != NULL && i < n; i++) {
         read_metric(reader, &list->as.list.items[i], &metrics[i]);
+        find_metric(reader, out, &metrics[i]);
     }
     if (list == NULL) {
         metrics[0] = (EvalMetric){.use = STR("accuracy"), .params = value_map(NULL, 0)};
@@ -419,7 +450,8 @@ static void read_metrics(EvalReader *reader, const Value *root, Eval *out)
 static void check_messages(EvalReader *reader, const Value *list)
 {
     static const char *const message_keys[] = {"role", "content", NULL};
-    static const char *const message_only[] = {"role", "content", "name", NULL};
+    static const char *const message_only[] = {"role",       "content",      "name",
+                                               "tool_calls", "tool_call_id", NULL};
     static const char *const loop_keys[] = {"each", "messages", NULL};
     static const char *const loop_only[] = {"each", "messages", "as", NULL};
     for (size_t i = 0; list->kind == VALUE_LIST && i < list->as.list.n; i++) {
@@ -431,8 +463,10 @@ static void check_messages(EvalReader *reader, const Value *list)
             value_get_c(message, "each") != NULL || value_get_c(message, "messages") != NULL;
         const char *const *needs = loop ? loop_keys : message_keys;
         const char *const *refused = loop ? message_only : loop_only;
+        bool calls = value_get_c(message, "tool_calls") != NULL;
         for (; *needs != NULL; needs++) {
-            if (value_get_c(message, *needs) == NULL) {
+            if (value_get_c(message, *needs) == NULL &&
+                !(calls && str_eq_c(STR("content"), *needs))) {
                 faults_add(reader->faults, reader->file, message->line, message->col, false,
                            "missing-key", "%s needs the key '%s'",
                            loop ? "a loop of messages" : "a message", *needs);
@@ -520,7 +554,7 @@ static void put_default(MapBuilder *map, const Value *root, const char *key, Val
 }
 
 /** Hash of the tree with its defaults filled in; how it is written and described does not count. */
-static Hash eval_hash(EvalReader *reader, const Value *root)
+static Hash eval_hash(EvalReader *reader, const Value *root, const Eval *eval)
 {
     MapBuilder map;
     map_builder_init(&map, reader->arena);
@@ -539,6 +573,9 @@ static Hash eval_hash(EvalReader *reader, const Value *root)
     Sha256 sha;
     hash_begin(&sha, STR("muster.eval.1"));
     hash_value(&sha, &whole);
+    for (size_t i = 0; i < eval->n_metrics; i++) {
+        hash_str(&sha, eval->metrics[i].text);
+    }
     return hash_end(&sha);
 }
 
@@ -575,7 +612,7 @@ bool eval_from_value(Registry *registry, Str file, const Value *root, Faults *fa
     read_metrics(&reader, root, out);
     read_limits(root, out);
     out->slices = texts_of(&reader, value_get_c(root, "slices"), &out->n_slices);
-    out->hash = eval_hash(&reader, source);
+    out->hash = eval_hash(&reader, source, out);
     return faults->n_errors == before;
 }
 

@@ -478,6 +478,11 @@ bool part_rows_open(Registry *registry, const Eval *eval, const MatrixCell *cell
     part->refs = 1;
     part->part = str_copy(&part->arena, cell->name);
     bool ok = part_data_open(registry, eval, &cell->vars, part, err);
+    if (ok && part->rows->n == 0) {
+        ok = ERR_SET(err, ERR_CONFIG, STR_FMT ": the dataset%s" STR_FMT " has no rows",
+                     STR_ARG(eval->file), part->part.len > 0 ? " of part " : "",
+                     STR_ARG(part->part));
+    }
     if (ok) {
         Value constants = part_constants(&part->arena, &cell->vars, &part->texts, NULL);
         ok = where_apply(registry, eval, &constants, part->rows, SIZE_MAX, &part->kept, &part->n,

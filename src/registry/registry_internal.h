@@ -298,7 +298,7 @@ bool task_shots_open(Registry *registry, Task *task, Err *err);
 /** The shots of a sample whose own row is among the task's; false: it gets the task's as they are.
  */
 bool task_shots_of(const Task *task, int64_t row_number, Arena *arena, Value *out);
-/** Add to an undefined variable's message why a shot lacks a field; returns false. */
+/** Add to the message about a name that is not there why a shot lacks a field; returns false. */
 bool task_shots_explain(const Task *task, Err *err);
 
 // ---- The registry ------------------------------------------------------------------------------

@@ -17,6 +17,24 @@ static bool build_if(TmplBuilder *builder, const char *unit, const Value *value,
     return true;
 }
 
+/**
+ * Templates drop the newline that ends their source; a file keeps it: it is there twice. */
+static Value files_verbatim(Arena *arena, const Value *files)
+{
+    if (files->kind != VALUE_MAP) {
+        return *files;
+    }
+    ValuePair *pairs = ARENA_ARRAY(arena, ValuePair, files->as.map.n + 1);
+    for (size_t i = 0; i < files->as.map.n; i++) {
+        pairs[i] = files->as.map.pairs[i];
+        Value *text = &pairs[i].value;
+        if (text->kind == VALUE_STR && str_ends_with(text->as.str, STR("\n"))) {
+            text->as.str = str_concat(arena, text->as.str, STR("\n"));
+        }
+    }
+    return value_map(pairs, files->as.map.n);
+}
+
 void sample_tmpl_build(TmplBuilder *builder, const Eval *eval, const EvalVariant *variant,
                        SampleTmpl *out)
 {
@@ -33,6 +51,8 @@ void sample_tmpl_build(TmplBuilder *builder, const Eval *eval, const EvalVariant
     out->has_metadata =
         build_if(builder, "sample.metadata", &eval->sample_metadata, &out->metadata);
     out->has_cluster = build_if(builder, "sample.cluster", &eval->sample_cluster, &out->cluster);
+    Value files = files_verbatim(builder->arena, &eval->sample_files);
+    out->has_files = build_if(builder, "sample.files", &files, &out->files);
     out->has_prompt = build_if(builder, "prompt", &variant->prompt, &out->prompt);
     if (variant->messages.kind == VALUE_LIST) {
         out->has_messages = true;
@@ -199,6 +219,28 @@ static bool render_input(TmplSession *session, const SampleTmpl *tmpl, Sample *o
     return true;
 }
 
+/** Path -> text of the files that a sample brings along. */
+static bool render_files(TmplSession *session, const Tmpl *tmpl, Value *out, Err *err)
+{
+    Value files;
+    if (!tmpl_render(session, tmpl, &files, err)) {
+        return false;
+    }
+    MapBuilder map;
+    map_builder_init(&map, session->arena);
+    for (size_t i = 0; i < files.as.map.n; i++) {
+        const ValuePair *pair = &files.as.map.pairs[i];
+        Str text;
+        if (!tmpl_scalar_text(session->arena, &pair->value, &text)) {
+            return ERR_SET(err, ERR_SCRIPT, "file '" STR_FMT "' has to be text, not %s",
+                           STR_ARG(pair->key), value_kind_word(&pair->value));
+        }
+        map_builder_put(&map, pair->key, value_str(text));
+    }
+    *out = map_builder_done(&map);
+    return true;
+}
+
 bool sample_fields_render(TmplSession *session, const SampleTmpl *tmpl, Sample *out,
                           Value *out_choices, Err *err)
 {
@@ -226,6 +268,9 @@ bool sample_fields_render(TmplSession *session, const SampleTmpl *tmpl, Sample *
         if (!render_text(session, &tmpl->cluster, "cluster", &out->cluster, err)) {
             return ERR_WRAP(err, "sample.cluster");
         }
+    }
+    if (tmpl->has_files && !render_files(session, &tmpl->files, &out->files, err)) {
+        return ERR_WRAP(err, "sample.files");
     }
     return true;
 }
@@ -255,38 +300,18 @@ static Hash sample_hash(const Sample *sample)
     hash_value(&sha, &sample->metadata);
     hash_bool(&sha, sample->has_cluster);
     hash_str(&sha, sample->cluster);
+    hash_value(&sha, &sample->files);
     return hash_end(&sha);
 }
 
 // ---- The prompt --------------------------------------------------------------------------------
 
-/** The shots of a sample whose own row is among those to choose from: the others, count of them. */
-static Value shots_without(const struct TaskData *data, int64_t row_number, Arena *arena)
-{
-    Value *items = ARENA_ARRAY(arena, Value, data->n_shots + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < data->n_shot_items && n < data->n_shots; i++) {
-        if (data->shot_rows[i] != row_number) {
-            items[n++] = data->shot_items[i];
-        }
-    }
-    return value_list(items, n);
-}
-
-static bool own_row_is_shot(const struct TaskData *data, int64_t row_number)
-{
-    for (size_t i = 0; data->leave_own && i < data->n_shots; i++) {
-        if (data->shot_rows[i] == row_number) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /** What the prompt sees beyond columns and constants; it hides columns of the same names. */
-static bool set_prompt_scope(const struct TaskData *data, TmplSession *session,
-                             const Sample *sample, const Value *choices, Err *err)
+static bool set_prompt_scope(const Task *task, TmplSession *session, const Sample *sample,
+                             const Value *choices, Err *err)
 {
+    const struct TaskData *data = task->data;
+    Value shots;
     session->with_row = false;
     if (!tmpl_session_set(session, STR("id"), value_str(sample->id), err) ||
         !tmpl_session_set(session, STR("input"), sample->input, err) ||
@@ -296,11 +321,8 @@ static bool set_prompt_scope(const struct TaskData *data, TmplSession *session,
     if (data->tmpl.has_choices && !tmpl_session_set(session, STR("choices"), *choices, err)) {
         return false;
     }
-    if (own_row_is_shot(data, sample->row_number)) {
-        Value shots = shots_without(data, sample->row_number, session->arena);
-        return tmpl_session_set(session, STR("shots"), shots, err);
-    }
-    return true;
+    return !task_shots_of(task, sample->row_number, session->arena, &shots) ||
+           tmpl_session_set(session, STR("shots"), shots, err);
 }
 
 /** One user message of a text. */
@@ -342,7 +364,7 @@ static bool render_prompt(const struct TaskData *data, TmplSession *session, Sam
 // ---- A sample ----------------------------------------------------------------------------------
 
 /** H64 of what ctx.rng() may depend on: the same for every model and variant. */
-static uint64_t render_seed(const Task *task, Str id)
+uint64_t task_render_seed(const Task *task, Str id)
 {
     Sha256 sha;
     hash_begin(&sha, STR("muster.render.1"));
@@ -414,13 +436,15 @@ static bool sample_render(Registry *registry, Task *task, int64_t row_number, Ar
     }
     TmplSession session;
     task_session_init(registry, task, data->program, row_number, &out->row, arena, &session);
-    session.seed = render_seed(task, out->id);
+    session.seed = task_render_seed(task, out->id);
     session.where = out->id;
     Value choices;
     if (!sample_fields_render(&session, &data->tmpl, out, &choices, err) ||
-        !set_prompt_scope(data, &session, out, &choices, err) ||
-        !render_prompt(data, &session, out, err)) {
+        !set_prompt_scope(task, &session, out, &choices, err)) {
         return false;
+    }
+    if (!render_prompt(data, &session, out, err)) {
+        return task_shots_explain(task, err);
     }
     out->hash = sample_hash(out);
     return true;

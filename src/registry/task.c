@@ -6,253 +6,6 @@
 
 #include <string.h>
 
-#define SHOTS_MAX 100000
-
-// ---- Shots -------------------------------------------------------------------------------------
-
-/** Where shots come from. */
-typedef struct ShotSource {
-    Rows *rows;           // held by own_rows or the part
-    Rows *own_rows;       // to release
-    const uint32_t *kept; // NULL: all
-    uint32_t *own_kept;
-    size_t n;
-} ShotSource;
-
-static bool shot_source_open(Registry *registry, Task *task, const Value *constants,
-                             ShotSource *out, Err *err)
-{
-    struct TaskData *data = task->data;
-    const FewShot *few_shot = &task->variant->few_shot;
-    const Eval *eval = task->eval;
-    *out = (ShotSource){0};
-    if (few_shot->rows.kind == VALUE_LIST) {
-        out->own_rows = out->rows = rows_of_list(&few_shot->rows);
-        out->n = out->rows->n;
-        return true;
-    }
-    if (few_shot->path.len > 0) {
-        if (!path_rows_open(registry, eval, few_shot->path, false, &out->own_rows, err)) {
-            return false;
-        }
-        out->rows = out->own_rows;
-        out->n = out->rows->n;
-        return true;
-    }
-    const Dataset *dataset = NULL;
-    if (!registry_dataset(registry, eval->dataset_use, &dataset, err)) {
-        return false;
-    }
-    data->leave_own = str_eq(few_shot->split, eval_split_name(eval, dataset));
-    if (data->leave_own) {
-        *out = (ShotSource){.rows = data->part->rows, .kept = data->part->kept, .n = data->part->n};
-        return true;
-    }
-    if (!split_rows_open(registry, dataset, few_shot->split, data->part->dataset_part,
-                         &out->own_rows, err)) {
-        return false;
-    }
-    out->rows = out->own_rows;
-    // `where` keeps rows of the dataset, in whichever split: shots are of the same kind as samples.
-    if (!where_apply(registry, eval, constants, out->rows, (size_t)few_shot->count, &out->own_kept,
-                     &out->n, err)) {
-        return false;
-    }
-    out->kept = out->own_kept;
-    return true;
-}
-
-static void shot_source_close(Registry *registry, ShotSource *source)
-{
-    rows_release(registry, source->own_rows);
-    mem_free(source->own_kept);
-}
-
-/** "A" for 0, "Z" for 25, "AA" for 26: as the filter lettered counts. */
-static Str letter_of(Arena *arena, int64_t position)
-{
-    char text[16];
-    size_t at = sizeof(text);
-    for (int64_t n = position + 1; n > 0 && at > 0; n = (n - 1) / 26) {
-        text[--at] = (char)('A' + (n - 1) % 26);
-    }
-    return str_copy(arena, (Str){text + at, sizeof(text) - at});
-}
-
-static Value value_of_texts(Arena *arena, const Str *texts, size_t n)
-{
-    if (n == 1) {
-        return value_str(texts[0]);
-    }
-    Value *items = ARENA_ARRAY(arena, Value, n + 1);
-    for (size_t i = 0; i < n; i++) {
-        items[i] = value_str(texts[i]);
-    }
-    return value_list(items, n);
-}
-
-/** What a shot is made of while its fields are rendered. */
-typedef struct ShotMaker {
-    TmplSession session;
-    const SampleTmpl *tmpl;
-    MapBuilder map;
-} ShotMaker;
-
-static void shot_put(ShotMaker *maker, const char *key, Value value)
-{
-    map_builder_put(&maker->map, str_from_c(key), value);
-}
-
-static void shot_put_choices(ShotMaker *maker, Sample *sample)
-{
-    Arena *arena = maker->session.arena;
-    Err ignored = ERR_INIT; // a field that can not be rendered is absent: using it is the error
-    Value value;
-    if (maker->tmpl->has_choices &&
-        tmpl_render(&maker->session, &maker->tmpl->choices, &value, &ignored) &&
-        sample_choices(arena, &value, &sample->choices, &sample->n_choices, &ignored)) {
-        shot_put(maker, "choices", value);
-    }
-    bool choices_missing = maker->tmpl->has_choices && sample->n_choices == 0;
-    if (!maker->tmpl->has_target || choices_missing) {
-        return;
-    }
-    ignored = (Err)ERR_INIT;
-    if (tmpl_render(&maker->session, &maker->tmpl->target, &value, &ignored) &&
-        sample_targets(arena, &value, sample, &ignored) && sample->n_targets > 0) {
-        shot_put(maker, "target", value_of_texts(arena, sample->targets, sample->n_targets));
-        if (sample->n_correct > 0) {
-            shot_put(maker, "letter", value_str(letter_of(arena, sample->correct[0])));
-        }
-    }
-}
-
-/** The sample's fields; those that fail to render are left out. */
-static void shot_put_fields(ShotMaker *maker)
-{
-    Sample sample = {0};
-    Value value;
-    Str text;
-    TmplSession *session = &maker->session;
-    Err ignored = ERR_INIT; // see shot_put_choices
-    if (maker->tmpl->input_is_messages
-            ? messages_render(session, &maker->tmpl->input_messages, &value, &ignored)
-            : tmpl_render(session, &maker->tmpl->input, &value, &ignored)) {
-        bool scalar = tmpl_scalar_text(session->arena, &value, &text);
-        shot_put(maker, "input", scalar ? value_str(text) : value);
-    }
-    shot_put_choices(maker, &sample);
-    ignored = (Err)ERR_INIT;
-    if (maker->tmpl->has_metadata &&
-        tmpl_render(session, &maker->tmpl->metadata, &value, &ignored)) {
-        shot_put(maker, "metadata", value);
-    }
-}
-
-static bool is_shot_field(Str name)
-{
-    static const char *const fields[] = {"id",     "input",    "choices", "target",
-                                         "letter", "metadata", NULL};
-    return keys_word_in(fields, name);
-}
-
-/** A sample plus its columns; a field hides the column of its name where it could be rendered. */
-static Value shot_value(const ShotMaker *maker, const Value *row)
-{
-    MapBuilder out;
-    map_builder_init(&out, maker->map.arena);
-    Value fields = map_builder_done(&maker->map);
-    for (size_t i = 0; i < row->as.map.n; i++) {
-        const ValuePair *pair = &row->as.map.pairs[i];
-        if (!is_shot_field(pair->key) || value_get(&fields, pair->key) == NULL) {
-            map_builder_put(&out, pair->key, pair->value);
-        }
-    }
-    for (size_t i = 0; i < fields.as.map.n; i++) {
-        map_builder_put(&out, fields.as.map.pairs[i].key, fields.as.map.pairs[i].value);
-    }
-    return map_builder_done(&out);
-}
-
-static bool shot_make(Registry *registry, Task *task, Program *program, const SampleTmpl *tmpl,
-                      const ShotSource *source, size_t index, Value *out, Err *err)
-{
-    struct TaskData *data = task->data;
-    size_t row_number = source->kept != NULL ? source->kept[index] : index;
-    Value *row = ARENA_NEW(&data->arena, Value);
-    if (!rows_get(source->rows, row_number, &data->arena, row, err)) {
-        return ERR_WRAP(err, "few_shot");
-    }
-    ShotMaker maker = {.tmpl = tmpl};
-    task_session_init(registry, task, program, (int64_t)row_number, row, &data->arena,
-                      &maker.session);
-    map_builder_init(&maker.map, &data->arena);
-    Value id = value_str(str_printf(&data->arena, "%zu", row_number));
-    Err ignored = ERR_INIT; // see shot_put_choices
-    if (!tmpl->has_id || tmpl_render(&maker.session, &tmpl->id, &id, &ignored)) {
-        shot_put(&maker, "id", id);
-    }
-    shot_put_fields(&maker);
-    Value shot = shot_value(&maker, row);
-    *out = value_copy(&data->arena, &shot); // the rows may be closed before the task
-    return true;
-}
-
-static bool shots_make(Registry *registry, Task *task, Program *program, const SampleTmpl *tmpl,
-                       const ShotSource *source, Err *err)
-{
-    struct TaskData *data = task->data;
-    const FewShot *few_shot = &task->variant->few_shot;
-    size_t count = few_shot->count > 0 ? (size_t)few_shot->count : source->n;
-    size_t wanted = count + (data->leave_own ? 1 : 0);
-    if (source->n < wanted || count > SHOTS_MAX) {
-        return ERR_SET(err, ERR_CONFIG,
-                       STR_FMT ": few_shot takes %zu shots, but there are %zu rows%s",
-                       STR_ARG(task->eval->file), count, source->n,
-                       data->leave_own ? " and a sample's own is left out" : "");
-    }
-    Value *items = ARENA_ARRAY(&data->arena, Value, wanted + 1);
-    int64_t *rows = ARENA_ARRAY(&data->arena, int64_t, wanted + 1);
-    for (size_t i = 0; i < wanted; i++) {
-        rows[i] = source->kept != NULL ? (int64_t)source->kept[i] : (int64_t)i;
-        if (!shot_make(registry, task, program, tmpl, source, i, &items[i], err)) {
-            return false;
-        }
-    }
-    data->shot_items = items;
-    data->shot_rows = rows;
-    data->n_shot_items = wanted;
-    data->n_shots = count;
-    return true;
-}
-
-/** Render the shots with a program of the sample's templates alone: they are the final one's
- * constants. */
-static bool shots_open(Registry *registry, Task *task, Err *err)
-{
-    struct TaskData *data = task->data;
-    Arena scratch = {0};
-    ShotSource source;
-    EvalVariant bare = *task->variant;
-    bare.prompt = value_null();
-    bare.messages = value_null();
-    SampleTmpl tmpl;
-    TmplBuilder builder = {.arena = &scratch, .file = task->eval->file};
-    Program *program = NULL;
-    bool opened = shot_source_open(registry, task, &data->constants, &source, err);
-    bool ok = opened && helpers_push(registry, task->eval, &builder, err);
-    sample_tmpl_build(&builder, task->eval, &bare, &tmpl);
-    words_of_units(&builder, &scratch, &data->needed, &data->n_needed);
-    ok = ok &&
-         script_program_create(registry->script, builder.units, builder.n, &data->constants,
-                               &program, err) &&
-         shots_make(registry, task, program, &tmpl, &source, err);
-    script_program_destroy(registry->script, program);
-    shot_source_close(registry, &source);
-    arena_finish(&scratch);
-    return ok;
-}
-
 // ---- Programs ----------------------------------------------------------------------------------
 
 static bool shared_find(Registry *registry, Str key, SharedProgram **out)
@@ -380,11 +133,38 @@ static bool solver_open(Registry *registry, Task *task, Arena *arena, Err *err)
                                err);
 }
 
+static bool has_effect(const UnitInfo *info, const char *effect)
+{
+    for (size_t i = 0; i < info->n_effects; i++) {
+        if (str_eq_c(info->effects[i], effect)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Every grader in reach of the eval, for ctx.grade. One that does not load is missing there. */
+static void library_push(Registry *registry, Str eval_dir, TmplBuilder *builder)
+{
+    Str *names = NULL;
+    size_t n = 0;
+    registry_unit_names(registry, UNIT_GRADER, eval_dir, builder->arena, &names, &n);
+    for (size_t i = 0; i < n; i++) {
+        const LuaUnit *unit = NULL;
+        Err ignored = ERR_INIT; // a file beside the eval need not be a grader
+        if (registry_unit(registry, UNIT_GRADER, names[i], eval_dir, &unit, &ignored)) {
+            ScriptUnit script_unit = script_unit_of(unit, names[i], value_null());
+            script_unit.kind = UNIT_LIBRARY;
+            tmpl_builder_push(builder, &script_unit, NULL);
+        }
+    }
+}
+
 static bool graders_open(Registry *registry, Task *task, Arena *arena, Err *err)
 {
     const Eval *eval = task->eval;
     TmplBuilder builder = {.arena = arena, .file = eval->file};
-    bool templates = false;
+    bool templates = false, grades = false;
     for (size_t i = 0; i < eval->n_graders; i++) {
         const EvalGrader *grader = &eval->graders[i];
         const LuaUnit *unit = NULL;
@@ -394,7 +174,12 @@ static bool graders_open(Registry *registry, Task *task, Arena *arena, Err *err)
         ScriptUnit script_unit = script_unit_of(unit, grader->name, grader->params);
         script_unit.grader = grader;
         tmpl_builder_push(&builder, &script_unit, NULL);
-        templates = templates || has_templates(unit, &grader->params, &grader->when);
+        templates = templates || has_templates(unit, &grader->params, &grader->when) ||
+                    has_braces(&grader->target);
+        grades = grades || has_effect(&unit->info, "grade");
+    }
+    if (grades) {
+        library_push(registry, eval->dir, &builder);
     }
     return shared_program_open(registry, task, &builder, STR("graders"), templates,
                                &task->data->graders, err);
@@ -464,6 +249,7 @@ static Hash data_hash(const Task *task)
     hash_bool(&sha, few_shot->given);
     hash_str(&sha, few_shot->split);
     hash_i64(&sha, few_shot->count);
+    hash_bool(&sha, few_shot->seeded);
     Value shots = value_list(task->data->shot_items, task->data->n_shot_items);
     hash_value(&sha, &shots);
     return hash_end(&sha);
@@ -480,7 +266,7 @@ static bool task_fill(Registry *registry, Task *task, const MatrixCell *cell, Er
     task->n_samples = data->part->n;
     data->constants = part_constants(&data->arena, &task->vars, &data->part->texts, NULL);
     if (task->variant->few_shot.given) {
-        if (!shots_open(registry, task, err)) {
+        if (!task_shots_open(registry, task, err)) {
             return false;
         }
         Value shots = value_list(data->shot_items, data->n_shots);

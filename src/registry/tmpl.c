@@ -258,6 +258,21 @@ bool tmpl_scalar_text(Arena *arena, const Value *value, Str *out)
 
 // ---- Messages ----------------------------------------------------------------------------------
 
+/** What a message holds beside role, content and name. */
+static Value message_extra(Arena *arena, const Value *message)
+{
+    static const char *const keys[] = {"tool_calls", "tool_call_id"};
+    MapBuilder extra;
+    map_builder_init(&extra, arena);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const Value *value = value_get_c(message, keys[i]);
+        if (value != NULL) {
+            map_builder_put(&extra, str_from_c(keys[i]), *value);
+        }
+    }
+    return map_builder_done(&extra);
+}
+
 static MessageTmpl message_build(TmplBuilder *builder, Str unit, const Value *value)
 {
     MessageTmpl message = {0};
@@ -284,7 +299,12 @@ static MessageTmpl message_build(TmplBuilder *builder, Str unit, const Value *va
     const Value *content = value_get_c(value, "content");
     const Value *name = value_get_c(value, "name");
     message.role = value_get_str(value, "role", STR("user"));
-    message.content = tmpl_build(builder, str_concat(arena, unit, STR(".content")), content);
+    const Value empty = value_str(STR_EMPTY); // beside tool calls there may be no content
+    message.content = tmpl_build(builder, str_concat(arena, unit, STR(".content")),
+                                 content != NULL ? content : &empty);
+    Value extra = message_extra(arena, value);
+    message.has_extra = extra.as.map.n > 0;
+    message.extra = tmpl_build(builder, unit, &extra);
     message.has_name = name != NULL;
     if (name != NULL) {
         message.name = tmpl_build(builder, str_concat(arena, unit, STR(".name")), name);
@@ -345,6 +365,7 @@ static bool render_message(TmplSession *session, const MessageTmpl *message, Val
                            Err *err)
 {
     Str content, name;
+    Value extra;
     MapBuilder map;
     map_builder_init(&map, session->arena);
     if (!text_of(session, &message->content, "the content", &content, err)) {
@@ -357,6 +378,14 @@ static bool render_message(TmplSession *session, const MessageTmpl *message, Val
             return false;
         }
         map_builder_put(&map, STR("name"), value_str(name));
+    }
+    if (message->has_extra) {
+        if (!tmpl_render(session, &message->extra, &extra, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < extra.as.map.n; i++) {
+            map_builder_put(&map, extra.as.map.pairs[i].key, extra.as.map.pairs[i].value);
+        }
     }
     value_builder_push(out, map_builder_done(&map));
     return true;
