@@ -260,7 +260,7 @@ static void read_settings(lua_State *L, int options, Arena *arena, GenSettings *
 static Str read_role(lua_State *L, int options, Step *step)
 {
     if (!option(L, options, "role")) {
-        return step->asking.role;
+        return str_copy(step->arena, step->asking.role); // the request may outlive the program
     }
     Str role = vm_to_text(L, -1, step->arena, "role");
     lua_pop(L, 1);
