@@ -48,8 +48,8 @@ static uint32_t compile_options(int flags)
     options |= flags & REGEX_DOTALL ? PCRE2_DOTALL : 0;
     options |= flags & REGEX_ANCHORED ? PCRE2_ANCHORED : 0;
     options |= flags & REGEX_UNLIMITED ? 0 : PCRE2_AUTO_CALLOUT;
-    options |=
-        flags & REGEX_BYTES ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
+    options |= flags & REGEX_BYTES ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C;
+    options |= flags & (REGEX_BYTES | REGEX_ASCII) ? 0 : PCRE2_UCP;
     return options;
 }
 
