@@ -95,6 +95,68 @@ static void test_faults_render__many(void)
     arena_finish(&arena);
 }
 
+/** For editors: the hint apart from the message, and where the word at the place ends. */
+static void test_faults_to_value__places_and_hints(void)
+{
+    Arena arena = {0};
+    char path[] = "test-faults-XXXXXX";
+    int fd = mkstemp(path);
+    close(fd);
+    Err err = ERR_INIT;
+    CHECK_OK(
+        file_write_atomic(str_from_c(path), STR("kez: \"a b\"\nx: 'open\n\xC3\xA4: {\n"), &err),
+        &err);
+    static const struct {
+        int at_line;
+        uint32_t line, col;
+        bool warning;
+        const char *message;
+        const char *want; // without the file, and with the place and severity first
+    } rows[] = {
+        {__LINE__, 1, 1, false, "no key 'kez'; did you mean 'key'?",
+         "1 1 4 error 'no key 'kez'' 'key'"},
+        {__LINE__, 1, 1, true, "unknown filter 'a' (did you mean 'abs'?)",
+         "1 1 4 warning 'unknown filter 'a'' 'abs'"},
+        {__LINE__, 1, 1, true, "no 'a'; did you mean 'b'? (muster list shows all)",
+         "1 1 4 warning 'no 'a' (muster list shows all)' 'b'"},
+        {__LINE__, 1, 6, false, "quoted", "1 6 11 error 'quoted' ''"},
+        {__LINE__, 2, 4, false, "an open quote", "2 4 0 error 'an open quote' ''"},
+        {__LINE__, 3, 1, false, "bytes", "3 1 3 error 'bytes' ''"},
+        {__LINE__, 3, 5, false, "no word", "3 5 0 error 'no word' ''"},
+        {__LINE__, 1, 99, false, "past the line", "1 99 0 error 'past the line' ''"},
+        {__LINE__, 9, 1, false, "past the file", "9 1 0 error 'past the file' ''"},
+        {__LINE__, 0, 0, false, "nowhere", "0 0 0 error 'nowhere' ''"},
+        {__LINE__, 1, 1, false, "did you mean 'x'?", "1 1 4 error 'did you mean 'x'?' ''"},
+    };
+    Faults faults;
+    faults_init(&faults, &arena);
+    size_t n = sizeof(rows) / sizeof(rows[0]);
+    for (size_t i = 0; i < n; i++) {
+        faults_add(&faults, str_from_c(path), rows[i].line, rows[i].col, rows[i].warning, "c", "%s",
+                   rows[i].message);
+    }
+    Value list = faults_to_value(&arena, &faults);
+    CHECK_INT(list.as.list.n, n);
+    for (size_t i = 0; i < n; i++) {
+        const Value *map = &list.as.list.items[i];
+        Str got = str_printf(&arena, "%lld %lld %lld " STR_FMT " '" STR_FMT "' '" STR_FMT "'",
+                             (long long)value_get_int(map, "line", -1),
+                             (long long)value_get_int(map, "col", -1),
+                             (long long)value_get_int(map, "end_col", -1),
+                             STR_ARG(value_get_str(map, "severity", STR_EMPTY)),
+                             STR_ARG(value_get_str(map, "message", STR_EMPTY)),
+                             STR_ARG(value_get_str(map, "hint", STR_EMPTY)));
+        if (!str_eq_c(got, rows[i].want)) {
+            printf("# case of line %d\n", rows[i].at_line);
+        }
+        CHECK_STR(got, str_from_c(rows[i].want));
+        CHECK_STR(value_get_str(map, "file", STR_EMPTY), str_from_c(path));
+        CHECK_STR(value_get_str(map, "code", STR_EMPTY), STR("c"));
+    }
+    unlink(path);
+    arena_finish(&arena);
+}
+
 /** A line of five megabytes is shown as the part around the caret. */
 static void test_faults_render__long_line(void)
 {
@@ -152,6 +214,7 @@ int main(void)
 {
     tap_run("source line and caret", test_faults_render__source_and_caret);
     tap_run("several faults", test_faults_render__many);
+    tap_run("as values for editors", test_faults_to_value__places_and_hints);
     tap_run("a very long line", test_faults_render__long_line);
     tap_run("messages", test_faults_add__messages);
     return tap_done();
