@@ -5,26 +5,32 @@
 -- vote; when none has one, the first sample is the reply.
 -- `answer` is a map with the keys of a grader's `answer:` (after | regex, which, trim); without it the last number of a
 -- sample is its answer. The temperature is the eval's, or 0.7 where the eval leaves it at 0: equal samples have no majority.
-local function last_or_first(list, which)
+local function pick(list, which)
   return list[which == "first" and 1 or #list]
+end
+
+-- What comes after a text, which is no pattern; of several places the first or the last.
+local function after(said, mark, which)
+  local from, found = 1, nil
+  while true do
+    local start, stop = said:find(mark, from, true)
+    if not start then return found end
+    found = said:sub(stop + 1)
+    if which == "first" then return found end
+    from = start + 1
+  end
 end
 
 local function extract(said, rule)
   local which = rule.which or "last"
   local found
   if rule.regex then
-    local all = text.find_all(said, rule.regex)
-    found = last_or_first(all, which)
-    local groups = found and { text.match(found, rule.regex) }
-    found = groups and groups[1] or found
+    found = pick(text.find_all(said, rule.regex), which) -- group 1, else the match
+    if type(found) == "table" then found = found[1] ~= json.null and found[1] or nil end
   elseif rule.after then
-    local parts = text.split(said, rule.after)
-    if #parts > 1 then
-      found = which == "first" and table.concat(parts, rule.after, 2) or parts[#parts]
-    end
+    found = after(said, rule.after, which)
   else
-    local numbers = text.find_all(said, "-?\\d[\\d,]*(?:\\.\\d+)?")
-    found = last_or_first(numbers, which)
+    found = pick(text.find_all(said, "-?\\d[\\d,]*(?:\\.\\d+)?"), which)
     found = found and found:gsub(",", "")
   end
   return found and text.trim(found, rule.trim)
@@ -97,6 +103,12 @@ return {
       params = { n = 3, answer = { regex = "\\b([A-D])\\b", which = "first" } },
       replies = { { text = "A", more = { { text = "C then D" }, { text = "C" } } } },
       text = "C then D",
+    },
+    { -- the last place of a mark that is no pattern
+      sample = { prompt = "Q" },
+      params = { n = 3, answer = { after = "(A)", trim = " " } },
+      replies = { { text = "(A) 1 (A) 2", more = { { text = "(A) 1" }, { text = "so (A) 2" } } } },
+      text = "(A) 1 (A) 2",
     },
     { -- nobody answers: the first
       sample = { messages = { { role = "user", content = "Q" } } },
