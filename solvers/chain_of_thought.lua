@@ -3,13 +3,13 @@
 -- Zero-Shot Reasoners"). The first call sends the prompt followed by `think`; the second sends all of that with the
 -- reasoning, followed by `ask`, and its reply is the answer. With ask: "" there is one call, and the answer has to be found
 -- in the reasoning by the graders' `answer:`. `think` and `ask` are templates; the eval's max_tokens and stop bound the
--- answer, think_tokens the reasoning.
+-- answer, think_tokens and think_stop the reasoning.
 local function think_in_text(sample, ctx, params)
   local prompt = sample.prompt
   if not text.find(prompt, "\\s$") then prompt = prompt .. " " end
   prompt = prompt .. params.think
-  if params.ask == "" then return ctx.generate(prompt, { max_tokens = params.think_tokens }) end
-  local thought = ctx.generate(prompt, { max_tokens = params.think_tokens })
+  if params.ask == "" then return ctx.generate(prompt, { max_tokens = params.think_tokens, stop = params.think_stop }) end
+  local thought = ctx.generate(prompt, { max_tokens = params.think_tokens, stop = params.think_stop })
   return ctx.generate(prompt .. thought.text .. "\n" .. params.ask)
 end
 
@@ -18,7 +18,7 @@ local function think_in_chat(sample, ctx, params)
   local last = messages[#messages]
   if last.role ~= "user" then error("chain_of_thought needs a chat that ends with the user") end
   last.content = last.content .. "\n\n" .. params.think
-  local thought = ctx.generate(messages, { max_tokens = params.think_tokens })
+  local thought = ctx.generate(messages, { max_tokens = params.think_tokens, stop = params.think_stop })
   if params.ask == "" then return thought end
   messages = thought.messages
   messages[#messages + 1] = { role = "user", content = params.ask }
@@ -35,6 +35,7 @@ return {
     think = template("Let's think step by step."),
     ask = template("Therefore, the answer is"),
     think_tokens = 512,
+    think_stop = {}, -- list of texts
   },
   solve = function(sample, ctx, params)
     return (sample.prompt and think_in_text or think_in_chat)(sample, ctx, params)

@@ -57,6 +57,7 @@ return {
     local critique = ctx.generate(asked(ctx.render(params.critique, vars)), {
       role = role,
       max_tokens = params.critique_tokens,
+      stop = {}, -- the eval's ends answers
     })
     vars.critique = critique.text
     ctx.note("critique: " .. critique.text)

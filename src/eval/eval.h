@@ -316,7 +316,7 @@ typedef enum SamplerCaps {
     CAP_TEXT = 2,
     CAP_LOGLIK = 4,
     CAP_SEED = 8,
-    CAP_GRAMMAR = 16,
+    CAP_GRAMMAR = 16, // takes GenSettings.schema
     CAP_TOOLS = 32,
     CAP_WANTS_ALL = 64, // give it every first request before quiesce(closed)
 } SamplerCaps;

@@ -242,6 +242,13 @@ bool effect_finish(Effect *effect, const Task *task, const Sample *sample, int64
     request->call = effect->path;
     request->seed = run_seed(seed, request->eval, request->part, sample->id, epoch, effect->path);
     if (request->kind == REQUEST_GENERATE) {
+        if (request->settings.schema.kind != VALUE_NULL && (sampler->caps & CAP_GRAMMAR) == 0) {
+            return ERR_SET(err, ERR_CONFIG,
+                           "the eval wants replies of a `schema`, which '" STR_FMT
+                           "' can not keep to (no grammar yet): choose an endpoint that can, or "
+                           "say it in the prompt and grade with json_schema",
+                           STR_ARG(sampler->description));
+        }
         return prompt_adapt(&request->prompt, sampler, force_chat, arena, err);
     }
     if ((sampler->caps & CAP_LOGLIK) == 0) {

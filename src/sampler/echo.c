@@ -20,7 +20,8 @@ static bool echo_open(const Model *model, SamplerHost *host, Sampler **out, Err 
     (void)err;
     Echo *echo = mem_zalloc(1, sizeof *echo);
     echo->base = (Sampler){.ops = &sampler_echo,
-                           .caps = CAP_CHAT | CAP_TEXT | CAP_LOGLIK | CAP_SEED,
+                           // A schema is taken and means nothing: it makes up no JSON.
+                           .caps = CAP_CHAT | CAP_TEXT | CAP_LOGLIK | CAP_SEED | CAP_GRAMMAR,
                            .max_in_flight = 256,
                            .identity = sha256_of(STR("muster.echo.1")),
                            .description = STR("echo: replies the prompt")};

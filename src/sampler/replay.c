@@ -257,7 +257,7 @@ static bool replay_open(const Model *model, SamplerHost *host, Sampler **out, Er
     }
     Replay *replay = mem_zalloc(1, sizeof *replay);
     replay->base = (Sampler){.ops = &sampler_replay,
-                             .caps = CAP_CHAT | CAP_TEXT | CAP_LOGLIK | CAP_SEED,
+                             .caps = CAP_CHAT | CAP_TEXT | CAP_LOGLIK | CAP_SEED | CAP_GRAMMAR,
                              .max_in_flight = 256};
     replay->host = host;
     arena_init(&replay->arena, 0);

@@ -271,6 +271,26 @@ static void test_loop__shards_cover_everything_once(void)
     CHECK_INT(total, 70);
 }
 
+static void test_loop__refuses_a_schema_it_can_not_keep(void)
+{
+    World world;
+    Err err = ERR_INIT;
+    fake = (FakePlan){.max_in_flight = 5};
+    world_open(&world,
+               "schema: 1\neval: s\nversion: 1\ndescription: Replies of a schema.\n"
+               "dataset: {path: rows.jsonl}\n"
+               "sample: {id: \"{{ id }}\", input: \"{{ q }}\", target: \"{{ a }}\"}\n"
+               "solver: {use: generate, schema: {type: object}}\n"
+               "graders: [{use: exact}]\nmetrics: [accuracy]\n",
+               2);
+    world_load(&world);
+    CHECK(!world_run(&world, &err));
+    CHECK_INT(err.code, ERR_CONFIG);
+    CHECK(strstr(err.message, "wants replies of a `schema`, which 'fake' can not keep to") != NULL);
+    CHECK_INT(fake.n_submitted, 0);
+    world_close(&world);
+}
+
 static void test_loop__refuses_a_taken_name(void)
 {
     World world;
@@ -302,6 +322,8 @@ int main(void)
     tap_run("cancels in the middle of an attempt and resumes to the same rows",
             test_loop__cancels_in_the_middle_of_an_attempt);
     tap_run("shards cover everything once", test_loop__shards_cover_everything_once);
+    tap_run("refuses a schema that the model can not keep to",
+            test_loop__refuses_a_schema_it_can_not_keep);
     tap_run("refuses a taken name or another spec", test_loop__refuses_a_taken_name);
     return tap_done();
 }
