@@ -70,6 +70,7 @@ static bool is_bounded(const Judge *judge)
 
 static Judge judge_of(const GateCheck *check, const StatsPairs *pairs)
 {
+    assert(check->low < check->high && check->confidence > 0.5 && check->confidence < 1);
     bool loss = check->kind == GATE_LOSS;
     bool downwards = check->kind == GATE_MAX || (loss && check->lower_is_better);
     Judge judge = {

@@ -37,7 +37,7 @@ typedef struct GateCheck {
     double bound;
     double confidence; // one-sided, 0.5 < confidence < 1
     double detect;     // NaN: 0.10 of the range; must be given for unbounded metrics
-    double low;        // range of a sample's value; infinite at either end: unbounded
+    double low;        // range of a sample's value, low < high; infinite at an end: unbounded
     double high;
     bool lower_is_better; // GATE_LOSS only
 } GateCheck;

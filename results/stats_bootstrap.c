@@ -144,12 +144,12 @@ typedef struct Units {
     uint32_t *member; // (n samples), by unit
     size_t *start;    // (n + 1)
     size_t n;
-    size_t n_samples;
+    bool single; // every unit is the one sample of its number
 } Units;
 
 static Units units_create(size_t n, const uint32_t *cluster, size_t n_clusters)
 {
-    Units units = {.n = cluster == NULL ? n : n_clusters, .n_samples = n};
+    Units units = {.n = cluster == NULL ? n : n_clusters, .single = cluster == NULL};
     units.member = mem_alloc(n > 0 ? n : 1, sizeof(uint32_t));
     units.start = mem_zalloc(units.n + 2, sizeof(size_t));
     // Counting sort; start[unit + 1] runs from the unit's first place to its end.
@@ -197,9 +197,14 @@ static void replicates_draw(StatsStatistic *statistic, void *ctx, const Units *u
                             Picks *picks, double *out, size_t n_resamples)
 {
     for (size_t r = 0; r < n_resamples; r++) {
-        picks->n = 0;
+        picks->n = units->single ? units->n : 0; // there is room for them: all were picked once
         for (size_t u = 0; u < units->n; u++) {
-            picks_add(picks, units, rng_below(rng, units->n));
+            size_t drawn = rng_below(rng, units->n);
+            if (units->single) {
+                picks->index[u] = (uint32_t)drawn;
+            } else {
+                picks_add(picks, units, drawn);
+            }
         }
         out[r] = statistic(ctx, picks->index, picks->n);
     }

@@ -69,6 +69,11 @@ static void draw_binary(double loss, double *a, double *b)
     draw_flips(loss, 0.2, a, b);
 }
 
+static void draw_binary_few(double loss, double *a, double *b)
+{
+    draw_flips(loss, 0.1, a, b);
+}
+
 static void draw_sparse(double loss, double *a, double *b)
 {
     draw_flips(loss, loss + 0.01, a, b);
@@ -124,6 +129,10 @@ static void run_tests(void)
         report(what, rejection(draw_graded, n, false), 0.04, 0.06);
         snprintf(what, sizeof(what), "A/A rejections: t on 0/1 scores, discordance 0.2, n %zu", n);
         report(what, rejection(draw_binary, n, false), 0.04, 0.06);
+        snprintf(what, sizeof(what), "A/A rejections: t on 0/1 scores, discordance 0.1, n %zu", n);
+        report(what, rejection(draw_binary_few, n, false), 0.04, 0.06);
+        snprintf(what, sizeof(what), "A/A rejections: Tango, discordance 0.1, n %zu", n);
+        report(what, rejection(draw_binary_few, n, true), n == 50 ? 0.03 : 0.04, 0.06);
         snprintf(what, sizeof(what), "A/A rejections: Tango, discordance 0.2, n %zu", n);
         report(what, rejection(draw_binary, n, true), n == 50 ? 0.03 : 0.04, 0.06);
         int exact = 0;

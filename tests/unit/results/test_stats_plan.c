@@ -102,6 +102,34 @@ static void test_mixture__matches_published_values(void)
     CHECK(radius <= stats_mixture_radius(500, 0.25, best / 1.2, 0.05));
 }
 
+static void test_anytime__holds_at_every_look(void)
+{
+    Rng rng;
+    rng_init(&rng, 3);
+    const int n_runs = 2000;
+    int left = 0;     // runs whose confidence sequence ever misses the mean
+    int rejected = 0; // runs whose e-value ever reaches 20
+    for (int run = 0; run < n_runs; run++) {
+        double sum = 0;
+        int64_t b = 0;
+        int64_t c = 0;
+        bool out = false;
+        bool evident = false;
+        for (int t = 1; t <= 300; t++) {
+            bool one = rng_real(&rng) < 0.5;
+            sum += one;
+            b += one;
+            c += !one;
+            out |= fabs(sum / t - 0.5) > stats_mixture_radius(t, 0.25, 0.01, 0.05);
+            evident |= stats_mcnemar(b, c).evidence >= 20;
+        }
+        left += out;
+        rejected += evident;
+    }
+    CHECK(left <= n_runs * 0.05 && rejected <= n_runs * 0.05);
+    CHECK(left > 0 && rejected > 0); // and they are not empty promises
+}
+
 static void test_agreement__matches_published_values(void)
 {
     static const int64_t three[] = {20, 5, 0, 10, 15, 3, 1, 4, 12};
@@ -197,6 +225,7 @@ int main(void)
     tap_run("many: matches published values", test_many__matches_published_values);
     tap_run("looks: matches published values", test_looks__matches_published_values);
     tap_run("mixture: matches published values", test_mixture__matches_published_values);
+    tap_run("anytime: holds at every look", test_anytime__holds_at_every_look);
     tap_run("agreement: matches published values", test_agreement__matches_published_values);
     tap_run("agreement: errors are the delta method's",
             test_agreement__errors_are_the_delta_methods);
