@@ -116,7 +116,7 @@ class Templates:
 
     def compiled(self, source):
         if source not in self.made:
-            tokens = [t for t in self.env.lex(source[:-1] if source.endswith("\n") else source)]
+            tokens = list(self.env.lex(source))  # which drops one final newline, as rendering does
             kinds = [t[1] for t in tokens]
             one = kinds and kinds[0] == "variable_begin" and kinds[-1] == "variable_end" and \
                 kinds.count("variable_begin") == 1
@@ -299,9 +299,9 @@ class Part:
         scored = data.get("split") or "test"
         if "rows" in few:
             pool = list(enumerate(few["rows"]))
-        elif "path" in few:
+        elif "path" in few and few["path"] != data.get("path"):
             pool = list(enumerate(self.eval.file_rows(few["path"])))
-        elif "split" in few and few["split"] != scored:
+        elif "split" in few and few["split"] != scored and "path" not in few:
             pool = self.kept(self.eval.dataset.split(few["split"], self.dataset_part))
         else:
             self.leave_own, pool = True, self.rows
