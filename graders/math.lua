@@ -31,13 +31,14 @@ local UNICODE = {
   ["\u{2260}"] = "\\ne ", ["\u{b1}"] = "\\pm ", ["\u{222a}"] = "\\cup ", ["\u{2208}"] = "\\in ", ["\u{b0}"] = "\\degree ",
   ["\u{2205}"] = "\\emptyset ", ["\u{b2}"] = "^2", ["\u{b3}"] = "^3", ["\u{bd}"] = "\\frac{1}{2}", ["\u{bc}"] = "\\frac{1}{4}",
   ["\u{be}"] = "\\frac{3}{4}", ["\u{3b8}"] = "\\theta ", ["\u{3b1}"] = "\\alpha ", ["\u{3b2}"] = "\\beta ",
-  ["\u{211d}"] = "\\mathbb{R}", ["\u{20ac}"] = "", ["\u{a3}"] = "", ["\u{a5}"] = "", ["\u{2248}"] = "=", ["\u{a0}"] = " ",
+  ["\u{211d}"] = "\\mathbb{R}", ["\u{20ac}"] = "", ["\u{a3}"] = "", ["\u{a5}"] = "", ["\u{2248}"] = "\\approx ", ["\u{a0}"] = " ",
   ["\u{2009}"] = " ", ["\u{202f}"] = " ",
 }
 
 -- The text without what only dresses it: spacing, sizes, $, degrees as one command, digits in one piece.
 local function dress_down(s)
   s = text.replace(s, "[\\x{80}-\\x{10ffff}]", function(c) return UNICODE[c] end)
+  s = text.replace(s, "(?<!\\\\)\\\\!", "") -- 12,\!345
   s = text.replace(s, "(?<=\\d)\\{,\\}(?=\\d{3})", ",")
   s = text.replace(s, "(?<=\\d)(?:\\\\[,;: !]|~)(?=\\d{3}(?!\\d))", "") -- 1\,234
   s = text.replace(s, "(?<![\\d.,/])(\\d{1,3})((?: \\d{3})+)(?![\\d.]| ?/)", function(first, rest)
@@ -45,7 +46,7 @@ local function dress_down(s)
   end)
   s = text.replace(s, "\\^\\s*(?:\\{\\s*\\\\(?:circ|degree)\\s*\\}|\\\\(?:circ|degree)(?![a-z]))", "\\degree ")
   s = text.replace(s, "\\\\(?:displaystyle|textstyle|limits|[bB]igg?[lr]?|left|right|q?quad|phantom\\{\\})(?![A-Za-z])", " ")
-  s = text.replace(s, "(?<!\\\\)\\\\[!$,;:> ()\\[\\]]|[$~]", " ")
+  s = text.replace(s, "(?<!\\\\)\\\\[$,;:> ()\\[\\]]|[$~]", " ")
   local ends = text.trim(s, " \t\r\n,;:*.") -- but the point of .5
   local at = s:find(ends, 1, true)
   return s:sub(at - 1, at - 1) == "." and ends:find("^%d") and "." .. ends or ends
@@ -76,7 +77,7 @@ local SYMBOLS = words([[alpha beta gamma delta epsilon varepsilon zeta eta theta
 local FONTS = words("text textbf textit textrm mbox mathrm mathbf mathit mathsf operatorname mathcal mathbb vec hat bar")
 local SAME = { dfrac = "frac", tfrac = "frac", cfrac = "frac", leq = "le", leqslant = "le", geq = "ge", geqslant = "ge",
   neq = "ne", cdot = "*", times = "*", ast = "*", div = "/", lt = "<", gt = ">", varnothing = "emptyset", dbinom = "binom",
-  tbinom = "binom", arcsin = "asin", arccos = "acos", arctan = "atan", varphi = "phi", approx = "=", equiv = "=", lbrack = "[",
+  tbinom = "binom", arcsin = "asin", arccos = "acos", arctan = "atan", varphi = "phi", equiv = "=", lbrack = "[",
   rbrack = "]", langle = "(", rangle = ")", lvert = "|", rvert = "|", vert = "|", mid = "|", lbrace = "\\{", rbrace = "\\}" }
 local PLAIN = { sqrt = "sqrt", frac = "frac", pi = "pi", infty = "infty", infinity = "infty", inf = "infty", degree = "degree",
   degrees = "degree", emptyset = "emptyset" }
@@ -213,7 +214,7 @@ end
 
 -- What is no number: it can not be added or multiplied.
 local NO_NUMBER = words("tuple set list interval union matrix row eq chain text")
-local RELATIONS = { ["="] = "=", ["<"] = "<", [">"] = ">", le = "<=", ge = ">=", ne = "!=", ["in"] = "in" }
+local RELATIONS = { ["="] = "=", ["<"] = "<", [">"] = ">", le = "<=", ge = ">=", ne = "!=", ["in"] = "in", approx = "~" }
 local STARTS = words("frac sqrt binom pi infty lfloor lceil ( [ {")
 
 local function whole(n) return { "num", tostring(n), scale = 0 } end
@@ -282,8 +283,8 @@ function Parser:chain()
     local op = token and (token.kind == "op" or token.kind == "cmd") and RELATIONS[token.value]
     if not op then break end
     self.at = self.at + 1
-    ops[#ops + 1] = op
-    sides[#sides + 1] = self:union()
+    local side = self:union()
+    if op ~= "~" then ops[#ops + 1], sides[#sides + 1] = op, side end -- the exact value counts
   end
   if #ops == 0 then return sides[2] end
   if ops[1] == "in" then return #ops == 1 and sides[3] or fail() end
@@ -927,17 +928,15 @@ local function is_number(node) return not NO_NUMBER[node[1]] end
 -- An equation's right side, when its left side only names it or is the way to it; the same the other way round.
 local function named(eq)
   local left, right = eq[2], eq[3]
-  if left[1] == "text" or left[1] == "sym" or left[1] == "const" or (left[1] == "*" and not has(left, "num")) then return right end
+  if left[1] == "text" or left[1] == "sym" or left[1] == "const" or left[1] == "tuple" then return right end
+  if left[1] == "*" and (left[2][1] == "sym" or (left[2][1] == "^" and left[2][2][1] == "sym")) then return right end -- f(2)
   if is_number(left) and not has(left, "sym") then return right[1] == "sym" and left or right end
 end
 
 local function equations(a, b, places)
   if a[1] == "eq" and b[1] == "eq" then
-    for i = 2, 3 do
-      if not is_number(a[i]) or not is_number(b[i]) then
-        return equal(a[2], b[2], places) and equal(a[3], b[3], places)
-      end
-    end
+    if equal(a[2], b[2], places) then return equal(a[3], b[3], places) end
+    if not (is_number(a[2]) and is_number(a[3]) and is_number(b[2]) and is_number(b[3])) then return false end
     return multiples({ "-", a[2], a[3] }, { "-", b[2], b[3] })
   end
   if b[1] == "eq" then a, b = b, a end
@@ -981,9 +980,11 @@ local function interval_of(chain)
   local out = { "interval", { "neg", { "const", "infty" } }, { "const", "infty" }, open_low = true, open_high = true }
   for i, op in ipairs(chain.ops) do
     if op == "!=" or op:sub(1, 1) ~= chain.ops[1]:sub(1, 1) then return chain end
-    local at, above, open = bound(chain[i + 1], op, chain[i + 2])
-    if not at then return chain end
-    if above then out[2], out.open_low = at, open else out[3], out.open_high = at, open end
+    if not (has(chain[i + 1], "const", "infty") or has(chain[i + 2], "const", "infty")) then
+      local at, above, open = bound(chain[i + 1], op, chain[i + 2])
+      if not at then return chain end
+      if above then out[2], out.open_low = at, open else out[3], out.open_high = at, open end
+    end
   end
   return out
 end
@@ -1103,7 +1104,7 @@ local function read(s)
     local tree = parse(s)
     if tree then return tree, s end
   end
-  local said = text.match(s, "(?is).*\\banswer(?:\\s+is|\\s*:)[\\s:*]*(?=\\S)(.+)")
+  local said = text.match(s, "(?is).*\\banswer(?:\\s+is|\\s*[:=])[\\s:*]*(?=\\S)(.+)")
   for _, part in ipairs { said or "", said and said:match("^[^\n]*") or "", said and text.match(said, "\\A.*?(?=\\.\\s)") or "" } do
     local tree = not is_prose(part) and parse(part)
     if tree then return tree, part end
@@ -1129,7 +1130,7 @@ return {
     local answer = text.trim(found)
     for _, target in ipairs(sample.target) do
       local wanted, wanted_text = read(target)
-      local same = bare(found) ~= "" and bare(found) == bare(wanted_text)
+      local same = bare(found) == bare(wanted_text) and bare(found) ~= "" or bare(reply.answer) == bare(target)
       if same or (tree and wanted and equal(wanted, tree, params.places)) then return { value = true, answer = answer } end
     end
     local why = "expected " .. table.concat(sample.target, " or ") .. (tree and "" or "; the answer can not be read as mathematics")

@@ -266,6 +266,78 @@ number | 6 | 3 + 2 | 0
 number | 5 | 5.0 | 1
 number | \infty | \infty | 1
 number | \infty | -\infty | 0
+various | (-\infty, 2) \cup (3, \infty) | x<2 or x>3 | 1
+various | \text{June 20} | June 20 | 1
+various | \$32,\!348 | 32348 | 1
+various | 10,\!000 | 10000 | 1
+various | \left\{ 1,2 \right\} | \{2,1\} | 1
+various | \text{Yes} | Yes | 1
+various | \text{Yes} | No | 0
+various | x=90^\circ | x=90 | 1
+various | f^{-1}(x)=\frac{x-1}{2} | \frac{x-1}{2} | 1
+various | 5 | f(2)=5 | 1
+various | (1,2) | (x,y)=(1,2) | 1
+various | (3,4) | a=3, b=4 | 1
+various | (-\infty,3) | -\infty < x < 3 | 1
+various | (-\infty,3] | -\infty < x < 3 | 0
+various | \sqrt{3} | \sqrt{3} \approx 1.732 | 1
+various | \frac{5}{8} | $\frac{5}{8}$ of the pizza | 1
+various | 3.5 | approximately 3.5 | 1
+various | 20\% | about 20% | 1
+various | x=1\pm\sqrt{3} | 1+\sqrt3, 1-\sqrt3 | 1
+various | \sin(30^\circ) | \frac12 | 1
+various | 7 | 3 + 4 = 7 | 1
+various | 7 | 3 + 5 = 8 | 0
+various | 5 | **Answer:** 5 | 1
+various | 5 | **Answer: 5** | 1
+various | 2 | The answer is 5 because 2+3=5. | 0
+various | \frac{\pi}{2}+2\pi k | 2k\pi+\frac{\pi}{2} | 1
+various | [0, \frac{1}{2}] | \left[ 0, 0.5 \right] | 1
+various | dog | god | 0
+various | x^2 | x^3 | 0
+various | -2 | |-2| | 0
+various | 100 | 1,00 | 0
+various | 3\sqrt{13} | \boxed{3\sqrt{13}}. | 1
+various | p - q | \boxed{p-q} | 1
+various | \left( 3, \frac{\pi}{2} \right) | Thus $(r,\theta)=\boxed{\left(3,\frac{\pi}{2}\right)}$ | 1
+various | \frac{14}{3} | $f(-2)+f(-1)+f(0)=\boxed{\frac{14}{3}}$ | 1
+various | \text{Evelyn} | \boxed{\text{Evelyn}} | 1
+various | \text{Evelyn} | Evelyn | 1
+various | 4210_{5} | 4210_5 | 1
+various | 4210_{5} | 4210_6 | 0
+various | \text{(E)} | \textbf{(E)} | 1
+various | 6 - 5i | -5i+6 | 1
+various | \begin{pmatrix} -7 \\ 16 \\ 5 \end{pmatrix} | \boxed{\begin{pmatrix}-7\\16\\5\end{pmatrix}} | 1
+various | x^3 + 3x - 6 | x^3+3x-6 | 1
+various | y = 2x + 3 | \boxed{y=2x+3} | 1
+various | 1 \pm \sqrt{19} | 1-\sqrt{19}, 1+\sqrt{19} | 1
+various | \sqrt{51} | \sqrt{51}\text{ units} | 1
+various | 13535 | 13,535 | 1
+various | [-2,7] | -2 \le x \le 7 | 1
+various | 3, 5, 7 | 3,5, and 7 | 1
+various | (0,9) \cup (9,36) | (0,9)\cup(9,36) | 1
+various | 6+9i | 6 + 9i | 1
+various | \frac{270}7\text{ degrees} | \frac{270}{7} | 1
+various | .0000672 | 6.72\times10^{-5} | 1
+various | 2516_8 | 2516 | 0
+various | 11\sqrt2 | 11\sqrt{2} | 1
+various | \pi | 3.14 | 0
+various | 2k | $2k$ | 1
+various | \infty | infinity | 1
+various | 1/0 | 2/0 | 0
+various | \dfrac{3}{2} | 1 1/2 | 1
+various | a+b | ab | 0
+various | e | 2.71828 | 0
+various | AB | BA | 1
+various | \$18.90 | 18.9 dollars | 1
+various | 5 | five | 0
+various | x>-2 | x \in (-2,\infty) | 1
+various | 0 | \varnothing | 0
+various | 2\sqrt{2}+2\sqrt{3} | 2(\sqrt{2}+\sqrt{3}) | 1
+various | -\frac{1}{2} | -1/2 | 1
+various | 12:30 | 12:30 | 1
+various | 3:2 | 6:4 | 1
+various | 3:2 | 2:3 | 0
 """
 
 
