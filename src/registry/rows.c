@@ -486,6 +486,11 @@ Str rows_place(const Rows *rows, size_t index, Arena *arena)
 
 static bool bad_row(const Rows *rows, size_t index, Err *err)
 {
+    static const char own_line[] = "line 1, "; // of a row's text: the file's line is in its place
+    if (strncmp(err->message, own_line, sizeof(own_line) - 1) == 0) {
+        memmove(err->message, err->message + sizeof(own_line) - 1,
+                strlen(err->message) - sizeof(own_line) + 2);
+    }
     Arena scratch = {0};
     Str place = rows_place(rows, index, &scratch);
     ERR_WRAP(err, STR_FMT, STR_ARG(place));
