@@ -74,9 +74,9 @@ static void sample_row(lua_State *L, const void *view)
 
 static void sample_files(lua_State *L, const void *view)
 {
-    (void)view;
+    const Value *files = &((const SampleView *)view)->sample->files;
     Value empty = value_map(NULL, 0);
-    vm_push_value(L, &empty);
+    vm_push_value(L, files->kind == VALUE_MAP ? files : &empty);
 }
 
 static void sample_prompt(lua_State *L, const void *view)
