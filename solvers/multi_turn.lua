@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- A conversation with fixed user turns: each is sent with everything said before it, as in MT-Bench (Zheng et al. 2023). It
--- begins with the eval's messages (a prompt is one user message; an empty input none), then come the turns: the param
+-- begins with the eval's messages (a prompt is one user message; an empty one is none), then come the turns: the param
 -- `turns`, else the list in the sample's metadata under the name `from`. The reply's text is the last answer, or with
 -- reply: all every answer, a blank line between them; its messages are the whole conversation.
 local function beginning(sample)

@@ -337,7 +337,7 @@ static void check_sample(RowCheck *check, Task *task, size_t index)
         rendering_failed(check, task, index, &sample, &err);
         return;
     }
-    if (prompt_is_empty(&sample)) {
+    if (prompt_is_empty(&sample) && script_program_asks(task->solver_program)) {
         const EvalVariant *variant = task->variant;
         const Value *at = variant->prompt.kind != VALUE_NULL     ? &variant->prompt
                           : variant->messages.kind != VALUE_NULL ? &variant->messages

@@ -61,7 +61,9 @@ static bool source_open(Loop *loop, const Model *model, Err *err)
         return ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(model->spec));
     }
     loop->n_sources++;
-    return true;
+    const Sampler *sampler = source->sampler;
+    return sampler->ops->ready == NULL || sampler->ops->ready(sampler, err) ||
+           ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(model->spec));
 }
 
 static bool role_open(Loop *loop, Role *role, Err *err)

@@ -64,14 +64,25 @@ static bool worth_retry(void *ctx, const NetResponse *response)
     return !openai_is_hopeless(response);
 }
 
+static bool has_key(const Endpoint *endpoint, Err *err)
+{
+    return openai_key(endpoint).len > 0 || endpoint->key_optional ||
+           ERR_SET(err, ERR_MODEL, "set $" STR_FMT " to the key of " STR_FMT,
+                   STR_ARG(endpoint->key_env), STR_ARG(endpoint->base_url));
+}
+
+static bool openai_ready(const Sampler *sampler, Err *err)
+{
+    return has_key(&((const OpenAi *)sampler)->endpoint, err);
+}
+
 /** The headers of a request, in arena. */
 static bool headers_make(const Endpoint *endpoint, Arena *arena, NetHeader **out, size_t *out_n,
                          Err *err)
 {
     Str key = openai_key(endpoint);
-    if (key.len == 0 && !endpoint->key_optional) {
-        return ERR_SET(err, ERR_MODEL, "set $" STR_FMT " to the key of " STR_FMT,
-                       STR_ARG(endpoint->key_env), STR_ARG(endpoint->base_url));
+    if (!has_key(endpoint, err)) {
+        return false;
     }
     size_t n_more = endpoint->headers.kind == VALUE_MAP ? endpoint->headers.as.map.n : 0;
     NetHeader *headers = ARENA_ARRAY(arena, NetHeader, n_more + 2);
@@ -591,6 +602,7 @@ const SamplerOps sampler_openai = {
     .help = "any endpoint that speaks the OpenAI API (--base-url, $OPENAI_API_KEY)",
     .open = openai_open,
     .prepare = openai_prepare,
+    .ready = openai_ready,
     .submit = openai_submit,
     .cancel = openai_cancel,
     .stats = openai_stats,

@@ -74,6 +74,8 @@ struct SamplerOps {
     /** Pure: render and tokenise. */
     bool (*prepare)(Sampler *sampler, const Request *request, Arena *arena, Prepared *out,
                     Err *err);
+    /** Optional. Whether a request could go out at all, before anything is paid for: keys. */
+    bool (*ready)(const Sampler *sampler, Err *err);
     /** Never blocks; request lives until its completion. false: the attempt fails with *err. */
     bool (*submit)(Sampler *sampler, uint64_t id, const Request *request, Err *err);
     /** Optional. No attempt can run until one completes; closed: all first requests are in. */

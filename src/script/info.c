@@ -85,6 +85,13 @@ bool script_program_needs(const Program *program, UnitKind kind, Str need)
     return false;
 }
 
+bool script_program_asks(const Program *program)
+{
+    size_t unit = program_find(program, UNIT_SOLVER, STR_EMPTY);
+    return unit != STR_NONE &&
+           (program->units[unit].may_generate || program->units[unit].may_loglik);
+}
+
 static const EmbeddedFile *builtin_files(UnitKind kind)
 {
     return kind == UNIT_SOLVER ? script_solvers : script_graders;

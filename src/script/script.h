@@ -60,6 +60,8 @@ void script_program_destroy(Script *script, Program *program);
 Hash script_program_hash(const Program *program);
 /** Whether the program's solver (or one of its graders) declares this need. */
 bool script_program_needs(const Program *program, UnitKind kind, Str need);
+/** Whether the program's solver asks a model: given does not. */
+bool script_program_asks(const Program *program);
 
 // ---- Templates ----------------------------------------------------------------------------------
 

@@ -67,6 +67,36 @@ ASKS = """return {
   end,
 }
 """
+POLITE = """schema: 1
+eval: polite
+description: A judge says Y or N.
+dataset:
+  rows: [{q: "Please say\\nY"}, {q: "Please say\\nmaybe"}]
+sample: {input: "{{ q }}"}
+solver: {use: generate, max_tokens: 8}
+roles: {judge: openai/gpt-4o-mini}
+graders: [{use: judge, prompt: "{{ answer }}", verdicts: {Y: 1, N: 0}}]
+"""
+GIVEN = """schema: 1
+eval: given-answers
+description: Recorded answers against a schema.
+dataset:
+  rows: [{id: 1, said: '{"n": 1}'}, {id: 2, said: '{"n": "x"}'}, {id: 3, said: "none"}]
+sample: {input: "", metadata: {said: "{{ said }}"}}
+solver: {use: given, text: "{{ said }}"}
+graders:
+  - use: json_schema
+    schema: {type: object, properties: {n: {type: integer}}, required: [n]}
+"""
+AGENT = """schema: 1
+eval: agent
+description: Needs a sandbox.
+dataset: {rows: [{q: "List the files.", a: "x"}]}
+sample: {input: "{{ q }}", target: "{{ a }}"}
+solver: {use: react, tools: [bash, submit]}
+sandbox: {use: shell}
+graders: [{use: exact}]
+"""
 N_MANY = 12
 ESC = "\033"
 
@@ -280,6 +310,24 @@ def roles(room):
     _, err = room.run("run judged.yaml -m echo", says="role judge (echo): 2 calls, 4 tokens in, 4 tokens out",
                       env={"MUSTER_ROLE": "judge=echo"})
     expect("2 of 2 attempts" in err, err)
+    room.write("polite.yaml", POLITE)
+    room.run("run polite.yaml -m echo", 4, "role 'judge': model 'openai/gpt-4o-mini': set $OPENAI_API_KEY")
+    expect(room.json("run polite.yaml -m echo --role judge=echo --name polite --json -q")["runs"][0]["unscored"] == 1,
+           "one verdict, one that is none")
+    room.run("run polite.yaml -m echo --role judge=replay/capitals.yaml --resume --name polite", 4, "role 'judge'")
+    shown = room.json("show polite --json")["experiment"]
+    expect([r["model"] for r in shown["provenance"]["roles"]] == ["echo"], f"provenance: {shown['provenance']}")
+
+
+def no_model(room):
+    room.write("given.yaml", GIVEN)
+    room.write("agent.yaml", AGENT)
+    run = room.json("run given.yaml --json -q")["runs"][0]
+    expect(run["model"] == "none" and abs(run["metrics"][0]["value"] - 1 / 3) < 1e-12, f"given: {run}")
+    out, _ = room.run("show --sample 1")
+    expect("$.n: \"x\" is not of type integer" in out, f"why: {out}")
+    room.run("run agent.yaml -m echo", 6, "eval 'agent': its solver needs a sandbox")
+    room.run("check agent.yaml")
 
 
 def bad_store(room):
@@ -499,6 +547,7 @@ TESTS = [
     ("attempts that fail: exit 3", failing_attempts),
     ("models that can not be used: exit 4", unusable_models),
     ("roles: whom graders ask", roles),
+    ("solvers that ask no model, or more than a model", no_model),
     ("a store that is no database: exit 5", bad_store),
     ("pull from a mirror, then run", pulling),
     ("--events: a line for each attempt", events),
