@@ -138,32 +138,37 @@ static bool expect_part(RowCheck *check, const PartRows *part, SeenSet *seen, Er
     return true;
 }
 
-bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err)
+/** Rows are unique within their part: parts of a matrix may well be made of the same rows. */
+static bool expect_cell(RowCheck *check, const MatrixCell *cell, size_t *n_rows, Err *err)
 {
-    const Value *expect = &check->eval->expect;
-    if (expect->kind != VALUE_MAP) {
-        return true;
-    }
-    const Value *unique = value_get_c(expect, "unique");
+    const Value *unique = value_get_c(&check->eval->expect, "unique");
     size_t n_unique = unique != NULL ? unique->as.list.n : 0;
     SeenSet *seen = mem_zalloc(n_unique + 1, sizeof(*seen));
-    size_t n_rows = 0;
-    bool ok = true;
-    for (size_t i = 0; ok && i < n_cells; i++) {
-        PartRows *part = NULL;
-        ok = part_rows_open(check->registry, check->eval, &cells[i], &part, err) &&
-             expect_part(check, part, seen, err);
-        n_rows += part != NULL ? part->n : 0;
-        part_rows_release(check->registry, part);
-    }
-    const Value *rows = value_get_c(expect, "rows");
-    if (ok && rows != NULL && rows->as.integer != (int64_t)n_rows) {
-        faults_add(check->faults, check->eval->file, rows->line, rows->col, false, "expect",
-                   "expected %lld rows, there are %zu", (long long)rows->as.integer, n_rows);
-    }
+    PartRows *part = NULL;
+    bool ok = part_rows_open(check->registry, check->eval, cell, &part, err) &&
+              expect_part(check, part, seen, err);
+    *n_rows += part != NULL ? part->n : 0;
+    part_rows_release(check->registry, part);
     for (size_t i = 0; i < n_unique; i++) {
         mem_free(seen[i].hashes);
     }
     mem_free(seen);
     return ok;
+}
+
+bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err)
+{
+    const Value *expect = &check->eval->expect;
+    const Value *rows = value_get_c(expect, "rows");
+    size_t n_rows = 0;
+    for (size_t i = 0; expect->kind == VALUE_MAP && i < n_cells; i++) {
+        if (!expect_cell(check, &cells[i], &n_rows, err)) {
+            return false;
+        }
+    }
+    if (rows != NULL && rows->as.integer != (int64_t)n_rows) {
+        faults_add(check->faults, check->eval->file, rows->line, rows->col, false, "expect",
+                   "expected %lld rows, there are %zu", (long long)rows->as.integer, n_rows);
+    }
+    return true;
 }

@@ -11,6 +11,7 @@ static void read_eval(Registry *registry, const Value *root, Faults *faults)
     bool whole = eval_from_value(registry, STR("fuzz.yaml"), root, faults, eval);
     eval_check(registry, eval, whole, faults);
     Err err = ERR_INIT;
+    registry_check_roles(registry, eval, faults);
     if (faults->n_errors == 0 && eval->dataset_rows.kind == VALUE_LIST) {
         (void)registry_check_rows(registry, eval, 3, faults, &err);
     }
@@ -33,13 +34,16 @@ static void read_file(Registry *registry, Str text)
     } else if (value_get_c(&root, "model") != NULL) {
         model_from_value(registry, STR("fuzz.yaml"), &root, &faults, &files, &model);
     } else if (value_get_c(&root, "gate") != NULL && value_get_c(&root, "eval") == NULL) {
-        gate_from_value(STR("fuzz.yaml"), &root, &faults);
+        if (gate_from_value(STR("fuzz.yaml"), &root, &faults)) {
+            gate_check_evals(registry, STR("fuzz.yaml"), &root, &faults);
+        }
     } else {
         read_eval(registry, &root, &faults);
     }
     Buf buf = {0};
     faults_render(&buf, &faults, false);
     buf_finish(&buf);
+    (void)faults_to_value(&registry->arena, &faults);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
