@@ -208,6 +208,41 @@ static void test_roles__part_of_the_spec(void)
     world_close(&world);
 }
 
+static void test_roles__of_the_eval_unless_told_otherwise(void)
+{
+    static const char own[] =
+        "schema: 1\neval: own\nversion: 1\ndescription: The eval says who judges.\n"
+        "dataset: {path: rows.jsonl}\n"
+        "sample: {id: \"{{ id }}\", input: \"{{ q }}\", target: \"{{ a }}\"}\n"
+        "prompt: \"{{ input }}\"\n"
+        "solver: {use: generate, max_tokens: 4}\n"
+        "roles: {judge: echo, critic: echo}\n"
+        "graders: [{use: asks}]\nmetrics: [accuracy]\n";
+    for (int told = 0; told < 2; told++) {
+        World world;
+        Err err = ERR_INIT;
+        world_roles(&world, own, 3, "asks.lua", asks_lua);
+        if (told != 0) {
+            give_role(&world, STR("judge"), &wise);
+        }
+        CHECK_OK(world_run(&world, &err), &err);
+        CHECK_INT(fake.n_opened, told != 0 ? 3 : 2); // both roles of the eval are one model
+        CHECK_INT(world.outcome.n_roles, 1);
+        CHECK_STR(world.outcome.roles[0].model, told != 0 ? STR("fake/wise") : STR("echo"));
+        CHECK_NEAR(accuracy(&world), told, 0);
+        world_close(&world);
+    }
+    World world;
+    world_roles(&world,
+                "schema: 1\neval: gone\nversion: 1\ndescription: A model that is not there.\n"
+                "dataset: {path: rows.jsonl}\n"
+                "sample: {id: \"{{ id }}\", input: \"{{ q }}\", target: \"{{ a }}\"}\n"
+                "solver: {use: generate}\nroles: {judge: local/not-there.gguf}\n"
+                "graders: [{use: asks}]\nmetrics: [accuracy]\n",
+                3, "asks.lua", asks_lua);
+    check_refused(&world, ERR_MODEL, "eval 'gone', role 'judge': no model file");
+}
+
 static void test_roles__limits_count_them(void)
 {
     World world;
@@ -259,6 +294,8 @@ int main(void)
     tap_run("one sampler for one model", test_roles__one_sampler_for_one_model);
     tap_run("refuses before the first call", test_roles__refuses_what_can_not_be);
     tap_run("is part of the spec and of provenance", test_roles__part_of_the_spec);
+    tap_run("the eval's own roles, unless told otherwise",
+            test_roles__of_the_eval_unless_told_otherwise);
     tap_run("the limits count a solver's role calls", test_roles__limits_count_them);
     tap_run("failures name the role", test_roles__failures_name_them);
     tap_run("a solver that asks nobody needs no model", test_roles__no_model_at_all);
