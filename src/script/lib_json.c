@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // json.decode, json.encode, json.null: through the text room's reader and writer, by way of Value.
+// json.validate is in lib_schema.c.
 #include "script/script_internal.h"
 
 static int json_decode_text(lua_State *L)
@@ -39,8 +40,10 @@ static int json_encode_value(lua_State *L)
 
 int lib_json_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"decode", json_decode_text}, {"encode", json_encode_value}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"decode", json_decode_text},
+                                         {"encode", json_encode_value},
+                                         {"validate", json_validate},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     vm_push_null(L);
     lua_setfield(L, -2, "null");

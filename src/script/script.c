@@ -28,6 +28,7 @@ struct Script {
     bool has_lua_hash;
     RegexCache *regexes;
     TemplateCache *templates;
+    SchemaCache *schemas;
     MetricCache metrics;
 };
 
@@ -48,6 +49,7 @@ bool script_create(const ScriptBudget *budget, Script **out, Err *err)
     }
     script->regexes = regex_cache_create();
     script->templates = template_cache_create();
+    script->schemas = schema_cache_create();
     *out = script;
     return true;
 }
@@ -68,6 +70,7 @@ void script_destroy(Script *script)
     }
     regex_cache_destroy(script->regexes);
     template_cache_destroy(script->templates);
+    schema_cache_destroy(script->schemas);
     mem_free(script);
 }
 
@@ -89,6 +92,11 @@ RegexCache *script_regexes(Script *script)
 MetricCache *script_metrics(Script *script)
 {
     return &script->metrics;
+}
+
+SchemaCache *script_schemas(Script *script)
+{
+    return script->schemas;
 }
 
 TemplateCache *script_templates(Script *script)

@@ -157,6 +157,7 @@ void heap_cold_skip(Vm *vm, size_t offset);
 /** The budget of every call, defaults filled in. */
 const ScriptBudget *script_budget(const Script *script);
 struct RegexCache *script_regexes(Script *script);
+struct SchemaCache *script_schemas(Script *script);
 
 // ---- vm.c ---------------------------------------------------------------------------------------
 
@@ -278,6 +279,10 @@ int lib_string_open(lua_State *L); // the string table, also that of the metatab
 int lib_table_open(lua_State *L);
 int lib_text_open(lua_State *L);
 int lib_json_open(lua_State *L);
+int json_validate(lua_State *L); // lib_schema.c
+typedef struct SchemaCache SchemaCache;
+SchemaCache *schema_cache_create(void);
+void schema_cache_destroy(SchemaCache *cache);
 void lib_string_arithmetic(lua_State *L); // into the metatable at the top
 int pattern_find(lua_State *L);
 int pattern_match(lua_State *L);
@@ -504,6 +509,8 @@ struct Program {
     Value constants;
     size_t *order; // units of graders as they run; n_graders of them
     size_t n_graders;
+    const Str *helpers; // names
+    size_t n_helpers;
     Image render; // templates and helpers
     Image solve;
     Image grade;
