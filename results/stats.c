@@ -80,6 +80,15 @@ Interval stats_mean(const double *x, size_t n, double confidence)
     return stats_moments_interval(&moments, confidence);
 }
 
+Interval stats_mean_normal(const double *x, size_t n, double confidence)
+{
+    Interval interval = stats_mean(x, n, confidence);
+    double half = stats_normal_quantile(0.5 + confidence / 2) * interval.stderr_;
+    interval.low = interval.value - half;
+    interval.high = interval.value + half;
+    return interval;
+}
+
 Interval stats_ratio(const double *x, const double *w, size_t n, double confidence)
 {
     StatsMoments moments = {0};

@@ -20,6 +20,8 @@ typedef struct Interval {
 
 /** Mean with t interval: x (n) f64. stderr NaN when n < 2. */
 Interval stats_mean(const double *x, size_t n, double confidence);
+/** As stats_mean with the normal interval of the central limit theorem, as other tools print it. */
+Interval stats_mean_normal(const double *x, size_t n, double confidence);
 /**
  * Delete-one-cluster jackknife of the mean; cluster[i] in 0..n_clusters-1, none of them empty;
  * df = n^2 / sum n_g^2 - 1. */

@@ -40,6 +40,18 @@ static void test_rank__matches_published_values(void)
 
 static const double SCORES[] = {1, 0, 1, 1, 0, 1, 0, 1, 1, 1, 0, 1};
 
+static void test_mean__normal_interval(void)
+{
+    Interval got = stats_mean_normal(SCORES, 12, 0.95);
+    near(__LINE__, "stderr", got.stderr_, 0.1421338109037403);
+    near(__LINE__, "low", got.low, 0.3880895163099093);
+    near(__LINE__, "high", got.high, 0.945243817023424);
+    // Bernoulli's error, sqrt(p (1-p) / n), is that of Wilson's with n for n - 1.
+    near(__LINE__, "bernoulli", stats_wilson(8, 12, 0.95).stderr_ * sqrt(11.0 / 12),
+         0.13608276348795434);
+    CHECK(isnan(stats_mean_normal(SCORES, 1, 0.95).low));
+}
+
 static void test_clustered__matches_published_values(void)
 {
     static const uint32_t clusters[] = {0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4};
@@ -131,6 +143,7 @@ int main(void)
 {
     tap_run("paired: matches published values", test_paired__matches_published_values);
     tap_run("rank: matches published values", test_rank__matches_published_values);
+    tap_run("mean: normal interval", test_mean__normal_interval);
     tap_run("clustered: matches published values", test_clustered__matches_published_values);
     tap_run("epochs: matches published values", test_epochs__matches_published_values);
     tap_run("margin: matches published values", test_margin__matches_published_values);
