@@ -123,6 +123,11 @@ static void put_calls(Buf *buf, const Value *calls, const ReportOptions *options
         Buf title = {0};
         buf_printf(&title, "%s ", of_grader ? "grader's call" : "call");
         report_text(&title, path, false);
+        Str role = value_get_str(request, "role", STR_EMPTY);
+        if (role.len > 0) {
+            buf_c(&title, " to ");
+            report_text(&title, role, false);
+        }
         put_title(buf, options, title.data);
         buf_finish(&title);
         const Value *messages = request != NULL ? value_get_c(request, "messages") : NULL;

@@ -315,6 +315,7 @@ def roles(room):
     expect(room.json("run polite.yaml -m echo --role judge=echo --name polite --json -q")["runs"][0]["unscored"] == 1,
            "one verdict, one that is none")
     room.run("run polite.yaml -m echo --role judge=replay/capitals.yaml --resume --name polite", 4, "role 'judge'")
+    expect("grader's call g0.0.0 to judge" in room.run("show polite --sample 0")[0], "whose call it is")
     shown = room.json("show polite --json")["experiment"]
     expect([r["model"] for r in shown["provenance"]["roles"]] == ["echo"], f"provenance: {shown['provenance']}")
 
