@@ -226,6 +226,18 @@ static void test_units__for_params(void)
     }
 }
 
+static void test_units__files(void)
+{
+    Sample sample = fixture_sample();
+    EvalGrader grader = plain();
+    static const char show[] = "return { grade = function(sample) return {value = 1, answer = "
+                               "json.encode(sample.files)} end }";
+    CHECK_STR(grade(show, &grader, &sample), STR("1 [{}]"));
+    ValuePair file = {.key = STR("a.txt"), .value = value_str(STR("hello"))};
+    sample.files = value_map(&file, 1);
+    CHECK_STR(grade(show, &grader, &sample), STR("1 [{\"a.txt\":\"hello\"}]"));
+}
+
 static void test_units__no_effects(void)
 {
     Err err = ERR_INIT;
@@ -265,6 +277,7 @@ int main(void)
     tap_run("roles", test_units__roles);
     tap_run("needs", test_units__needs);
     tap_run("declared as functions of params", test_units__for_params);
+    tap_run("files of a sample", test_units__files);
     tap_run("a solver without effects", test_units__no_effects);
     tap_run("schema", test_units__schema);
     return fixture_close();
