@@ -200,7 +200,8 @@ void check_reads(Registry *registry, const Eval *eval, const Value *value, NameS
         ScriptUnit unit = tmpl_unit_of(eval->file, STR("template"), value);
         Str *names = NULL;
         size_t n = 0;
-        Err ignored = ERR_INIT; // a fault of the eval, found already; or filters of helpers
+        Err ignored = ERR_INIT; // a fault of the eval, found already
+        helpers_names(registry, eval, read->arena, &unit.helpers, &unit.n_helpers);
         if (!script_template_names(registry->script, &unit, read->arena, &names, &n, &ignored)) {
             words_read(value, read);
         }
@@ -236,8 +237,8 @@ static void check_name(const EvalCheck *check, TmplScope scope, const Value *tex
         return;
     }
     bool all_known = check->has_columns || scope == SCOPE_PART;
-    if (!all_known || check->eval->helpers.len > 0 || name_in(name, extra->names, extra->n)) {
-        return; // columns are known when the data is read; helpers may define names
+    if (!all_known || !check->helpers_load || name_in(name, extra->names, extra->n)) {
+        return; // columns are known when the data is read
     }
     NameSet known = {.arena = check->arena};
     known_names(check, scope, &known);
@@ -303,12 +304,13 @@ void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Va
         check_texts(check, text);
     }
     ScriptUnit unit = tmpl_unit_of(check->eval->file, unit_name, text);
+    unit.helpers = check->helpers;
+    unit.n_helpers = check->n_helpers;
     Str *names = NULL;
     size_t n = 0;
     Err err = ERR_INIT;
     if (!script_template_names(check->registry->script, &unit, check->arena, &names, &n, &err)) {
-        // A helper may be what is not known: such an eval's templates are loaded with them later.
-        if (check->eval->helpers.len == 0) {
+        if (check->helpers_load) { // else a helper may be what is not known
             fault_of_err(check->faults, check->eval->file, text, "template", &err);
         } else {
             words_read(text, read);
@@ -376,30 +378,6 @@ static void check_messages(const EvalCheck *check, TmplScope scope, Str unit, co
     }
 }
 
-/** The column that a text is the whole of, "{{ answer }}"; "" when it is more or less than that. */
-static Str whole_column(const Value *text)
-{
-    Str s = text->kind == VALUE_STR ? str_trim(text->as.str) : STR_EMPTY;
-    if (s.len < 5 || !str_starts_with(s, STR("{{")) || !str_ends_with(s, STR("}}"))) {
-        return STR_EMPTY;
-    }
-    s = str_trim(str_slice(s, 2, s.len - 2));
-    return schema_is_ident(s) ? s : STR_EMPTY;
-}
-
-/** The column that the target is, read by the input among other things: n of its names are its own.
- * An input that is that column and nothing else is meant so: the model has to say it again. */
-static void warn_target_in_input(const EvalCheck *check, const NameSet *input, size_t n)
-{
-    Str name = whole_column(&check->eval->sample_target);
-    if (name.len > 0 && name_in(name, input->names, n) &&
-        !str_eq(name, whole_column(&check->eval->sample_input))) {
-        Value at = name_set_place(input, name, &check->eval->sample_input);
-        WARN(check, &at, "target-in-prompt", "the input reads '" STR_FMT "', which is the target",
-             STR_ARG(name));
-    }
-}
-
 void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names)
 {
     const Eval *eval = check->eval;
@@ -413,10 +391,8 @@ void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameS
     } else {
         check_tree(check, SCOPE_ROW, STR("sample.input"), &eval->sample_input, &none, input_names);
     }
-    size_t n_input = input_names->n;
     check_tree(check, SCOPE_ROW, STR("sample.choices"), &eval->sample_choices, &none, input_names);
     check_tree(check, SCOPE_ROW, STR("sample.target"), &eval->sample_target, &none, target_names);
-    warn_target_in_input(check, input_names, n_input);
     check_tree(check, SCOPE_ROW, STR("sample.metadata"), &eval->sample_metadata, &none, &read);
     check_tree(check, SCOPE_ROW, STR("sample.cluster"), &eval->sample_cluster, &none, &read);
 }
