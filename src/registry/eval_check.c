@@ -115,7 +115,8 @@ static void check_data(EvalCheck *check)
 static void check_helpers(EvalCheck *check)
 {
     const Eval *eval = check->eval;
-    if (eval->helpers.len == 0) {
+    check->helpers_load = eval->helpers.len == 0;
+    if (check->helpers_load) {
         return;
     }
     const Value *at = value_get_c(&eval->source, "helpers");
@@ -132,11 +133,13 @@ static void check_helpers(EvalCheck *check)
                        .text = check->helpers_text,
                        .params = value_null()};
     Program *program = NULL;
-    if (script_program_create(check->registry->script, &unit, 1, NULL, &program, &err)) {
-        script_program_destroy(check->registry->script, program);
-    } else {
+    if (!script_program_create(check->registry->script, &unit, 1, NULL, &program, &err)) {
         FAULT(check, at, "lua", "%s", err.message);
+        return;
     }
+    script_program_destroy(check->registry->script, program);
+    check->helpers_load = true;
+    helpers_names(check->registry, eval, check->arena, &check->helpers, &check->n_helpers);
 }
 
 // ---- The whole ---------------------------------------------------------------------------------
@@ -260,7 +263,6 @@ void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults
     NameSet target = {.arena = &arena}, input = {.arena = &arena};
     size_t before = faults->n_errors;
     check_helpers(&check);
-    bool helpers_load = faults->n_errors == before;
     check_data(&check);
     check_sample_templates(&check, &target, &input);
     const LuaUnit **solvers = ARENA_ARRAY(&arena, const LuaUnit *, eval->n_variants + 1);
@@ -280,8 +282,7 @@ void eval_check(Registry *registry, const Eval *eval, bool whole, Faults *faults
     }
     check_graders(&check, solvers, graders);
     check_metrics(&check, graders);
-    // With helpers, filters are known only here: load all even when other things are wrong.
-    if (whole && helpers_load && (faults->n_errors == before || check.helpers_text.len > 0)) {
+    if (whole && check.helpers_load && faults->n_errors == before) {
         check_programs(&check);
     }
     arena_finish(&arena);

@@ -28,6 +28,9 @@ typedef struct EvalCheck {
     const Eval *eval;
     Faults *faults;
     Str helpers_text;
+    const Str *helpers; // names
+    size_t n_helpers;
+    bool helpers_load;  // or there are none
     const Str *columns; // known columns, when has_columns
     size_t n_columns;
     bool has_columns;
@@ -56,9 +59,7 @@ void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Va
 /** Every text in a value is a template. */
 void check_tree(const EvalCheck *check, TmplScope scope, Str unit, const Value *value,
                 const NameSet *extra, NameSet *read);
-/**
- * The names that the templates of a value read: exactly, or where that can not be told (helpers)
- * the words that may be such names. */
+/** The names that the templates of a value read. */
 void check_reads(Registry *registry, const Eval *eval, const Value *value, NameSet *read);
 void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names);
 /** A variant's prompt or messages; target, input: what those templates read. */

@@ -142,6 +142,31 @@ bool helpers_push(Registry *registry, const Eval *eval, TmplBuilder *builder, Er
     return true;
 }
 
+void helpers_names(Registry *registry, const Eval *eval, Arena *arena, const Str **out,
+                   size_t *out_n)
+{
+    Arena scratch = {0};
+    TmplBuilder builder = {.arena = &scratch, .file = eval->file};
+    Program *program = NULL;
+    Err ignored = ERR_INIT; // a fault that check_helpers tells
+    *out = NULL;
+    *out_n = 0;
+    if (helpers_push(registry, eval, &builder, &ignored) && builder.n > 0 &&
+        script_program_create(registry->script, builder.units, builder.n, NULL, &program,
+                              &ignored)) {
+        size_t n = 0;
+        const Str *names = script_program_helpers(program, &n);
+        Str *copies = ARENA_ARRAY(arena, Str, n + 1);
+        for (size_t i = 0; i < n; i++) {
+            copies[i] = str_copy(arena, names[i]);
+        }
+        *out = copies;
+        *out_n = n;
+        script_program_destroy(registry->script, program);
+    }
+    arena_finish(&scratch);
+}
+
 static bool is_word_byte(char c, bool first)
 {
     return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||

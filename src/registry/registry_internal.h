@@ -425,6 +425,9 @@ bool where_apply(Registry *registry, const Eval *eval, const Value *constants, c
                  size_t at_most, uint32_t **out_kept, size_t *out_n, Err *err);
 /** The eval's helpers as a unit of a program, when it has any. */
 bool helpers_push(Registry *registry, const Eval *eval, TmplBuilder *builder, Err *err);
+/** Names of the functions in the eval's helpers; none when there are none, or they do not load. */
+void helpers_names(Registry *registry, const Eval *eval, Arena *arena, const Str **out,
+                   size_t *out_n);
 /**
  * The words of a program's templates that may be names they read from their scope: a few more than
  * those, never fewer. (Exact names need compiling, and helpers' filters are not known to that.) */

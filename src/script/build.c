@@ -99,6 +99,8 @@ static int helpers_body(lua_State *L)
         lua_settop(L, keys);
         builder->helpers[builder->n_helpers++] = name;
     }
+    builder->program->helpers = builder->helpers;
+    builder->program->n_helpers = builder->n_helpers;
     return 0;
 }
 

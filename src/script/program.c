@@ -132,6 +132,12 @@ void script_program_destroy(Script *script, Program *program)
     mem_free(program);
 }
 
+const Str *script_program_helpers(const Program *program, size_t *out_n)
+{
+    *out_n = program->n_helpers;
+    return program->helpers;
+}
+
 Hash script_program_hash(const Program *program)
 {
     return program->hash;

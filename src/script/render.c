@@ -121,6 +121,16 @@ bool script_render(Script *script, Str unit, Arena *arena, Value *out, Err *err)
     return true;
 }
 
+static bool is_helper(const ScriptUnit *unit, Str name)
+{
+    for (size_t i = 0; i < unit->n_helpers; i++) {
+        if (str_eq(unit->helpers[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena, Str **out,
                            size_t *out_n, Err *err)
 {
@@ -129,17 +139,22 @@ bool script_template_names(Script *script, const ScriptUnit *unit, Arena *arena,
                              .file = unit->file,
                              .line = unit->line,
                              .indent = unit->indent,
-                             .lenient = unit->lenient};
+                             .lenient = unit->lenient,
+                             .helpers = unit->helpers,
+                             .n_helpers = unit->n_helpers};
     const Template *template;
     if (!template_compile(script, &source, &template, err)) {
         return false;
     }
     Str *names = ARENA_ARRAY(arena, Str, template->n_names + 1);
+    size_t n = 0;
     for (size_t i = 0; i < template->n_names; i++) {
-        names[i] = str_copy(arena, template->names[i]);
+        if (!is_helper(unit, template->names[i])) {
+            names[n++] = str_copy(arena, template->names[i]);
+        }
     }
     *out = names;
-    *out_n = template->n_names;
+    *out_n = n;
     return true;
 }
 

@@ -41,6 +41,9 @@ typedef struct ScriptUnit {
     Str text;
     bool lenient;    // templates: undefined prints as nothing (a model's chat template)
     bool force_text; // templates: text even when it is one {{ expression }}
+    // Templates, for script_template_names alone: what the program's helpers are called.
+    const Str *helpers;
+    size_t n_helpers;
     // Solvers and graders:
     Value params; // as written in the eval; checked against the unit's `params`, defaults filled in
     const EvalSolver *solver; // UNIT_SOLVER: generation settings that ctx.generate defaults to
@@ -58,6 +61,8 @@ void script_program_destroy(Script *script, Program *program);
 
 /** What must stay the same for the same result: compiler version, unit texts, params, constants. */
 Hash script_program_hash(const Program *program);
+/** Names of the functions that the program's helpers file gives to its templates. */
+const Str *script_program_helpers(const Program *program, size_t *out_n);
 /** Whether the program's solver (or one of its graders) declares this need. */
 bool script_program_needs(const Program *program, UnitKind kind, Str need);
 /** Whether the program's solver asks a model: given does not. */

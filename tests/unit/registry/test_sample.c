@@ -248,6 +248,32 @@ static void test_sample__helpers(void)
     registry_task_close(registry, other);
 }
 
+/** What helpers define is known to the checks of templates, and nothing else is. */
+static void test_sample__helper_names(void)
+{
+    test_file("known.lua", STR("return {\n  twice = function(s) return s .. s end,\n"
+                               "  two = function() return 2 end,\n}\n"));
+    Faults faults;
+    faults_init(&faults, &test_arena);
+    Err err = ERR_INIT;
+    const Eval *eval = NULL;
+    Str file = test_file("f.yaml",
+                         STR("schema: 1\neval: f\nhelpers: known.lua\ndataset: {rows: [{q: x}]}\n"
+                             "sample: {input: \"{{ q | twice }}{{ two() }}\", target: t}\n"
+                             "prompt: \"{{ inptu | twice }} {{ q | twise }} {{ q }}\"\n" TAIL));
+    CHECK(!registry_eval(registry, file, &faults, &eval, &err));
+    Str got = test_faults(&faults);
+    CHECK(str_starts_with(got, STR("6:14: template: unknown filter 'twise'")) ||
+          str_find(got, STR("twise"), 0) != STR_NONE);
+    faults_init(&faults, &test_arena);
+    file = test_file("f.yaml", STR("schema: 1\neval: f\nhelpers: known.lua\ndataset: {rows: [{q: "
+                                   "x}]}\nsample: {input: \"{{ q | twice }}{{ two() }}\", target: "
+                                   "t}\nprompt: \"{{ inptu | twice }} {{ two() }}\"\n" TAIL));
+    CHECK(!registry_eval(registry, file, &faults, &eval, &err));
+    CHECK_STR(test_faults(&faults), STR("6:13: unknown-variable: unknown variable 'inptu'; did you "
+                                        "mean 'input'?\n"));
+}
+
 int main(void)
 {
     test_begin();
@@ -259,6 +285,7 @@ int main(void)
     tap_run("sample: targets of every form", test_sample__targets);
     tap_run("sample: metadata keeps types; files", test_sample__metadata_and_files);
     tap_run("sample: helpers and ctx.rng", test_sample__helpers);
+    tap_run("sample: names of helpers", test_sample__helper_names);
     registry_destroy(registry);
     return test_end();
 }
