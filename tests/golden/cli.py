@@ -521,12 +521,12 @@ def signals(room):
 
 # ---- The docs -----------------------------------------------------------------------------------
 
-def doc_examples(room, name):
+def doc_examples(room, name, least=4):
     """Blocks of a page whose fence names a file are that file; each eval among them checks clean and runs."""
     with open(os.path.join(room.root, "docs", name), encoding="utf-8") as f:
         page = f.read()
     blocks = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", page, re.S | re.M)
-    expect(len(blocks) >= 4, f"{name}: {len(blocks)} examples")
+    expect(len(blocks) >= least, f"{name}: {len(blocks)} examples")
     for file, text in blocks:
         room.write(f"{name}.d/{file}", text)
     for file, _ in blocks:
@@ -558,6 +558,11 @@ TESTS = [
     ("SIGINT 130, SIGTERM 143: resumable; a second one stops at once", signals),
     ("examples of docs/evals.md", lambda room: doc_examples(room, "evals.md")),
     ("examples of docs/lua.md", lambda room: doc_examples(room, "lua.md")),
+    ("examples of docs/first-eval.md", lambda room: doc_examples(room, "first-eval.md", 4)),
+    ("examples of docs/few-shot.md", lambda room: doc_examples(room, "few-shot.md", 2)),
+    ("examples of docs/multiple-choice.md", lambda room: doc_examples(room, "multiple-choice.md", 1)),
+    ("examples of docs/judges.md", lambda room: doc_examples(room, "judges.md", 2)),
+    ("examples of docs/moving.md", lambda room: doc_examples(room, "moving.md")),
 ]
 
 

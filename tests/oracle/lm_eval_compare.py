@@ -103,7 +103,7 @@ def prepare(folder, count):
         path = os.path.join(folder, f"{task}.jsonl")
         with open(path, "w", encoding="utf-8") as out:
             for i, row in enumerate(rows):
-                out.write(json.dumps({"row": i, **row}) + "\n")
+                out.write(json.dumps({"n": i, **row}) + "\n")
         text = {"task": f"local_{task}", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": path}},
                 "test_split": "test", "target_delimiter": " ", "num_fewshot": 0, **spec}
         with open(os.path.join(folder, f"local_{task}.yaml"), "w", encoding="utf-8") as out:
@@ -150,7 +150,7 @@ def peer(model, folder):
             device="cpu", batch_size=8, log_samples=True, bootstrap_iters=0)
         kept = {}
         for task in TASKS:
-            kept[task] = [{"row": s["doc"]["row"], "resps": s["filtered_resps"],
+            kept[task] = [{"row": s["doc"]["n"], "resps": s["filtered_resps"],
                            **{m: s[m] for m in ("acc", "acc_norm", "perplexity") if m in s}}
                           for s in out["samples"][f"local_{task}"]]
         kept["results"] = {task: out["results"][f"local_{task}"] for task in TASKS}
@@ -161,15 +161,15 @@ def peer(model, folder):
 
 def muster(program, model, folder, task):
     """muster's attempts, by row, and its run."""
-    base = [program, "--store", os.path.join(folder, "muster.db")]
+    store = ["--db", os.path.join(folder, "muster.db"), "--json"]
     env = {**os.environ, "NO_COLOR": "1"}
     name = f"{task}-{os.getpid()}"
-    done = subprocess.run([*base, "run", f"{folder}/{task}.eval.yaml", "-m", f"local/{model}", "--precision", "f32",
-                           "--name", name, "--json"], capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run([program, "run", f"{folder}/{task}.eval.yaml", "-m", f"local/{model}", "--precision", "f32",
+                           "--name", name, *store], capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
         sys.exit(f"muster run {task}: {done.stderr[-2000:]}")
     run = json.loads(done.stdout)
-    shown = subprocess.run([*base, "show", name, "--json"], capture_output=True, text=True, env=env, check=True)
+    shown = subprocess.run([program, "show", name, *store], capture_output=True, text=True, env=env, check=True)
     value = json.loads(shown.stdout)
     return {int(a["sample_id"]): a for a in value["attempts"]}, run
 
