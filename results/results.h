@@ -46,6 +46,9 @@ typedef struct RunSpec {
     Value metrics; // what to compute from the scores, see below
 } RunSpec;
 
+// RunSpec.spec has beside the members above: grader_hash (of the graders and the models that they
+// ask: equal ones score alike), gate (the eval's own, as written), roles (who plays them).
+//
 // RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
 //   use       accuracy, mean      mean over samples of the mean over epochs; the two are the same
 //             sum                 sum of weight * score
@@ -169,6 +172,21 @@ bool store_ok(const Store *store, Err *err);
 bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats,
                           Err *err);
 
+/** A baseline about to be moved to an experiment. */
+typedef struct Promotion {
+    Str baseline; // made when it is not there
+    int64_t experiment_id;
+    int64_t replaces; // where it pointed when the gate looked; 0: there was no such baseline
+    Str who;          // user@host
+    bool forced;      // against its policy, or without one
+    Value detail;     // the gate's verdict
+} Promotion;
+/**
+ * Move a baseline; kept in its history and in the experiment's events.
+ * fails  ERR_EXISTS when it was moved by another process meanwhile; ERR_USAGE for its name;
+ *        ERR_NOT_FOUND when the experiment is gone. */
+bool store_promote(Store *store, const Promotion *promotion, Err *err);
+
 // ---- Reading ------------------------------------------------------------------------------------
 
 typedef struct Results Results;
@@ -199,8 +217,27 @@ typedef struct ExperimentInfo {
 /** All experiments, oldest first. */
 bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n,
                          Err *err);
-/** A name, a short id, latest, latest~N. fails ERR_NOT_FOUND with did-you-mean. */
+/** A name, a short id, latest, latest~N, @baseline. fails ERR_NOT_FOUND with did-you-mean. */
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err);
+
+/** Where a baseline points, or one of its moves. */
+typedef struct BaselineInfo {
+    Str name;
+    int64_t experiment_id; // 0: removed since, which only history knows
+    Str experiment;        // its name
+    Str short_id;
+    Str moved;    // UTC
+    Str who;      // user@host; "" unknown
+    bool forced;  // against its policy, or without one
+    Value detail; // the gate's verdict; null: none was kept
+} BaselineInfo;
+/** fails  ERR_NOT_FOUND with did-you-mean. */
+bool results_baseline(Results *results, Arena *arena, Str name, BaselineInfo *out, Err *err);
+/** All baselines by name. */
+bool results_baselines(Results *results, Arena *arena, BaselineInfo **out, size_t *out_n, Err *err);
+/** All moves of one baseline ("": of all), oldest first. */
+bool results_baseline_history(Results *results, Arena *arena, Str name, BaselineInfo **out,
+                              size_t *out_n, Err *err);
 
 typedef struct MetricRow {
     Str name;       // grader.metric, e.g. "exact.accuracy", "code.pass_at_8"

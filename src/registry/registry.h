@@ -131,6 +131,7 @@ typedef struct Task {
     Program *grader_program; // for script_grade
     Hash data_hash;          // bytes of the files used, with split, part, at, columns and where
     Hash program_hash;       // Lua and templates
+    Hash grader_hash;        // of the graders alone: equal ones score alike
     bool uses_chat;          // messages, or input sent as a chat
     Str chat_reason;         // why, for explain
     struct TaskData *data;   // private

@@ -219,6 +219,7 @@ static bool programs_open(Registry *registry, Task *task, Err *err)
         hash_hash(&sha, &hashes[i]);
     }
     task->program_hash = hash_end(&sha);
+    task->grader_hash = script_program_units_hash(task->grader_program);
     return true;
 }
 

@@ -216,8 +216,30 @@ static Value settings_value(const RunConfig *config, Arena *arena)
     return map_builder_done(&map);
 }
 
-static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sampler, Value metrics,
-                        Arena *arena)
+/** What scores a reply: the graders, and the models that they ask. */
+static Hash graders_hash(Registry *registry, const Cell *cell)
+{
+    Sha256 sha;
+    hash_begin(&sha, STR("muster.graders.1"));
+    hash_hash(&sha, &cell->task->grader_hash);
+    const Eval *eval = cell->task->eval;
+    bool asks = false;
+    for (size_t g = 0; g < eval->n_graders; g++) {
+        RegistryUnit unit;
+        bool found = registry_unit_find(registry, eval, UNIT_GRADER, eval->graders[g].use, &unit);
+        for (size_t i = 0; found && i < unit.info->n_effects; i++) {
+            asks = asks || !str_eq(unit.info->effects[i], STR("exec"));
+        }
+    }
+    for (size_t i = 0; asks && i < cell->n_roles; i++) {
+        hash_str(&sha, cell->roles[i].name);
+        hash_hash(&sha, &cell->roles[i].source->sampler->identity);
+    }
+    return hash_end(&sha);
+}
+
+static RunSpec run_spec(Registry *registry, const Cell *cell, const Model *model,
+                        const Sampler *sampler, Value metrics, Arena *arena)
 {
     const Task *task = cell->task;
     RunSpec spec = {
@@ -247,6 +269,11 @@ static RunSpec run_spec(const Cell *cell, const Model *model, const Sampler *sam
     map_builder_put(&map, STR("program_hash"), hex_value(arena, &spec.program_hash));
     map_builder_put(&map, STR("data_hash"), hex_value(arena, &spec.data_hash));
     map_builder_put(&map, STR("model_hash"), hex_value(arena, &spec.model_hash));
+    Hash graders = graders_hash(registry, cell);
+    map_builder_put(&map, STR("grader_hash"), hex_value(arena, &graders));
+    if (task->eval->gate.kind == VALUE_MAP) {
+        map_builder_put(&map, STR("gate"), task->eval->gate);
+    }
     if (cell->n_roles > 0) {
         map_builder_put(&map, STR("roles"), cell_roles_value(cell, arena));
     }
@@ -285,7 +312,8 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
         }
         for (size_t m = 0; m < config->n_models; m++) {
             runs[m * plan->n_cells + c] =
-                run_spec(&plan->cells[c], config->models[m], sources[m].sampler, metrics, arena);
+                run_spec(config->registry, &plan->cells[c], config->models[m], sources[m].sampler,
+                         metrics, arena);
         }
     }
     return (ExperimentSpec){

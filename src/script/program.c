@@ -58,7 +58,7 @@ static void unit_copy(Arena *arena, const ScriptUnit *from, Unit *out)
     out->source.grader = from->grader == NULL ? NULL : grader_copy(arena, from->grader);
 }
 
-static Hash program_hash(Script *script, const Program *program)
+static Sha256 units_hashed(Script *script, const Program *program)
 {
     Sha256 sha;
     hash_begin(&sha, STR("muster.program.1"));
@@ -84,8 +84,7 @@ static Hash program_hash(Script *script, const Program *program)
             hash_value(&sha, &unit->grader->target);
         }
     }
-    hash_value(&sha, &program->constants);
-    return hash_end(&sha);
+    return sha;
 }
 
 bool script_program_create(Script *script, const ScriptUnit *units, size_t n_units,
@@ -103,7 +102,11 @@ bool script_program_create(Script *script, const ScriptUnit *units, size_t n_uni
     }
     program->constants =
         constants == NULL ? value_map(NULL, 0) : value_copy(&program->arena, constants);
-    program->hash = program_hash(script, program);
+    Sha256 sha = units_hashed(script, program);
+    Sha256 without_constants = sha;
+    program->units_hash = hash_end(&without_constants);
+    hash_value(&sha, &program->constants);
+    program->hash = hash_end(&sha);
     bool ok = program_build_image(script, program, UNIT_TEMPLATE, &program->render, err) &&
               program_build_image(script, program, UNIT_SOLVER, &program->solve, err) &&
               program_build_image(script, program, UNIT_GRADER, &program->grade, err);
@@ -141,6 +144,11 @@ const Str *script_program_helpers(const Program *program, size_t *out_n)
 Hash script_program_hash(const Program *program)
 {
     return program->hash;
+}
+
+Hash script_program_units_hash(const Program *program)
+{
+    return program->units_hash;
 }
 
 size_t program_find(const Program *program, UnitKind kind, Str name)

@@ -515,6 +515,7 @@ struct Program {
     Image solve;
     Image grade;
     Hash hash;
+    Hash units_hash; // without the constants
 };
 
 /** Index of a unit by kind and name (empty: the first of that kind), or STR_NONE. */
