@@ -443,6 +443,168 @@ static void test_task__not_pulled(void)
                   "('a.jsonl' is missing): muster pull far\n"));
 }
 
+/** Grade a text with a task's graders: "name=value" of each, "name:reason" of the unscored. */
+static Str grades(Task *task, Str text)
+{
+    Sample sample = sample_of(task, 0);
+    ScriptModel model = {.name = STR("m"), .chat = true};
+    EvalLimits limits = {.then = STR("error")};
+    StepInput in = {.sample = &sample, .epoch = 1, .model = &model, .limits = &limits};
+    Reply reply = {.text = text, .stop = STOP_STOP};
+    StepOutput out;
+    Err err = ERR_INIT;
+    Str all = STR_EMPTY;
+    if (task == NULL || !CHECK_OK(script_grade(test_script, task->grader_program, &in, &reply, NULL,
+                                               0, &test_arena, &out, &err),
+                                  &err)) {
+        return all;
+    }
+    CHECK(out.done);
+    for (size_t i = 0; i < out.n_scores; i++) {
+        const Score *score = &out.scores[i];
+        Str value = score->state == SCORE_VALUE ? str_printf(&test_arena, "=%g", score->value)
+                                                : str_concat(&test_arena, STR(":"), score->reason);
+        all = str_printf(&test_arena, STR_FMT "%s" STR_FMT STR_FMT, STR_ARG(all), i > 0 ? " " : "",
+                         STR_ARG(score->grader), STR_ARG(value));
+    }
+    return all;
+}
+
+static void test_task__graders_of_graders(void)
+{
+    // checks runs any grader in reach of the eval: compiled in, or beside it.
+    test_file(
+        "shouts.lua",
+        STR("return {\n  name = \"shouts\", version = 1, range = {0, 1},\n"
+            "  grade = function(_, reply) return {value = reply.text == reply.text:upper() and 1 "
+            "or 0} end,\n}\n"));
+    test_file("no_grader.lua", STR("this is not Lua"));
+    const Eval *eval =
+        load("schema: 1\neval: e\ndataset: {rows: [{q: x, want: BON}]}\n"
+             "sample: {input: \"{{ q }}\", target: \"{{ want }}\"}\nsolver: {use: generate}\n"
+             "graders:\n"
+             "  - {use: combine, name: both, of: {loud: 3, hit: 1}}\n"
+             "  - {use: checks, name: list, of: [{use: shouts}, {use: includes, target: \"{{ want "
+             "}}\"}]}\n"
+             "  - {use: shouts, name: loud}\n"
+             "  - {use: includes, name: hit, target: jour}\n");
+    Task *task = open_task(eval, "", 0);
+    CHECK_STR(grades(task, STR("BONJOUR")), STR("both=0.75 list=1 loud=1 hit=0"));
+    CHECK_STR(grades(task, STR("bonjour")), STR("both=0.25 list=0 loud=0 hit=1"));
+    registry_task_close(registry, task);
+}
+
+static void test_task__given(void)
+{
+    const Eval *eval = load("schema: 1\neval: e\nmatrix: {lang: [fr, de]}\n"
+                            "dataset: {rows: [{q: x, solution: {fr: oui, de: ja}}]}\n"
+                            "sample: {input: \"{{ q }}\", target: oui}\n"
+                            "variants:\n  recorded: {}\n"
+                            "  fixed: {solver: {use: given, text: \"{{ input }}!\"}}\n"
+                            "solver: {use: given, text: \"{{ row.solution[lang] }}\"}\n"
+                            "graders: [{use: exact}]\n");
+    static const char *const want[] = {"ja", "x!"};
+    for (size_t v = 0; eval != NULL && v < 2; v++) {
+        Task *task = open_task(eval, "de", v);
+        Sample sample = sample_of(task, 0);
+        ScriptModel model = {.name = STR("m")};
+        EvalLimits limits = {.then = STR("error")};
+        StepInput in = {.sample = &sample, .epoch = 1, .model = &model, .limits = &limits};
+        StepOutput out;
+        Err err = ERR_INIT;
+        if (task != NULL &&
+            CHECK_OK(script_solve(test_script, task->solver_program, &in, &test_arena, &out, &err),
+                     &err)) {
+            CHECK(out.done && out.n_effects == 0);
+            CHECK_STR(out.reply.text, str_from_c(want[v]));
+        }
+        registry_task_close(registry, task);
+    }
+}
+
+static void test_task__variants_replace(void)
+{
+    const Eval *eval = load(
+        "schema: 1\neval: e\ndataset: {rows: [{q: x}]}\n"
+        "sample: {input: \"{{ q }}\", target: t}\nprompt: \"text {{ input }}\"\n"
+        "variants:\n  base: {}\n  chat: {messages: [{role: user, content: \"{{ input }}?\"}]}\n"
+        "  long: {solver: {use: generate, max_tokens: 9, temperature: 0.5}}\n"
+        "solver: {use: generate, max_tokens: 3}\ngraders: [{use: exact}]\n");
+    static const char *const prompts[] = {"text x", "user: x?", "text x"};
+    static const int tokens[] = {3, 3, 9};
+    Hash first = {0};
+    for (size_t v = 0; eval != NULL && v < 3; v++) {
+        Task *task = open_task(eval, "", v);
+        Sample sample = sample_of(task, 0);
+        CHECK_STR(prompt_text(&sample.prompt), str_from_c(prompts[v]));
+        CHECK_INT(task->variant->solver.settings.max_tokens, tokens[v]);
+        CHECK(task->uses_chat == (v == 1));
+        first = v == 0 ? sample.hash : first;
+        CHECK(hash_eq(&sample.hash, &first)); // they pair whatever the prompt
+        registry_task_close(registry, task);
+    }
+}
+
+#define METRIC(factor)                                                                             \
+    "return {\n  name = \"top\", version = 1, params = {n = 1},\n"                                 \
+    "  metric = function(scores, params) return " factor " * params.n end,\n}\n"
+
+static void test_eval__metric_files(void)
+{
+    static const char text[] = "schema: 1\neval: e\ndataset: {rows: [{q: x}]}\n"
+                               "sample: {input: \"{{ q }}\", target: t}\n"
+                               "metrics: [accuracy, {use: top, n: 2}]\n" TAIL;
+    Faults faults;
+    faults_init(&faults, &test_arena);
+    Err err = ERR_INIT;
+    const Eval *eval = NULL;
+    Str file = test_file("deep/e.yaml", str_from_c(text));
+    CHECK(!registry_eval(registry, file, &faults, &eval, &err));
+    CHECK_STR(test_faults(&faults), STR("5:27: dangling: no metric 'top'\n"));
+    // metrics/ next to a registry folder, then metrics/ beside the eval, which comes first.
+    test_file("metrics/top.lua", STR(METRIC("1")));
+    faults_init(&faults, &test_arena);
+    const Eval *shared = NULL, *own = NULL;
+    CHECK_OK(registry_eval(registry, file, &faults, &shared, &err), &err);
+    test_file("deep/metrics/top.lua", STR(METRIC("2")));
+    CHECK_OK(registry_eval(registry, file, &faults, &own, &err), &err);
+    if (shared != NULL && own != NULL) {
+        CHECK_INT(shared->metrics[0].text.len, 0);
+        CHECK_STR(shared->metrics[1].text, STR(METRIC("1")));
+        CHECK(str_ends_with(own->metrics[1].file, STR("deep/metrics/top.lua")));
+        CHECK_STR(own->metrics[1].text, STR(METRIC("2")));
+        CHECK_INT(value_get_int(&own->metrics[1].params, "n", 0), 2);
+        CHECK(!hash_eq(&shared->hash, &own->hash)); // the text is part of what the eval is
+    }
+}
+
+static void test_eval__own_keys(void)
+{
+    const Eval *eval = load(
+        "schema: 1\neval: e\ndataset: {rows: [{q: x}]}\nsample: {input: \"{{ q }}\", target: t, "
+        "metadata: {a: 1, b: 2}}\nsolver: {use: generate, temperature: 0.7, schema: {type: "
+        "object}}\n"
+        "graders:\n  - {use: exact, target: [u, v]}\n"
+        "  - {use: judge, role: critic, prompt: \"{{ answer }}\", verdicts: {Y: 1, N: 0}}\n"
+        "metrics: [accuracy, {use: pass_at, of: exact, k: 2}]\nepochs: 4\n"
+        "slices: [b, a]\nroles: {critic: openai/gpt-4o-mini}\nsandbox: {use: python, seconds: 3}\n"
+        "gate: {min: {accuracy: 0.6}, max_regression: 0.02}\n"
+        "limits: {turns: 3, tokens: 100, seconds: 1.5, cost_usd: 0.1, then: grade}\n");
+    if (eval == NULL) {
+        return;
+    }
+    CHECK(eval->n_slices == 2 && str_eq_c(eval->slices[0], "b"));
+    CHECK_STR(json_of(&eval->roles), STR("{\"critic\":\"openai/gpt-4o-mini\"}"));
+    CHECK_STR(json_of(&eval->sandbox), STR("{\"use\":\"python\",\"seconds\":3}"));
+    CHECK_STR(json_of(&eval->gate), STR("{\"min\":{\"accuracy\":0.6},\"max_regression\":0.02}"));
+    CHECK_STR(json_of(&eval->graders[0].target), STR("[\"u\",\"v\"]"));
+    CHECK_STR(eval->graders[1].role, STR("critic"));
+    CHECK_STR(json_of(&eval->variants[0].solver.settings.schema), STR("{\"type\":\"object\"}"));
+    CHECK_STR(json_of(&eval->metrics[1].params), STR("{\"k\":2}"));
+    CHECK(eval->limits.turns == 3 && eval->limits.tokens == 100);
+    CHECK_STR(eval->limits.then, STR("grade"));
+}
+
 static void test_list(void)
 {
     Err err = ERR_INIT;
@@ -487,6 +649,11 @@ int main(void)
     tap_run("task: texts and parts of a dataset", test_task__texts_and_parts);
     tap_run("task: variants share rows and programs", test_task__variants_share);
     tap_run("task: data that is not pulled", test_task__not_pulled);
+    tap_run("task: graders that run graders", test_task__graders_of_graders);
+    tap_run("task: given answers", test_task__given);
+    tap_run("task: what variants replace", test_task__variants_replace);
+    tap_run("eval: metrics in Lua", test_eval__metric_files);
+    tap_run("eval: roles, slices, sandbox, gate, limits", test_eval__own_keys);
     tap_run("registry: lists", test_list);
     registry_destroy(registry);
     return test_end();
