@@ -6,11 +6,13 @@
 #include "text/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 10000
 #define JSON_MAX_DEPTH  1000
@@ -216,6 +218,117 @@ static bool read_version(Db *db, int64_t *out_version, Err *err)
     return true;
 }
 
+// ---- Migrations ---------------------------------------------------------------------------------
+
+/** A name for a copy that nothing has yet: "muster.db.v1.bak", else "muster.db.v1-2.bak". */
+static bool back_up_name(const Db *db, int version, char name[DB_PATH_MAX])
+{
+    struct stat info;
+    for (int i = 1; i < 1000; i++) {
+        int len = i == 1 ? snprintf(name, DB_PATH_MAX, "%s.v%d.bak", db->path, version)
+                         : snprintf(name, DB_PATH_MAX, "%s.v%d-%d.bak", db->path, version, i);
+        if (len >= DB_PATH_MAX) {
+            return false;
+        }
+        if (lstat(name, &info) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** On disk under its final name, or not there at all. */
+static bool back_up_settle(const char *part, const char *name)
+{
+    int fd = open(part, O_RDONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0 && rename(part, name) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+/** A copy of the store beside it; its name goes to `name`. */
+static bool back_up(Db *db, int version, char name[DB_PATH_MAX], Err *err)
+{
+    char part[DB_PATH_MAX + 8];
+    if (!back_up_name(db, version, name)) {
+        return ERR_SET(err, ERR_STORE, "store '%s': no name is left for a copy before a migration",
+                       db->path);
+    }
+    snprintf(part, sizeof(part), "%s.part", name);
+    unlink(part); // of a process that was killed
+    sqlite3_stmt *statement = NULL;
+    int rc = sqlite3_prepare_v2(db->handle, "VACUUM INTO ?1", -1, &statement, NULL);
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_text(statement, 1, part, -1, SQLITE_STATIC);
+        rc = sqlite3_step(statement);
+    }
+    bool ok = rc == SQLITE_DONE || db_failed(err, db, rc, "copy before a migration");
+    sqlite3_finalize(statement);
+    if (ok && !back_up_settle(part, name)) {
+        int saved = errno;
+        ok = ERR_SET(err, ERR_STORE, "store '%s': can not keep a copy before a migration: %s",
+                     db->path, strerror(saved));
+    }
+    if (!ok) {
+        unlink(part);
+    }
+    return ok;
+}
+
+/** Apply the files past version `from` within the transaction that is open. */
+static bool migrate_in_transaction(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
+{
+    for (const EmbeddedFile *file = files; file->name != NULL; file++) {
+        int64_t number = 0;
+        if (!str_to_i64(str_slice(str_from_c(file->name), 0, 4), &number) || number <= from) {
+            continue;
+        }
+        int64_t reached = 0;
+        if (!db_exec(db, file->data, err) ||
+            !query_one(db, "PRAGMA user_version", &reached, NULL, 0, err)) {
+            return ERR_WRAP(err, "migration %s", file->name);
+        }
+        if (reached != from + 1 || reached != number) {
+            return ERR_SET(err, ERR_INTERNAL, "migration %s leads from version %d to %lld",
+                           file->name, from, (long long)reached);
+        }
+        from++;
+    }
+    return from == to ||
+           ERR_SET(err, ERR_INTERNAL, "there is no migration from version %d to %d", from, to);
+}
+
+bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
+{
+    char copy[DB_PATH_MAX];
+    if (!back_up(db, from, copy, err)) {
+        return false;
+    }
+    bool ok = db_exec(db, "BEGIN IMMEDIATE", err) &&
+              migrate_in_transaction(db, from, to, files, err) && db_exec(db, "COMMIT", err);
+    if (!ok) {
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+        unlink(copy);
+    }
+    return ok;
+}
+
+/** What a file in which nothing was ever stored becomes. */
+static bool create_tables(Db *db, Err *err)
+{
+    bool ok = db_exec(db, "BEGIN IMMEDIATE", err) && db_exec(db, results_schema[0].data, err) &&
+              migrate_in_transaction(db, 1, DB_VERSION, results_migrations, err) &&
+              db_exec(db, "COMMIT", err);
+    if (!ok) {
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return ok;
+}
+
+// ---- Opening for writing and for reading --------------------------------------------------------
+
 /** WAL, every commit on disk before it is acknowledged, checkpoints only where we hold the lock. */
 static bool configure_writer(Db *db, Err *err)
 {
@@ -231,7 +344,19 @@ static bool configure_writer(Db *db, Err *err)
             db->path, mode);
     }
     sqlite3_wal_autocheckpoint(db->handle, 0);
-    return db_exec(db, "PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;", err);
+    int64_t synchronous = 0;
+    int64_t foreign_keys = 0;
+    if (!db_exec(db, "PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;", err) ||
+        !query_one(db, "PRAGMA synchronous", &synchronous, NULL, 0, err) ||
+        !query_one(db, "PRAGMA foreign_keys", &foreign_keys, NULL, 0, err)) {
+        return false;
+    }
+    if (synchronous != 2 || foreign_keys != 1) { // an SQLite library built without them
+        return ERR_SET(err, ERR_STORE,
+                       "store '%s': this SQLite library can not promise that commits are on disk",
+                       db->path);
+    }
+    return true;
 }
 
 bool db_open_writer(Db *db, const char *path, Err *err)
@@ -248,11 +373,8 @@ bool db_open_writer(Db *db, const char *path, Err *err)
     int64_t version = 0;
     bool ok = configure(db, err) && read_version(db, &version, err) && configure_writer(db, err);
     if (ok && version == 0) {
-        ok = db_exec(db, "BEGIN IMMEDIATE", err) && db_exec(db, results_schema[0].data, err) &&
-             db_exec(db, "COMMIT", err);
-        version = 1;
-    }
-    if (ok && version < DB_VERSION) {
+        ok = create_tables(db, err);
+    } else if (ok && version < DB_VERSION) {
         ok = db_migrate(db, (int)version, DB_VERSION, results_migrations, err);
     }
     if (!ok) {
@@ -281,6 +403,24 @@ static bool has_wal(const char *path)
     return stat(name, &info) == 0 && info.st_size > 0;
 }
 
+/** Let today's statements work on an older store, without touching it. */
+static bool put_views_over(Db *db, int64_t version, Err *err)
+{
+    static const struct {
+        int version;
+        const char *sql;
+    } views[] = {
+#define X(version, sql) {version, sql},
+#include "results/compat.def"
+#undef X
+    };
+    bool ok = db_exec(db, "PRAGMA temp_store = MEMORY", err);
+    for (size_t i = 0; ok && version > 0 && i < sizeof(views) / sizeof(views[0]); i++) {
+        ok = version > views[i].version || db_exec(db, views[i].sql, err);
+    }
+    return ok;
+}
+
 static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_version, Err *err)
 {
     int rc = sqlite3_open_v2(name, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | flags,
@@ -289,8 +429,8 @@ static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_ver
         return db_error(err, db->handle, rc, db->path, "open");
     }
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    return configure(db, err) && db_exec(db, "PRAGMA query_only = ON", err) &&
-           read_version(db, out_version, err);
+    return configure(db, err) && read_version(db, out_version, err) &&
+           put_views_over(db, *out_version, err) && db_exec(db, "PRAGMA query_only = ON", err);
 }
 
 bool db_open_reader(Db *db, const char *path, Err *err)
@@ -332,14 +472,6 @@ bool db_open_reader(Db *db, const char *path, Err *err)
         return ERR_SET(err, ERR_NOT_FOUND, "there is no store '%s' yet; `muster run` makes one",
                        path);
     }
-    if (version < DB_VERSION) {
-        db_close(db);
-        return ERR_SET(
-            err, ERR_STORE,
-            "store '%s' has version %lld, this program reads %d; any `muster run` into it "
-            "brings it up to date",
-            path, (long long)version, DB_VERSION);
-    }
     return true;
 }
 
@@ -366,60 +498,6 @@ void db_close(Db *db)
     mem_free(db->statements);
     sqlite3_close(db->handle);
     *db = (Db){0};
-}
-
-// ---- Migrations ---------------------------------------------------------------------------------
-
-/** A copy of the store beside it, "muster.db.v1.bak"; an older copy of that name stays. */
-static bool back_up(Db *db, int version, Err *err)
-{
-    char name[DB_PATH_MAX];
-    struct stat info;
-    snprintf(name, sizeof(name), "%s.v%d.bak", db->path, version);
-    if (stat(name, &info) == 0) {
-        return true;
-    }
-    sqlite3_stmt *statement = NULL;
-    int rc = sqlite3_prepare_v2(db->handle, "VACUUM INTO ?1", -1, &statement, NULL);
-    if (rc == SQLITE_OK) {
-        sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
-        rc = sqlite3_step(statement);
-    }
-    bool ok = rc == SQLITE_DONE || db_failed(err, db, rc, "copy before a migration");
-    sqlite3_finalize(statement);
-    return ok;
-}
-
-bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
-{
-    if (!back_up(db, from, err)) {
-        return false;
-    }
-    for (const EmbeddedFile *file = files; file->name != NULL; file++) {
-        int64_t number = 0;
-        if (!str_to_i64(str_slice(str_from_c(file->name), 0, 4), &number) || number <= from) {
-            continue;
-        }
-        int64_t reached = 0;
-        if (!db_exec(db, "BEGIN IMMEDIATE", err) || !db_exec(db, file->data, err) ||
-            !query_one(db, "PRAGMA user_version", &reached, NULL, 0, err)) {
-            sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
-            return ERR_WRAP(err, "migration %s", file->name);
-        }
-        if (reached != from + 1 || reached != number) {
-            sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
-            return ERR_SET(err, ERR_INTERNAL, "migration %s leads from version %d to %lld",
-                           file->name, from, (long long)reached);
-        }
-        if (!db_exec(db, "COMMIT", err)) {
-            return ERR_WRAP(err, "migration %s", file->name);
-        }
-        from++;
-    }
-    if (from != to) {
-        return ERR_SET(err, ERR_INTERNAL, "there is no migration from version %d to %d", from, to);
-    }
-    return true;
 }
 
 // ---- Statements ---------------------------------------------------------------------------------

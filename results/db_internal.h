@@ -14,7 +14,7 @@ extern const EmbeddedFile results_schema[];
 extern const EmbeddedFile results_migrations[];
 
 #define DB_APPLICATION_ID 1836413812 // "must", as schema.sql sets it
-#define DB_VERSION        1          // schema.sql and the migrations end here
+#define DB_VERSION        2          // schema.sql and the migrations end here
 
 /** A text of SQL with the name by which a failing statement is reported. */
 typedef struct SqlText {
@@ -59,8 +59,8 @@ void db_close(Db *db);
 /** Run SQL that returns nothing (or whose rows do not matter). */
 bool db_exec(Db *db, const char *sql, Err *err);
 /**
- * Bring an open store from its version to the last of files (named NNNN_*.sql, ascending), each in
- * a transaction of its own, after one copy beside the file. */
+ * Bring an open store from its version to the last of files (named NNNN_*.sql, ascending), in one
+ * transaction, after a copy beside the file. Nothing has changed when it fails. */
 bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err);
 
 /** The statement of that index, reset and ready for binding. */

@@ -43,22 +43,28 @@ Str short_id_make(Arena *arena, Rng *rng)
     return str_copy(arena, (Str){id, sizeof(id)});
 }
 
-bool name_check(Str name, Err *err)
+bool name_check_as(const char *what, Str name, Err *err)
 {
     if (name.len > NAME_MAX_LEN) {
-        return ERR_SET(err, ERR_USAGE, "an experiment's name has at most %d bytes", NAME_MAX_LEN);
+        return ERR_SET(err, ERR_USAGE, "the name of %s has at most %d bytes", what, NAME_MAX_LEN);
     }
     for (size_t i = 0; i < name.len; i++) {
         unsigned char c = (unsigned char)name.data[i];
         if (c <= ' ' || c == 0x7f || strchr(":@~,/\\*?\"'", c) != NULL) {
             return ERR_SET(err, ERR_USAGE,
-                           "an experiment's name has no spaces, control characters or any of "
-                           ": @ ~ , / \\ * ? \" '");
+                           "the name of %s has no spaces, control characters or any of "
+                           ": @ ~ , / \\ * ? \" '",
+                           what);
         }
     }
     if (name.len == 0 || name.data[0] == '-' || str_eq(name, STR("latest"))) {
-        return ERR_SET(err, ERR_USAGE, "'" STR_FMT "' can not be the name of an experiment",
-                       STR_ARG(name));
+        return ERR_SET(err, ERR_USAGE, "'" STR_FMT "' can not be the name of %s", STR_ARG(name),
+                       what);
     }
     return true;
+}
+
+bool name_check(Str name, Err *err)
+{
+    return name_check_as("an experiment", name, err);
 }

@@ -155,10 +155,24 @@ static bool experiment_find(Results *results, Arena *arena, Str name, Found *out
     }
 }
 
+/** The experiment that a name stands for; id 0 when none does. */
+static bool experiment_id_of(Results *results, Arena *arena, Str name, Found *out, Err *err)
+{
+    if (!str_starts_with(name, STR("@"))) {
+        return experiment_find(results, arena, name, out, err);
+    }
+    BaselineInfo baseline;
+    if (!results_baseline(results, arena, str_slice(name, 1, name.len), &baseline, err)) {
+        return false;
+    }
+    *out = (Found){.id = baseline.experiment_id};
+    return true;
+}
+
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err)
 {
     Found found;
-    if (!experiment_find(results, arena, name, &found, err)) {
+    if (!experiment_id_of(results, arena, name, &found, err)) {
         return false;
     }
     if (found.id == 0) {

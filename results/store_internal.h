@@ -258,6 +258,8 @@ Str name_make(Arena *arena, Rng *rng);
 Str short_id_make(Arena *arena, Rng *rng);
 /** Refuse names that selectors could not tell apart from something else. */
 bool name_check(Str name, Err *err);
+/** The same for another thing: "a baseline". */
+bool name_check_as(const char *what, Str name, Err *err);
 
 // ---- Requests as stored -------------------------------------------------------------------------
 

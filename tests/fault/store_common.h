@@ -215,7 +215,7 @@ static inline void check_disk(const Place *place, const Acked *acked)
     sqlite3_wal_autocheckpoint(db, 0);
     CHECK_INT(sql_number(db, "SELECT integrity_check = 'ok' FROM pragma_integrity_check"), 1);
     CHECK_INT(sql_number(db, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
-    if (sql_number(db, "PRAGMA user_version") != 1) {
+    if (sql_number(db, "PRAGMA user_version") == 0) {
         CHECK_INT(acked->n_done, 0); // killed before there were tables
         sqlite3_close(db);
         return;
