@@ -7,8 +7,8 @@
 #include "results/results.h"
 
 /**
- * EXPERIMENT[:eval=..,part=..,variant=..,model=..]: a name, short id, latest, latest~N or @baseline,
- * and what its runs have to be. Empty members match any. */
+ * EXPERIMENT[:eval=..,part=..,variant=..,model=..]: a name, short id, latest, latest~N or
+ * @baseline, and what its runs have to be. Empty members match any. */
 typedef struct Selector {
     Str text; // as given, for messages
     Str experiment;
@@ -72,32 +72,46 @@ typedef enum SampleState {
     SAMPLE_STATE_COUNT
 } SampleState;
 
-/** One metric of a pairing, sample by sample, both sides aligned; the union of their samples. */
+/**
+ * One metric of a pairing, sample by sample, both sides aligned; the union of their samples. In
+ * canonical order (part, sample id). Arrays may be shared between metrics: copy before changing. */
 typedef struct MetricPairs {
-    Str metric; // grader.metric
-    Str slice;  // "source=x" or ""
+    Str metric;  // grader.metric
+    Str average; // "parts" or ""
+    Str slice;   // "source=x" or ""
     Str grader;
     bool lower_is_better;
     double range_low; // of a sample's value; infinite: unbounded
     double range_high;
-    bool headline; // the first metric of the first grader
-    bool paired;   // false: the metric is no mean of samples' values (f1_macro, mcc, ece, custom):
-                   // compare base_row and candidate_row by their intervals
-    const Str *ids;     // (n) "part/id"
-    double *base;       // (n) epochs reduced; NaN where base_state is not SCORED
-    double *candidate;  // (n)
+    bool headline;  // the first metric of the first grader
+    bool paired;    // false: the metric is no mean of samples' values (f1_macro, mcc, ece, custom):
+                    // compare base_row and candidate_row by their intervals
+    const Str *ids; // (n) "part/id"
+    double *base;   // (n) epochs reduced; NaN where base_state is not SCORED
+    double *candidate;   // (n)
     uint8_t *base_state; // SampleState
     uint8_t *candidate_state;
-    StatsPairs pairs; // over the same arrays: weights, clusters, parts, binary, exponential
+    // As base and candidate, for gates: where some of a scored sample's epochs have no score these
+    // count as the best of the range in base, as the worst in candidate; NaN without a range. The
+    // same arrays where all epochs are scored.
+    double *base_best;
+    double *candidate_worst;
+    size_t n_partial[2]; // such samples of base, candidate
+    StatsPairs pairs;    // over the same arrays: weights, clusters, parts, binary, exponential
     size_t n;
-    int64_t n_missing_planned; // planned on either side and without any row: no id is known
+    // Planned on either side and without any row, so that no id is known; at least so many. Of all
+    // samples together: 0 in slices, since nobody knows theirs.
+    int64_t n_missing_planned;
     MetricRow base_row; // the metric of each side by itself, as `run` shows it
     MetricRow candidate_row;
 } MetricPairs;
 
 /**
- * All metrics of a pairing. One pass over the rows of each side: 100,000 samples a side in under
- * 2 s and 300 MB. owns  *out in arena. */
+ * All metrics of a pairing, each followed by its slices: the candidate's in its order, then those
+ * that only the base has (which have all samples missing on the other side). `worst`, which is over
+ * variants, is left out. Values of `sum` are scaled by n, those of `bits` by 1/ln 2, so that means
+ * are in the metric's unit; perplexity is exp of a mean. One pass over the rows of each side:
+ * 100,000 samples a side in under 2 s and 300 MB. owns  *out in arena. */
 bool compare_metrics(Results *results, Arena *arena, const Pairing *pairing, MetricPairs **out,
                      size_t *out_n, Err *err);
 
@@ -113,7 +127,7 @@ typedef struct Comparison {
     size_t n_better; // by better, not by larger
     size_t n_worse;
     size_t n_states[2][SAMPLE_STATE_COUNT]; // base, candidate
-    const char *verdict;                    // better, worse, no difference shown, too few to tell, not comparable
+    const char *verdict; // better, worse, no difference shown, too few to tell, not comparable
 } Comparison;
 
 /** Latency, tokens and cost beside the scores: totals and per-attempt medians of each side. */

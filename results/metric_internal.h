@@ -54,6 +54,13 @@ typedef struct MetricSpec {
     Value params;
 } MetricSpec;
 
+/** Whether smaller values of this metric are the better ones. */
+bool metric_lower_is_better(const MetricSpec *spec, const GraderSpec *grader);
+/**
+ * The range of a sample's value before it is scaled (bits, sum): infinite where there is no bound.
+ * weighted: some weight is not 1. */
+void metric_range(const MetricSpec *spec, const GraderSpec *grader, bool weighted, double *out_low,
+                  double *out_high);
 /** RunSpec.metrics as specs. fails ERR_CONFIG, ERR_UNSUPPORTED for what results.h does not have. */
 bool metrics_parse(Arena *arena, const Value *metrics, MetricSpec **out, size_t *out_n, Err *err);
 

@@ -17,6 +17,29 @@ const MetricInfo *metric_info(MetricKind kind)
     return &infos[kind];
 }
 
+bool metric_lower_is_better(const MetricSpec *spec, const GraderSpec *grader)
+{
+    const MetricInfo *info = metric_info(spec->kind);
+    return info->lower_is_better || spec->lower_is_better ||
+           (grader->lower_is_better && !info->needs_rows && !info->needs_k);
+}
+
+void metric_range(const MetricSpec *spec, const GraderSpec *grader, bool weighted, double *out_low,
+                  double *out_high)
+{
+    MetricKind kind = spec->kind;
+    *out_low = grader->low;
+    *out_high = grader->high;
+    if (kind == METRIC_AT_LEAST || kind == METRIC_PASS_AT || kind == METRIC_PASS_ALL ||
+        kind == METRIC_BRIER) {
+        *out_low = 0;
+        *out_high = 1;
+    } else if (kind == METRIC_SUM && weighted) {
+        *out_low = -(double)INFINITY;
+        *out_high = (double)INFINITY;
+    }
+}
+
 static const Str *names_of(Arena *arena, const Value *map, const char *key, size_t *out_n)
 {
     const Value *list = value_get_c(map, key);

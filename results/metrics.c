@@ -344,10 +344,21 @@ static size_t sample_rows(Scan *scan, const Gauge *gauge, const GraderShots *sho
     return n;
 }
 
+/** Tell the sink, if there is one, what a sample counts in a metric; sample NULL: unscored. */
+static void sink_value(const Scan *scan, const Gauge *gauge, const Reduced *sample,
+                       const GraderShots *shots)
+{
+    if (scan->sink != NULL) {
+        scan->sink->value(scan->sink->ctx, (size_t)(gauge - scan->gauges), sample, shots);
+    }
+}
+
 static void gauge_add_rows(Scan *scan, Gauge *gauge, const GraderShots *shots)
 {
     Row *rows = ARENA_ARRAY(&scan->sample_arena, Row, shots->n);
     size_t n = sample_rows(scan, gauge, shots, rows);
+    Reduced unknown = {.x = NAN, .w = 1};
+    sink_value(scan, gauge, n > 0 ? &unknown : NULL, shots);
     for (size_t i = 0; i <= scan->n_sample_slices; i++) {
         Tally *tally = i == 0 ? &gauge->all : slice_tally(gauge, scan->sample_slices[i - 1]);
         tally->n += n > 0;
@@ -370,6 +381,7 @@ static void gauge_sample_end(Scan *scan, Gauge *gauge)
     }
     Reduced sample;
     bool scored = shots_reduce(gauge->ask.spec, shots->shots, shots->n, &sample);
+    sink_value(scan, gauge, scored ? &sample : NULL, shots);
     if (scan->mode == SCAN_VARIANTS) {
         worst_add(scan, gauge, scored ? &sample : NULL);
     } else {
@@ -383,6 +395,9 @@ static void sample_end(Scan *scan)
 {
     if (scan->needs_texts) {
         sample_find_slices(scan);
+    }
+    if (scan->sink != NULL) {
+        scan->sink->sample(scan->sink->ctx, scan);
     }
     for (size_t i = 0; i < scan->n_gauges; i++) {
         gauge_sample_end(scan, &scan->gauges[i]);
@@ -408,6 +423,8 @@ enum {
     COLUMN_METADATA,
     COLUMN_LOGPROBS,
     COLUMN_CHOICES,
+    COLUMN_STATE, // of the queries for a sink
+    COLUMN_HASH,
 };
 
 /** JSON that we stored; null when it is not there or (after somebody edited it) not JSON. */
@@ -511,6 +528,12 @@ static GraderShots *grader_of(Scan *scan, Str name)
 
 static void score_add(Scan *scan, sqlite3_stmt *row)
 {
+    if (scan->sink != NULL) {
+        scan->sample_errored |= str_eq(column_str(row, COLUMN_STATE), STR("error"));
+        if (column_is_null(row, COLUMN_GRADER)) {
+            return; // an attempt without scores
+        }
+    }
     GraderShots *grader = grader_of(scan, column_str(row, COLUMN_GRADER));
     bool scored = !column_is_null(row, COLUMN_VALUE);
     scan->n_unscored += !scored;
@@ -546,6 +569,10 @@ static void sample_begin(Scan *scan, sqlite3_stmt *row, bool row_has_cluster)
     if (scan->clustered && scan->mode != SCAN_VARIANTS) {
         scan->cluster = new_cluster(scan);
     }
+    if (scan->sink != NULL) {
+        scan->sample_hash = column_hash(row, COLUMN_HASH);
+        scan->sample_errored = false;
+    }
     scan->has_target = false;
     scan->metadata = value_map(NULL, 0);
     if (!scan->needs_texts) {
@@ -565,9 +592,11 @@ static void sample_begin(Scan *scan, sqlite3_stmt *row, bool row_has_cluster)
 bool scan_run(Scan *scan, const RunRead *run, Err *err)
 {
     Db *db = &scan->results->db;
-    int index = scan->needs_texts   ? READ_SQL_SCORES_LONG
-                : run->has_clusters ? READ_SQL_SCORES_CLUSTERED
-                                    : READ_SQL_SCORES;
+    int index = scan->sink == NULL  ? (scan->needs_texts   ? READ_SQL_SCORES_LONG
+                                       : run->has_clusters ? READ_SQL_SCORES_CLUSTERED
+                                                           : READ_SQL_SCORES)
+                : scan->needs_texts ? READ_SQL_ATTEMPTS_SCORED_LONG
+                                    : READ_SQL_ATTEMPTS_SCORED;
     sqlite3_stmt *row = db_statement(db, index);
     bind_i64(row, 1, run->info.id);
     scan->several_epochs |= run->info.spec.epochs != 1;
@@ -657,6 +686,7 @@ static void put_metric(const Scan *scan, const Gauge *gauge, const Tally *tally,
         .slice = str_copy(arena, slice),
         .why = STR_EMPTY,
     };
+    metric_range(ask.spec, ask.grader, tally->weighted, &out->low, &out->high);
     out->average_parts = ask.average_parts;
     out->n_parts = tally->n_parts_scored;
     tally_metric(tally, &ask, arena, &out->row);
@@ -669,11 +699,15 @@ size_t scan_metrics(Scan *scan, Arena *arena, ScanMetric **out)
     size_t n = 0;
     for (size_t i = 0; i < scan->n_gauges; i++) {
         const Gauge *gauge = &scan->gauges[i];
+        metrics[n].gauge = i;
+        metrics[n].slice = STR_NONE;
         put_metric(scan, gauge, &gauge->all, STR_EMPTY, arena, &metrics[n++]);
         for (size_t j = 0; j < scan->n_slices; j++) {
             size_t number = (size_t)(slices[j] - scan->slices);
             if (number < gauge->n_slices &&
                 gauge->slices[number].n + gauge->slices[number].n_unscored > 0) {
+                metrics[n].gauge = i;
+                metrics[n].slice = number;
                 put_metric(scan, gauge, &gauge->slices[number], slices[j]->name, arena,
                            &metrics[n++]);
             }
@@ -681,4 +715,9 @@ size_t scan_metrics(Scan *scan, Arena *arena, ScanMetric **out)
     }
     *out = metrics;
     return n;
+}
+
+const TallyAsk *scan_gauge(const Scan *scan, size_t at)
+{
+    return &scan->gauges[at].ask;
 }

@@ -269,7 +269,7 @@ static bool runs_read(Results *results, Arena *arena, int64_t experiment_id, Run
     return true;
 }
 
-static bool run_totals(Results *results, RunInfo *info, Err *err)
+bool run_totals(Results *results, RunInfo *info, Err *err)
 {
     sqlite3_stmt *row = db_statement(&results->db, READ_SQL_RUN_TOTALS);
     bind_i64(row, 1, info->id);

@@ -38,6 +38,7 @@ typedef enum ScanMode {
 
 /** One metric of one grader while scores stream by. */
 typedef struct Gauge Gauge;
+typedef struct Scan Scan;
 
 /** Scores of the current sample by one grader. */
 typedef struct GraderShots {
@@ -53,10 +54,18 @@ typedef struct Slice {
     size_t key; // position among the keys
 } Slice;
 
+/** Told of every sample that a scan comes by, then of its value by each metric that applies. */
+typedef struct ScanSink {
+    void (*sample)(void *ctx, const Scan *scan);
+    /** sample NULL: unscored; x is NaN for metrics that have no value of one sample. */
+    void (*value)(void *ctx, size_t gauge, const Reduced *sample, const GraderShots *shots);
+    void *ctx;
+} ScanSink;
+
 /**
  * Scores of one or several runs on their way to metrics. Memory grows with graders, slices and
  * clusters; with samples only for the metrics that need it. */
-typedef struct Scan {
+struct Scan {
     Arena arena;
     Arena sample_arena; // of the current sample
     Results *results;
@@ -98,7 +107,11 @@ typedef struct Scan {
     uint32_t n_clusters;
     Interner class_numbers;
     int64_t n_unscored; // scores
-} Scan;
+    // For a sink, with which attempts that have no scores are read too:
+    const ScanSink *sink; // or NULL
+    Hash sample_hash;
+    bool sample_errored; // an attempt of it ended in an error
+};
 
 void scan_init(Scan *scan, Results *results, ScanMode mode, const MetricSpec *specs, size_t n_specs,
                bool clustered);
@@ -110,6 +123,10 @@ void scan_part_end(Scan *scan);
 
 typedef struct ScanMetric {
     MetricRow row;
+    size_t gauge;
+    size_t slice; // number; STR_NONE: all samples
+    double low;   // range of a sample's value, as metric_range tells
+    double high;
     bool average_parts;
     int64_t n_parts; // that have a value; 0 unless average_parts
 } ScanMetric;
@@ -119,6 +136,11 @@ typedef struct ScanMetric {
  * owns   *out in arena. */
 size_t scan_metrics(Scan *scan, Arena *arena, ScanMetric **out);
 
+/** What gauge number `at` measures. */
+const TallyAsk *scan_gauge(const Scan *scan, size_t at);
+
+/** Counts, usage, seconds and cost of a run, from its rows. */
+bool run_totals(Results *results, RunInfo *info, Err *err);
 /** The runs of an experiment in canonical order: eval, part, variant, model. No totals, no metrics.
  */
 bool runs_read_sorted(Results *results, Arena *arena, int64_t experiment_id, RunRead **out,

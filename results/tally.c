@@ -128,22 +128,6 @@ static Interval cells_interval(const StatsCell *given, size_t n_given, bool by_p
     return interval;
 }
 
-/** The range within which a metric's samples lie; infinite where there is no bound. */
-static void range_of(const TallyAsk *ask, const Tally *tally, double *out_low, double *out_high)
-{
-    *out_low = ask->grader->low;
-    *out_high = ask->grader->high;
-    MetricKind kind = ask->spec->kind;
-    if (kind == METRIC_AT_LEAST || kind == METRIC_PASS_AT || kind == METRIC_PASS_ALL ||
-        kind == METRIC_BRIER) {
-        *out_low = 0;
-        *out_high = 1;
-    } else if (kind == METRIC_SUM && tally->weighted) {
-        *out_low = -(double)INFINITY;
-        *out_high = (double)INFINITY;
-    }
-}
-
 /**
  * Limits of a mean when all n scores were the same value v: no spread to estimate, yet not
  * certainty. A score is v with some chance p. After the first score the others repeat it with
@@ -183,7 +167,7 @@ static void settle(const TallyAsk *ask, const Tally *tally, double n_independent
 {
     double low;
     double high;
-    range_of(ask, tally, &low, &high);
+    metric_range(ask->spec, ask->grader, tally->weighted, &low, &high);
     if (interval->stderr_ == 0) {
         constant_interval(interval, n_independent, low, high, 1 - CONFIDENCE);
         *method = STR("constant");
@@ -238,7 +222,7 @@ static void constant_parts_interval(const TallyAsk *ask, const Tally *tally, Int
 {
     double low;
     double high;
-    range_of(ask, tally, &low, &high);
+    metric_range(ask->spec, ask->grader, tally->weighted, &low, &high);
     double n_parts = (double)tally->n_parts;
     double sum_low = 0;
     double sum_high = 0;
@@ -350,8 +334,7 @@ void tally_metric(const Tally *tally, const TallyAsk *ask, Arena *arena, MetricR
     Interval interval;
     out->n = tally->n;
     out->n_unscored = tally->n_unscored;
-    out->lower_is_better = info->lower_is_better || ask->spec->lower_is_better ||
-                           (ask->grader->lower_is_better && !info->needs_rows && !info->needs_k);
+    out->lower_is_better = metric_lower_is_better(ask->spec, ask->grader);
     if (ask->average_parts) {
         interval = average_interval(ask, tally, &out->method, &out->n_clusters);
     } else if (info->needs_rows) {
