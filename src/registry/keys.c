@@ -413,7 +413,9 @@ const KeyTable keys_model = {"a model file", model_rows, false};
 
 // ---- Gates (DESIGN.md 4.5) ---------------------------------------------------------------------
 
-static const KeyRow each_bound = {"a bound", .accepts = ACCEPT_NUMBER};
+static const KeyRow each_slice_bound = {"a bound", .accepts = ACCEPT_NUMBER};
+static const KeyRow each_bound = {"a bound", .accepts = ACCEPT_NUMBER | ACCEPT_MAP,
+                                  .flags = KEY_FILLED, .each = &each_slice_bound};
 static const KeyRow each_bounds = {"bounds", .accepts = ACCEPT_NUMBER | ACCEPT_MAP,
                                    .flags = KEY_FILLED, .each = &each_bound};
 static const KeyRow each_loss = {"a loss", .accepts = ACCEPT_NUMBER | ACCEPT_MAP,
@@ -424,7 +426,9 @@ static const KeyRow budget_rows[] = {
     {"cost_usd", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1e9,
      .help = "The most that the experiment may cost."},
     {"p95_latency_s", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1e9,
-     .help = "The most seconds that 95 of 100 replies take."},
+     .help = "The most seconds that 95 of 100 attempts take."},
+    {"tokens", .accepts = ACCEPT_NUMBER, .min = 0, .max = 1e15,
+     .help = "The most tokens, read and written, of the experiment."},
     END,
 };
 static const KeyTable budget_table = {"'budget'", budget_rows, false};
