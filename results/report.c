@@ -1,227 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Tables and transcripts for people. Everything that may come from a model, a dataset or a file is
 // made harmless for a terminal on its way in. Writes to a Buf; prints nothing.
-#include "results/results.h"
+#include "results/report_internal.h"
 
 #include "text/text.h"
 
 #include <math.h>
 #include <string.h>
 
-#define MANY_PARTS    12 // more are shown in columns, not one a line
-#define MANY_SLICES   40 // of a metric; the others are only counted
-#define CELL_MIN      8  // columns to which a wide cell may be cut
-#define TABLE_MAX_COL 12
-
-// ---- Harmless text ------------------------------------------------------------------------------
-
-/** Code points that act on a terminal, or hide or reorder what is seen. */
-static bool is_dangerous(uint32_t c)
-{
-    static const struct {
-        uint32_t from;
-        uint32_t to;
-    } ranges[] = {
-        {0x0000, 0x001f}, {0x007f, 0x009f}, {0x00ad, 0x00ad},   {0x061c, 0x061c},
-        {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2028, 0x202e},   {0x2060, 0x206f},
-        {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
-    };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (c >= ranges[i].from && c <= ranges[i].to) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void put_escape(Buf *buf, uint32_t c)
-{
-    switch (c) {
-    case '\n':
-        buf_c(buf, "\\n");
-        break;
-    case '\r':
-        buf_c(buf, "\\r");
-        break;
-    case '\t':
-        buf_c(buf, "\\t");
-        break;
-    default:
-        buf_printf(buf, c < 0x80 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
-        break;
-    }
-}
-
-void report_text(Buf *buf, Str text, bool multiline)
-{
-    size_t clean_from = 0;
-    for (size_t at = 0; at < text.len;) {
-        size_t from = at;
-        uint32_t c = utf8_next(text, &at);
-        bool invalid = c == 0xfffd && at - from == 1;
-        bool kept = multiline && (c == '\n' || c == '\t');
-        if (!invalid && (kept || !is_dangerous(c))) {
-            continue;
-        }
-        buf_append(buf, text.data + clean_from, from - clean_from);
-        clean_from = at;
-        bool line_end = multiline && c == '\r' && at < text.len && text.data[at] == '\n';
-        if (invalid) {
-            buf_printf(buf, "\\x%02x", (unsigned)(unsigned char)text.data[from]);
-        } else if (!line_end) {
-            put_escape(buf, c);
-        }
-    }
-    buf_append(buf, text.data + clean_from, text.len - clean_from);
-}
-
-/** One line of harmless text in an arena. */
-static Str clean(Arena *arena, Str text)
-{
-    Buf buf = {0};
-    report_text(&buf, text, false);
-    Str copy = str_copy(arena, buf_view(&buf));
-    buf_finish(&buf);
-    return copy;
-}
-
-// ---- Numbers ------------------------------------------------------------------------------------
-
-static Str number_text(Arena *arena, double d)
-{
-    if (isnan(d)) {
-        return STR("-");
-    }
-    return fabs(d) < 10 ? str_printf(arena, "%.3f", d) : str_printf(arena, "%.4g", d);
-}
-
-static Str interval_text(Arena *arena, const MetricRow *metric)
-{
-    if (isnan(metric->low)) {
-        return STR("-");
-    }
-    Str low = number_text(arena, metric->low);
-    Str high = number_text(arena, metric->high);
-    return str_printf(arena, "[" STR_FMT ", " STR_FMT "]", STR_ARG(low), STR_ARG(high));
-}
-
-// ---- Tables -------------------------------------------------------------------------------------
-
-typedef struct Column {
-    const char *title;
-    bool right;  // aligned
-    bool shrink; // may be cut when the table is too wide
-} Column;
-
-/** Rows of cells under titled columns; empty columns are left out. */
-typedef struct Table {
-    Arena *arena;
-    const Column *columns;
-    size_t n_columns;
-    Str (*rows)[TABLE_MAX_COL];
-    size_t n_rows;
-    size_t cap;
-} Table;
-
-static Str *table_row(Table *table)
-{
-    if (table->n_rows == table->cap) {
-        table->cap = table->cap == 0 ? 16 : table->cap * 2;
-        Str(*grown)[TABLE_MAX_COL] = arena_alloc(table->arena, table->cap, sizeof(*grown));
-        if (table->n_rows > 0) {
-            memcpy(grown, table->rows, table->n_rows * sizeof(*grown));
-        }
-        table->rows = grown;
-    }
-    Str *row = table->rows[table->n_rows++];
-    for (size_t i = 0; i < TABLE_MAX_COL; i++) {
-        row[i] = STR_EMPTY;
-    }
-    return row;
-}
-
-/** Widths of the columns, 0 for those left out, cut to fit into the terminal where that is
- * possible. */
-static void table_widths(const Table *table, int terminal, size_t widths[TABLE_MAX_COL])
-{
-    size_t total = 0;
-    for (size_t c = 0; c < table->n_columns; c++) {
-        widths[c] = 0;
-        for (size_t r = 0; r < table->n_rows; r++) {
-            size_t n = utf8_columns(table->rows[r][c]);
-            widths[c] = n > widths[c] ? n : widths[c];
-        }
-        if (widths[c] > 0) {
-            size_t title = utf8_columns(str_from_c(table->columns[c].title));
-            widths[c] = title > widths[c] ? title : widths[c];
-            total += widths[c] + 2;
-        }
-    }
-    while (terminal > 0 && total > (size_t)terminal + 2) {
-        size_t widest = table->n_columns;
-        for (size_t c = 0; c < table->n_columns; c++) {
-            if (table->columns[c].shrink && widths[c] > CELL_MIN &&
-                (widest == table->n_columns || widths[c] > widths[widest])) {
-                widest = c;
-            }
-        }
-        if (widest == table->n_columns) {
-            return;
-        }
-        widths[widest]--;
-        total--;
-    }
-}
-
-static void put_spaces(Buf *buf, size_t n)
-{
-    while (n-- > 0) {
-        buf_char(buf, ' ');
-    }
-}
-
-static void put_cells(Buf *buf, const Table *table, const Str *cells, const size_t *widths)
-{
-    size_t pending = 0; // spaces that only matter when something follows
-    for (size_t c = 0; c < table->n_columns; c++) {
-        if (widths[c] == 0) {
-            continue;
-        }
-        Str cell = cells[c];
-        size_t n = utf8_columns(cell);
-        bool cut = n > widths[c];
-        if (cut) {
-            cell = utf8_cut_columns(cell, widths[c] - 2);
-            n = utf8_columns(cell) + 2;
-        }
-        size_t padding = widths[c] - n;
-        if (cell.len > 0) {
-            put_spaces(buf, pending + (table->columns[c].right ? padding : 0));
-            buf_str(buf, cell);
-            buf_c(buf, cut ? ".." : "");
-            pending = (table->columns[c].right ? 0 : padding) + 2;
-        } else {
-            pending += widths[c] + 2;
-        }
-    }
-    buf_char(buf, '\n');
-}
-
-static void table_put(Buf *buf, const Table *table, const ReportOptions *options)
-{
-    size_t widths[TABLE_MAX_COL];
-    Str titles[TABLE_MAX_COL];
-    table_widths(table, options->width, widths);
-    for (size_t c = 0; c < table->n_columns; c++) {
-        titles[c] = str_from_c(table->columns[c].title);
-    }
-    buf_c(buf, options->color ? "\033[1m" : "");
-    put_cells(buf, table, titles, widths);
-    buf_c(buf, options->color ? "\033[0m" : "");
-    for (size_t r = 0; r < table->n_rows; r++) {
-        put_cells(buf, table, table->rows[r], widths);
-    }
-}
+#define MANY_PARTS  12 // more are shown in columns, not one a line
+#define MANY_SLICES 40 // of a metric; the others are only counted
 
 // ---- Runs ---------------------------------------------------------------------------------------
 
@@ -284,11 +72,11 @@ static int64_t n_left(const RunInfo *run)
 static void metric_cells(Arena *arena, Str *row, const MetricRow *metric)
 {
     bool is_slice = metric->slice.len > 0;
-    row[RUN_METRIC] = is_slice ? str_concat(arena, STR("  "), clean(arena, metric->slice))
-                               : clean(arena, metric->name);
-    row[RUN_VALUE] = number_text(arena, metric->value);
-    row[RUN_ERROR] = number_text(arena, metric->stderr_);
-    row[RUN_INTERVAL] = interval_text(arena, metric);
+    row[RUN_METRIC] = is_slice ? str_concat(arena, STR("  "), report_clean(arena, metric->slice))
+                               : report_clean(arena, metric->name);
+    row[RUN_VALUE] = report_number(arena, metric->value);
+    row[RUN_ERROR] = report_number(arena, metric->stderr_);
+    row[RUN_INTERVAL] = report_interval(arena, metric);
     row[RUN_N] = str_printf(arena, "%lld", (long long)metric->n);
     row[RUN_TROUBLE] = trouble_text(arena, 0, metric->n_unscored, 0);
 }
@@ -334,10 +122,10 @@ static void run_rows(Table *table, const RunInfo *run, bool with_slices)
             metric_cells(arena, row, &run->metrics[i]);
         }
         if (i == 0) {
-            row[RUN_EVAL] = clean(arena, run->eval);
-            row[RUN_PART] = clean(arena, run->part);
-            row[RUN_VARIANT] = clean(arena, run->variant);
-            row[RUN_MODEL] = clean(arena, run->model);
+            row[RUN_EVAL] = report_clean(arena, run->eval);
+            row[RUN_PART] = report_clean(arena, run->part);
+            row[RUN_VARIANT] = report_clean(arena, run->variant);
+            row[RUN_MODEL] = report_clean(arena, run->model);
             row[RUN_TROUBLE] = trouble_text(arena, run->n_errors, run->n_unscored, n_left(run));
         }
     }
@@ -398,9 +186,9 @@ static void cross_rows(Table *table, const RunInfo *run, const Group *group,
         Str *row = table_row(table);
         metric_cells(arena, row, &cross[i].metric);
         if (first && group->n > MANY_PARTS) {
-            row[RUN_EVAL] = clean(arena, run->eval);
-            row[RUN_VARIANT] = clean(arena, run->variant);
-            row[RUN_MODEL] = clean(arena, run->model);
+            row[RUN_EVAL] = report_clean(arena, run->eval);
+            row[RUN_VARIANT] = report_clean(arena, run->variant);
+            row[RUN_MODEL] = report_clean(arena, run->model);
             row[RUN_TROUBLE] =
                 trouble_text(arena, group->n_errors, group->n_unscored, group->n_left);
         }
@@ -453,9 +241,9 @@ static void put_failed(Buf *buf, Arena *arena, const RunInfo *runs, size_t n_run
         for (size_t j = 0; j < runs[i].n_metrics; j++) {
             const MetricRow *metric = &runs[i].metrics[j];
             if (metric->why.len > 0 && metric->slice.len == 0) {
-                Str eval = clean(arena, runs[i].eval);
-                Str name = clean(arena, metric->name);
-                Str why = clean(arena, metric->why);
+                Str eval = report_clean(arena, runs[i].eval);
+                Str name = report_clean(arena, metric->name);
+                Str why = report_clean(arena, metric->why);
                 buf_printf(buf, "\n" STR_FMT ", " STR_FMT ": " STR_FMT "\n", STR_ARG(eval),
                            STR_ARG(name), STR_ARG(why));
             }
@@ -471,8 +259,8 @@ static void put_parts(Buf *buf, Arena *arena, const RunInfo *runs, size_t n_runs
     size_t value_width = 1;
     for (size_t i = 0; i < n_runs; i++) {
         if (same_group(&runs[i], &runs[at]) && runs[i].n_metrics > 0) {
-            size_t name = utf8_columns(clean(arena, runs[i].part));
-            size_t value = number_text(arena, runs[i].metrics[0].value).len;
+            size_t name = utf8_columns(report_clean(arena, runs[i].part));
+            size_t value = report_number(arena, runs[i].metrics[0].value).len;
             name_width = name > name_width ? name : name_width;
             value_width = value > value_width ? value : value_width;
         }
@@ -480,10 +268,10 @@ static void put_parts(Buf *buf, Arena *arena, const RunInfo *runs, size_t n_runs
     size_t width = options->width > 0 ? (size_t)options->width : 100;
     size_t per_line = width / (name_width + value_width + 4);
     per_line = per_line > 0 ? per_line : 1;
-    Str eval = clean(arena, runs[at].eval);
-    Str metric = runs[at].n_metrics > 0 ? clean(arena, runs[at].metrics[0].name) : STR_EMPTY;
-    Str variant = clean(arena, runs[at].variant);
-    Str model = clean(arena, runs[at].model);
+    Str eval = report_clean(arena, runs[at].eval);
+    Str metric = runs[at].n_metrics > 0 ? report_clean(arena, runs[at].metrics[0].name) : STR_EMPTY;
+    Str variant = report_clean(arena, runs[at].variant);
+    Str model = report_clean(arena, runs[at].model);
     buf_printf(buf, "\n" STR_FMT ", " STR_FMT " by part (" STR_FMT "%s" STR_FMT "):\n",
                STR_ARG(eval), STR_ARG(metric), STR_ARG(variant), variant.len > 0 ? ", " : "",
                STR_ARG(model));
@@ -492,12 +280,13 @@ static void put_parts(Buf *buf, Arena *arena, const RunInfo *runs, size_t n_runs
         if (!same_group(&runs[i], &runs[at])) {
             continue;
         }
-        Str part = clean(arena, runs[i].part);
-        Str value = runs[i].n_metrics > 0 ? number_text(arena, runs[i].metrics[0].value) : STR("-");
-        put_spaces(buf, 2);
+        Str part = report_clean(arena, runs[i].part);
+        Str value =
+            runs[i].n_metrics > 0 ? report_number(arena, runs[i].metrics[0].value) : STR("-");
+        report_spaces(buf, 2);
         buf_str(buf, part);
         size_t used = utf8_columns(part) + value.len;
-        put_spaces(buf, name_width + value_width + 1 - used); // the values' ends are aligned
+        report_spaces(buf, name_width + value_width + 1 - used); // the values' ends are aligned
         buf_str(buf, value);
         buf_c(buf, ++column % per_line == 0 ? "\n" : " ");
     }
@@ -571,10 +360,10 @@ void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
     for (size_t i = 0; i < n; i++) {
         const ExperimentInfo *e = &experiments[i];
         Str *row = table_row(&table);
-        row[0] = clean(&arena, e->name);
-        row[1] = clean(&arena, e->short_id);
-        row[2] = clean(&arena, e->started);
-        row[3] = clean(&arena, e->state);
+        row[0] = report_clean(&arena, e->name);
+        row[1] = report_clean(&arena, e->short_id);
+        row[2] = report_clean(&arena, e->started);
+        row[3] = report_clean(&arena, e->state);
         row[4] = str_printf(&arena, "%lld", (long long)e->n_runs);
         row[5] = str_printf(&arena, "%lld/%lld", (long long)e->n_done, (long long)e->n_planned);
         row[6] = e->n_errors > 0 ? str_printf(&arena, "%lld", (long long)e->n_errors) : STR_EMPTY;

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// What every report for people is made of: text made harmless for a terminal on its way in,
+// numbers, and tables that fit the terminal. Writes to a Buf; prints nothing.
+#include "results/report_internal.h"
+
+#include "text/text.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CELL_MIN 8 // columns to which a wide cell may be cut
+
+// ---- Harmless text ------------------------------------------------------------------------------
+
+/** Code points that act on a terminal, or hide or reorder what is seen. */
+static bool is_dangerous(uint32_t c)
+{
+    static const struct {
+        uint32_t from;
+        uint32_t to;
+    } ranges[] = {
+        {0x0000, 0x001f}, {0x007f, 0x009f}, {0x00ad, 0x00ad},   {0x061c, 0x061c},
+        {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2028, 0x202e},   {0x2060, 0x206f},
+        {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+    };
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        if (c >= ranges[i].from && c <= ranges[i].to) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_escape(Buf *buf, uint32_t c)
+{
+    switch (c) {
+    case '\n':
+        buf_c(buf, "\\n");
+        break;
+    case '\r':
+        buf_c(buf, "\\r");
+        break;
+    case '\t':
+        buf_c(buf, "\\t");
+        break;
+    default:
+        buf_printf(buf, c < 0x80 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
+        break;
+    }
+}
+
+void report_text(Buf *buf, Str text, bool multiline)
+{
+    size_t clean_from = 0;
+    for (size_t at = 0; at < text.len;) {
+        size_t from = at;
+        uint32_t c = utf8_next(text, &at);
+        bool invalid = c == 0xfffd && at - from == 1;
+        bool kept = multiline && (c == '\n' || c == '\t');
+        if (!invalid && (kept || !is_dangerous(c))) {
+            continue;
+        }
+        buf_append(buf, text.data + clean_from, from - clean_from);
+        clean_from = at;
+        bool line_end = multiline && c == '\r' && at < text.len && text.data[at] == '\n';
+        if (invalid) {
+            buf_printf(buf, "\\x%02x", (unsigned)(unsigned char)text.data[from]);
+        } else if (!line_end) {
+            put_escape(buf, c);
+        }
+    }
+    buf_append(buf, text.data + clean_from, text.len - clean_from);
+}
+
+Str report_clean(Arena *arena, Str text)
+{
+    Buf buf = {0};
+    report_text(&buf, text, false);
+    Str copy = str_copy(arena, buf_view(&buf));
+    buf_finish(&buf);
+    return copy;
+}
+
+// ---- Numbers ------------------------------------------------------------------------------------
+
+Str report_number(Arena *arena, double d)
+{
+    if (isnan(d)) {
+        return STR("-");
+    }
+    return fabs(d) < 10 ? str_printf(arena, "%.3f", d) : str_printf(arena, "%.4g", d);
+}
+
+Str report_interval(Arena *arena, const MetricRow *metric)
+{
+    if (isnan(metric->low)) {
+        return STR("-");
+    }
+    Str low = report_number(arena, metric->low);
+    Str high = report_number(arena, metric->high);
+    return str_printf(arena, "[" STR_FMT ", " STR_FMT "]", STR_ARG(low), STR_ARG(high));
+}
+
+// ---- Tables -------------------------------------------------------------------------------------
+
+Str *table_row(Table *table)
+{
+    if (table->n_rows == table->cap) {
+        table->cap = table->cap == 0 ? 16 : table->cap * 2;
+        Str(*grown)[TABLE_MAX_COL] = arena_alloc(table->arena, table->cap, sizeof(*grown));
+        if (table->n_rows > 0) {
+            memcpy(grown, table->rows, table->n_rows * sizeof(*grown));
+        }
+        table->rows = grown;
+    }
+    Str *row = table->rows[table->n_rows++];
+    for (size_t i = 0; i < TABLE_MAX_COL; i++) {
+        row[i] = STR_EMPTY;
+    }
+    return row;
+}
+
+/** Widths of the columns, 0 for those left out, cut to fit into the terminal where that is
+ * possible. */
+static void table_widths(const Table *table, int terminal, size_t widths[TABLE_MAX_COL])
+{
+    size_t total = 0;
+    for (size_t c = 0; c < table->n_columns; c++) {
+        widths[c] = 0;
+        for (size_t r = 0; r < table->n_rows; r++) {
+            size_t n = utf8_columns(table->rows[r][c]);
+            widths[c] = n > widths[c] ? n : widths[c];
+        }
+        if (widths[c] > 0) {
+            size_t title = utf8_columns(str_from_c(table->columns[c].title));
+            widths[c] = title > widths[c] ? title : widths[c];
+            total += widths[c] + 2;
+        }
+    }
+    while (terminal > 0 && total > (size_t)terminal + 2) {
+        size_t widest = table->n_columns;
+        for (size_t c = 0; c < table->n_columns; c++) {
+            if (table->columns[c].shrink && widths[c] > CELL_MIN &&
+                (widest == table->n_columns || widths[c] > widths[widest])) {
+                widest = c;
+            }
+        }
+        if (widest == table->n_columns) {
+            return;
+        }
+        widths[widest]--;
+        total--;
+    }
+}
+
+void report_spaces(Buf *buf, size_t n)
+{
+    while (n-- > 0) {
+        buf_char(buf, ' ');
+    }
+}
+
+static void put_cells(Buf *buf, const Table *table, const Str *cells, const size_t *widths)
+{
+    size_t pending = 0; // spaces that only matter when something follows
+    for (size_t c = 0; c < table->n_columns; c++) {
+        if (widths[c] == 0) {
+            continue;
+        }
+        Str cell = cells[c];
+        size_t n = utf8_columns(cell);
+        bool cut = n > widths[c];
+        if (cut) {
+            cell = utf8_cut_columns(cell, widths[c] - 2);
+            n = utf8_columns(cell) + 2;
+        }
+        size_t padding = widths[c] - n;
+        if (cell.len > 0) {
+            report_spaces(buf, pending + (table->columns[c].right ? padding : 0));
+            buf_str(buf, cell);
+            buf_c(buf, cut ? ".." : "");
+            pending = (table->columns[c].right ? 0 : padding) + 2;
+        } else {
+            pending += widths[c] + 2;
+        }
+    }
+    buf_char(buf, '\n');
+}
+
+void table_put(Buf *buf, const Table *table, const ReportOptions *options)
+{
+    size_t widths[TABLE_MAX_COL];
+    Str titles[TABLE_MAX_COL];
+    table_widths(table, options->width, widths);
+    for (size_t c = 0; c < table->n_columns; c++) {
+        titles[c] = str_from_c(table->columns[c].title);
+    }
+    buf_c(buf, options->color ? "\033[1m" : "");
+    put_cells(buf, table, titles, widths);
+    buf_c(buf, options->color ? "\033[0m" : "");
+    for (size_t r = 0; r < table->n_rows; r++) {
+        put_cells(buf, table, table->rows[r], widths);
+    }
+}
