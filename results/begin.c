@@ -31,12 +31,19 @@ static bool is_taken(Store *store, Str name, Str short_id, bool *out, Err *err)
 }
 
 /** Choose a name, if none is given, and a short id that nobody has. */
-static bool choose_names(Store *store, Arena *arena, Str given, Begun *begun, Err *err)
+static bool choose_names(Store *store, Arena *arena, const ExperimentSpec *spec, Begun *begun,
+                         Err *err)
 {
+    Str given = spec->name;
+    bool seeded = spec->name_suffix.len > 0;
     Rng rng;
+    Rng names;
     rng_init(&rng, (uint64_t)clock_ns() ^ (uint64_t)getpid() << 40 ^ (uint64_t)clock_wall_ms());
+    rng_init(&names, seeded ? spec->name_seed : rng_next(&rng));
     for (int i = 0; i < NAME_TRIES; i++) {
-        begun->name = given.len > 0 ? str_copy(arena, given) : name_make(arena, &rng);
+        begun->name = given.len > 0
+                          ? str_copy(arena, given)
+                          : str_concat(arena, name_make(arena, &names), spec->name_suffix);
         begun->short_id = short_id_make(arena, &rng);
         bool taken;
         if (!is_taken(store, begun->name, begun->short_id, &taken, err)) {
@@ -146,7 +153,7 @@ static bool experiment_insert(Store *store, Arena *arena, const ExperimentSpec *
     Str tags_text;
     Str spec_text;
     Str provenance_text;
-    if (!choose_names(store, arena, spec->name, begun, err) ||
+    if (!choose_names(store, arena, spec, begun, err) ||
         !json_text(arena, &tags, &tags_text, err) ||
         !json_text(arena, &settings, &spec_text, err) ||
         !json_text(arena, &provenance, &provenance_text, err) ||

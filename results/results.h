@@ -74,7 +74,9 @@ typedef struct RunSpec {
 // Anything else is ERR_UNSUPPORTED or ERR_CONFIG when the experiment begins.
 
 typedef struct ExperimentSpec {
-    Str name;   // "" : one is made up (adjective-noun-number)
+    Str name;        // "" : one is made up (adjective-noun-number)
+    Str name_suffix; // of a made-up name; when there is one, the name follows from name_seed alone
+    uint64_t name_seed;
     Value tags; // map
     Value spec; // settings, seed, limit, shard
     const RunSpec *runs;
@@ -202,8 +204,10 @@ typedef struct ExperimentInfo {
     int64_t id;
     Str name;
     Str short_id;
-    Str state;   // running | interrupted (its process is gone, or it was stopped) | finished
-    Str started; // UTC
+    Str state;          // running | interrupted (its process is gone, or it was stopped) | finished
+    Str started;        // UTC
+    int64_t started_ms; // the same, since 1970 UTC
+    int64_t ended_ms;   // of the last process that worked on it; 0 before
     int64_t n_runs;
     int64_t n_planned;
     int64_t n_done;
@@ -217,6 +221,20 @@ typedef struct ExperimentInfo {
 /** All experiments, oldest first. */
 bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n,
                          Err *err);
+/** Which experiments are wanted; zeroed: all. */
+typedef struct ExperimentFilter {
+    const Str *tags; // each "K=V" (V may hold * and ?) or "K"; all have to be there
+    size_t n_tags;
+    Str eval;  // glob; one run has to match both. An eval matches by name or name/part
+    Str model; // glob
+    Str state;
+    int64_t since_ms;  // started then or later, since 1970 UTC
+    int64_t before_ms; // started before; 0: no bound
+    int64_t limit;     // the newest so many; 0: no limit
+} ExperimentFilter;
+/** Those of them that a filter wants, oldest first. */
+bool results_experiments_where(Results *results, Arena *arena, const ExperimentFilter *filter,
+                               ExperimentInfo **out, size_t *out_n, Err *err);
 /** A name, a short id, latest, latest~N, @baseline. fails ERR_NOT_FOUND with did-you-mean. */
 bool results_experiment(Results *results, Arena *arena, Str name, ExperimentInfo *out, Err *err);
 

@@ -58,7 +58,8 @@ static const Option options[] = {
     {"role", 0, OPT_LIST_AT(O, roles), .arg = "R=MODEL",
      .help = "the model that plays role R (judge ...), whatever the evals say; may be repeated"},
     {"shard", 0, OPT_STR_AT(O, shard), .arg = "K/N",
-     .help = "run the K-th of N parts of the samples"},
+     .help = "run the K-th of N parts of the samples (K from 1); auto reads a Slurm array's "
+             "variables, auto/N also the index of a Kubernetes Job (see: muster merge)"},
     {"resume", 0, OPT_FLAG_AT(O, resume),
      .help =
          "go on with the experiment --name, or the newest unfinished one with the same settings"},
@@ -109,18 +110,6 @@ static bool parse_range(Str text, int64_t *from, int64_t *to, Err *err)
     return true;
 }
 
-static bool parse_shard(Str text, int64_t *shard, int64_t *n_shards, Err *err)
-{
-    Str left;
-    Str right;
-    if (!str_cut(text, STR("/"), &left, &right) || !str_to_i64(left, shard) ||
-        !str_to_i64(right, n_shards) || *shard < 1 || *n_shards < *shard) {
-        return ERR_SET(err, ERR_USAGE, "--shard: '" STR_FMT "' is not K/N with 1 <= K <= N",
-                       STR_ARG(text));
-    }
-    return true;
-}
-
 static bool parse_tags(Arena *arena, const StrList *list, Value *out, Err *err)
 {
     MapBuilder map;
@@ -158,7 +147,7 @@ static bool target_add(Cli *cli, TargetList *list, Str name, Str part, Err *err)
                 PLURAL(faults.n_errors));
     }
     if (ok) {
-        list->items[list->n++] = (RunTarget){.eval = eval, .part = part};
+        list->items[list->n++] = (RunTarget){.eval = eval, .part = part, .word = name};
     }
     return ok;
 }
@@ -499,7 +488,7 @@ static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     return (opts->limit.len == 0 ||
             parse_range(opts->limit, &config->limit_from, &config->limit_to, err)) &&
            (opts->shard.len == 0 ||
-            parse_shard(opts->shard, &config->shard, &config->n_shards, err)) &&
+            run_shard_parse(&cli->arena, opts->shard, &config->shard, err)) &&
            parse_tags(&cli->arena, &opts->tags, &config->tags, err);
 }
 

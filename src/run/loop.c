@@ -92,7 +92,7 @@ static bool cursor_next(Loop *loop, uint32_t *cell, size_t *index, int64_t *epoc
             loop->epoch = 1;
             continue;
         }
-        if (!plan_takes(loop->config, at, loop->index)) {
+        if (!plan_takes(loop->config, loop->index)) {
             loop->index++;
             continue;
         }

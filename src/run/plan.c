@@ -42,13 +42,9 @@ static void cell_limit(const RunConfig *config, Cell *cell)
     }
 }
 
-bool plan_takes(const RunConfig *config, const Cell *cell, size_t index)
+bool plan_takes(const RunConfig *config, size_t index)
 {
-    if (config->n_shards <= 1) {
-        return true;
-    }
-    uint64_t number = cell->first_number + (index - cell->from);
-    return number % (uint64_t)config->n_shards == (uint64_t)config->shard - 1;
+    return config->shard.n <= 1 || index % (size_t)config->shard.n == (size_t)config->shard.k - 1;
 }
 
 typedef struct CellList {
@@ -135,16 +131,16 @@ static bool target_open(const RunConfig *config, const RunTarget *target, CellLi
     return true;
 }
 
-static void cells_count(const RunConfig *config, Plan *plan)
+/** Count what this shard takes; *out_total is what all shards together take. */
+static void cells_count(const RunConfig *config, Plan *plan, int64_t *out_total)
 {
-    uint64_t number = 0;
+    *out_total = 0;
     for (size_t i = 0; i < plan->n_cells; i++) {
         Cell *cell = &plan->cells[i];
-        cell->first_number = number;
-        number += cell->to - cell->from;
+        *out_total += (int64_t)(cell->to - cell->from);
         int64_t taken = 0;
         for (size_t k = cell->from; k < cell->to; k++) {
-            taken += plan_takes(config, cell, k) ? 1 : 0;
+            taken += plan_takes(config, k) ? 1 : 0;
         }
         cell->n_planned = taken * cell->epochs;
         plan->n_planned += cell->n_planned;
@@ -167,10 +163,11 @@ bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
         plan_close(config, &plan);
         return false;
     }
-    cells_count(config, &plan);
-    if (plan.n_planned == 0) {
+    int64_t total;
+    cells_count(config, &plan, &total);
+    if (total == 0) { // a shard may be empty: it is one all the same
         plan_close(config, &plan);
-        return ERR_SET(err, ERR_USAGE, "nothing to run: the limits and the shard leave no sample");
+        return ERR_SET(err, ERR_USAGE, "nothing to run: the limits leave no sample");
     }
     *out = plan;
     return true;
@@ -208,11 +205,16 @@ static Value settings_value(const RunConfig *config, Arena *arena)
     map_builder_put(&map, STR("limit_to"), value_int(config->limit_to));
     map_builder_put(&map, STR("limit_total"), value_int(config->limit_total));
     map_builder_put(&map, STR("epochs"), value_int(config->epochs));
-    map_builder_put(&map, STR("shard"), value_int(config->n_shards > 1 ? config->shard : 0));
-    map_builder_put(&map, STR("shards"), value_int(config->n_shards > 1 ? config->n_shards : 0));
     map_builder_put(&map, STR("chat"), value_bool(config->sampler.force_chat));
     map_builder_put(&map, STR("precision"),
                     value_str(config->sampler.precision_f32 ? STR("f32") : STR("default")));
+    if (config->shard.n > 1) {
+        MapBuilder shard;
+        map_builder_init(&shard, arena);
+        map_builder_put(&shard, STR("k"), value_int(config->shard.k));
+        map_builder_put(&shard, STR("n"), value_int(config->shard.n));
+        map_builder_put(&map, STR("shard"), map_builder_done(&shard));
+    }
     return map_builder_done(&map);
 }
 
@@ -281,13 +283,27 @@ static RunSpec run_spec(Registry *registry, const Cell *cell, const Model *model
     return spec;
 }
 
-/** What the caller says, and who plays which role. */
+/** {eval: FILE}: the evals that were not found by name, for rescore. */
+static Value files_value(const RunConfig *config, Arena *arena)
+{
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    for (size_t i = 0; i < config->n_targets; i++) {
+        const RunTarget *target = &config->targets[i];
+        Value so_far = map_builder_done(&map);
+        if (target->word.len > 0 && !str_eq(target->word, target->eval->name) &&
+            value_get(&so_far, target->eval->name) == NULL) {
+            map_builder_put(&map, target->eval->name, value_str(target->word));
+        }
+    }
+    return map_builder_done(&map);
+}
+
+/** What the caller says, where the evals come from, and who plays which role. */
 static Value provenance_value(const RunConfig *config, const Plan *plan, Arena *arena)
 {
     Value roles = plan_roles_provenance(plan, arena);
-    if (roles.as.list.n == 0) {
-        return config->provenance;
-    }
+    Value files = files_value(config, arena);
     MapBuilder map;
     map_builder_init(&map, arena);
     for (size_t i = 0; config->provenance.kind == VALUE_MAP && i < config->provenance.as.map.n;
@@ -295,8 +311,32 @@ static Value provenance_value(const RunConfig *config, const Plan *plan, Arena *
         map_builder_put(&map, config->provenance.as.map.pairs[i].key,
                         config->provenance.as.map.pairs[i].value);
     }
-    map_builder_put(&map, STR("roles"), roles);
+    if (files.as.map.n > 0) {
+        map_builder_put(&map, STR("evals"), files);
+    }
+    if (roles.as.list.n > 0) {
+        map_builder_put(&map, STR("roles"), roles);
+    }
     return map_builder_done(&map);
+}
+
+/** Shards of one run are called alike, whoever runs them: this is all that their name hangs on. */
+static uint64_t shard_name_seed(const RunConfig *config, const Plan *plan)
+{
+    Sha256 sha;
+    hash_begin(&sha, STR("muster.shard.name.1"));
+    hash_str(&sha, config->shard.job);
+    hash_i64(&sha, config->shard.n);
+    for (size_t c = 0; c < plan->n_cells; c++) {
+        hash_str(&sha, plan->cells[c].task->eval->name);
+        hash_str(&sha, plan->cells[c].task->part);
+        hash_str(&sha, plan->cells[c].task->variant->name);
+    }
+    for (size_t m = 0; m < config->n_models; m++) {
+        hash_str(&sha, config->models[m]->spec);
+    }
+    Hash hash = hash_end(&sha);
+    return hash_u64(&hash);
 }
 
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
@@ -316,8 +356,13 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
                          metrics, arena);
         }
     }
+    bool sharded = config->shard.n > 1;
     return (ExperimentSpec){
         .name = config->name,
+        .name_suffix = sharded ? str_printf(arena, "-shard-%lld-of-%lld",
+                                            (long long)config->shard.k, (long long)config->shard.n)
+                               : STR_EMPTY,
+        .name_seed = sharded ? shard_name_seed(config, plan) : 0,
         .tags = config->tags,
         .spec = settings_value(config, arena),
         .runs = runs,

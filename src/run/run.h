@@ -15,6 +15,7 @@
 typedef struct RunTarget {
     const Eval *eval;
     Str part;
+    Str word; // how the eval was named: a name or a file; "" : by its name
 } RunTarget;
 
 /** Where the experiment stands, for people. Counts are attempts that are durable. */
@@ -40,6 +41,22 @@ typedef struct RunRole {
     const Model *model;
 } RunRole;
 
+#define RUN_SHARDS_MAX 1000000
+
+/** One of n processes that share a run: it takes the samples i of each part with i mod n = k - 1.
+ */
+typedef struct RunShard {
+    int64_t k; // from 1
+    int64_t n; // 0 or 1: not sharded
+    Str job;   // what the shards of one run have in common and those of another do not; "" unknown
+} RunShard;
+
+/**
+ * K/N, or auto, auto/N: from the variables of a Slurm array (SLURM_ARRAY_TASK_ID, _COUNT, _MIN,
+ * _MAX, _STEP), else of a Kubernetes indexed Job (JOB_COMPLETION_INDEX, which needs auto/N).
+ * fails  ERR_USAGE, also when the variables leave open which shard this is. */
+bool run_shard_parse(Arena *arena, Str text, RunShard *out, Err *err);
+
 typedef struct RunConfig {
     Registry *registry;
     Script *script;
@@ -57,8 +74,7 @@ typedef struct RunConfig {
     Str variant; // "" all
     Str name;    // of the experiment; "" made up
     Value tags;
-    int64_t shard;    // from 1
-    int64_t n_shards; // 0 or 1: none
+    RunShard shard;
     bool resume;
     SamplerSettings sampler;
     Str store_path;
@@ -100,7 +116,7 @@ typedef struct RunOutcome {
     int64_t errors;  // attempts that ended in an error
     int64_t skipped;
     double seconds;
-    Str first_error; // of an attempt, "" none
+    Str first_error;             // of an attempt, "" none
     const RunModelStats *models; // under test, then those that only play roles
     size_t n_models;
     const RunRoleStats *roles; // those that were asked

@@ -31,8 +31,7 @@ typedef struct Cell {
     size_t from; // sample indices, [from, to)
     size_t to;
     int64_t epochs;
-    int64_t n_planned;     // attempts of this shard, for one model
-    uint64_t first_number; // of its first sample over all cells: what sharding counts
+    int64_t n_planned; // attempts of this shard, for one model
 } Cell;
 
 /** Everything that is decided before the first call. */
@@ -47,8 +46,8 @@ typedef struct Plan {
  * owns   arena holds the plan; tasks are closed by plan_close. */
 bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err);
 void plan_close(const RunConfig *config, Plan *plan);
-/** Whether this shard takes sample index of a cell. */
-bool plan_takes(const RunConfig *config, const Cell *cell, size_t index);
+/** Whether this shard takes the sample of that index in its part. */
+bool plan_takes(const RunConfig *config, size_t index);
 /**
  * The experiment's and its runs' specs; run of model m and cell c is at m * n_cells + c.
  * sources  of the models under test. */

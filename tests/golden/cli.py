@@ -180,7 +180,7 @@ def wrong_usage(room):
         ("run capitals.yaml -m echo --limit", "--limit needs a value: --limit N|A-B"),
         ("run capitals.yaml -m echo --limit 0", "--limit: '0' is neither N nor A-B with 1 <= A <= B"),
         ("run capitals.yaml -m echo --limit 5-2", "--limit: '5-2' is neither N nor A-B"),
-        ("run capitals.yaml -m echo --shard 3/2", "--shard: '3/2' is not K/N with 1 <= K <= N"),
+        ("run capitals.yaml -m echo --shard 3/2", "--shard: '3/2' is not K/N with 1 <= K <= N, auto or auto/N"),
         ("run capitals.yaml -m echo --tag x", "--tag: 'x' is not K=V"),
         ("run capitals.yaml -m echo --device gpu", "--device: 'gpu' is not one of auto|cpu"),
         ("run capitals.yaml -m echo --variant v", "eval 'capitals' has no variant 'v'"),

@@ -259,8 +259,7 @@ static void test_loop__shards_cover_everything_once(void)
         fake = (FakePlan){.max_in_flight = 5};
         world_open(&world, one_call, 100);
         world_load(&world);
-        world.config.shard = shard;
-        world.config.n_shards = 3;
+        world.config.shard = (RunShard){.k = shard, .n = 3};
         world.config.limit_from = 11;
         world.config.limit_to = 80;
         CHECK_OK(world_run(&world, &err), &err);
