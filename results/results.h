@@ -370,6 +370,9 @@ void report_runs(Buf *buf, const RunInfo *runs, size_t n_runs, const CrossMetric
 /** One line per experiment, in the order given. */
 void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
                         const ReportOptions *options);
+/** One line per baseline, or per move of one, in the order given. */
+void report_baselines(Buf *buf, const BaselineInfo *baselines, size_t n,
+                      const ReportOptions *options);
 /** One attempt for people: where it is from, prompt, calls, reply, choices, each score and why. */
 void report_attempt(Buf *buf, const AttemptInfo *attempt, const ReportOptions *options);
 /**
@@ -379,6 +382,7 @@ void report_text(Buf *buf, Str text, bool multiline);
 
 /** The same as JSON values; NaN is null. Strings borrow from what is given. */
 Value report_experiment_value(Arena *arena, const ExperimentInfo *experiment);
+Value report_baselines_value(Arena *arena, const BaselineInfo *baselines, size_t n);
 Value report_runs_value(Arena *arena, const RunInfo *runs, size_t n);
 Value report_cross_value(Arena *arena, const CrossMetric *cross, size_t n);
 Value report_attempt_value(Arena *arena, const AttemptInfo *attempt);

@@ -55,6 +55,7 @@ typedef struct Option {
     const char *help;
     int64_t min, max;   // OPTION_INT: bounds when min < max
     const char *one_of; // "a|b|c", NULL anything
+    bool flag_only;     // never from a variable or muster.yaml: what a command is told here and now
 } Option;
 
 #define OPTION_AT(T, field, C) (offsetof(T, field) + 0 * sizeof(&((T *)0)->field == (C *)0))
@@ -136,6 +137,28 @@ size_t cli_registry_paths(const Cli *cli, bool installed, Str *paths, size_t cap
 bool cli_registry(Cli *cli, Err *err);
 /** Open the store for reading, able to compute metrics written in Lua. */
 bool cli_results(Cli *cli, Results **out, Err *err);
+/** Options by which experiments are chosen; zeroed: all. */
+typedef struct ChooseOptions {
+    StrList tags;
+    Str eval;
+    Str model;
+    Str state;
+} ChooseOptions;
+#define CHOOSE_OPTION_ROWS(T, field)                                                               \
+    {"tag", 0, OPT_LIST_AT(T, field.tags), .arg = "K=V", .flag_only = true,                        \
+     .help = "experiments with this tag; V may hold * and ?; may be repeated: all of them"},       \
+        {"eval", 0, OPT_STR_AT(T, field.eval), .arg = "GLOB", .flag_only = true,                   \
+         .help = "experiments with a run of such an eval, by name or name/part"},                  \
+        {"model", 'm', OPT_STR_AT(T, field.model), .arg = "GLOB", .flag_only = true,               \
+         .help = "experiments with a run on such a model"},                                        \
+        {"state", 0, OPT_STR_AT(T, field.state), .arg = "STATE", .flag_only = true,                \
+         .help = "experiments in this state", .one_of = "running|interrupted|finished"}
+/** The filter that they make; borrows from them. */
+ExperimentFilter cli_choose(const ChooseOptions *options);
+/**
+ * A moment: 2026-11-25, 2026-11-25T17:46, ...:30Z (UTC), or so long ago: 90d, 12h, 30m, 2w.
+ * fails  ERR_USAGE naming the option. */
+bool cli_moment(const char *option, Str text, int64_t *out_ms, Err *err);
 /**
  * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its
  * replies. fails  ERR_MODEL when there is no such model. */

@@ -81,7 +81,7 @@ static void markdown_options(FILE *to, const Option *rows, size_t n)
         const char *shown = left + strspn(left, " ");
         fprintf(to, "| `");
         markdown_cell(to, shown);
-        fprintf(to, "` | `%s` | ", variable);
+        fprintf(to, rows[i].flag_only ? "` |  | " : "` | `%s` | ", variable);
         markdown_cell(to, rows[i].help);
         if (rows[i].one_of != NULL) {
             fprintf(to, " (");

@@ -227,7 +227,7 @@ static bool options_from_env(Slots *slots, Err *err)
         char name[80];
         option_env_name(slots->rows[i], name, sizeof(name));
         const char *value = getenv(name);
-        if (slots->set[i] || value == NULL || value[0] == '\0' ||
+        if (slots->set[i] || slots->rows[i]->flag_only || value == NULL || value[0] == '\0' ||
             str_eq_c(STR("help"), slots->rows[i]->name)) {
             continue;
         }
@@ -265,7 +265,7 @@ static bool settings_put(Slots *slots, Arena *arena, const ValuePair *pair, Err 
         return known_anywhere(pair->key) ||
                ERR_SET(err, ERR_USAGE, "%s is not an option of any command", from);
     }
-    if (slots->set[i]) {
+    if (slots->set[i] || slots->rows[i]->flag_only) {
         return true;
     }
     if (pair->value.kind == VALUE_LIST && slots->rows[i]->type == OPTION_LIST) {
