@@ -47,7 +47,8 @@ typedef struct RunSpec {
 } RunSpec;
 
 // RunSpec.spec has beside the members above: grader_hash (of the graders and the models that they
-// ask: equal ones score alike), gate (the eval's own, as written), roles (who plays them).
+// ask: equal ones score alike), gate (the eval's own, as written), roles (who plays them),
+// sources (the eval's file and its Lua as texts; only the first run of an eval has them).
 //
 // RunSpec.metrics is a list of maps, one per metric of the eval, in the order wanted:
 //   use       accuracy, mean      mean over samples of the mean over epochs; the two are the same

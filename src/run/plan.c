@@ -240,8 +240,9 @@ static Hash graders_hash(Registry *registry, const Cell *cell)
     return hash_end(&sha);
 }
 
+/** sources: what is stored once an eval, or null. */
 static RunSpec run_spec(Registry *registry, const Cell *cell, const Model *model,
-                        const Sampler *sampler, Value metrics, Arena *arena)
+                        const Sampler *sampler, Value metrics, Value sources, Arena *arena)
 {
     const Task *task = cell->task;
     RunSpec spec = {
@@ -278,6 +279,9 @@ static RunSpec run_spec(Registry *registry, const Cell *cell, const Model *model
     }
     if (cell->n_roles > 0) {
         map_builder_put(&map, STR("roles"), cell_roles_value(cell, arena));
+    }
+    if (sources.kind == VALUE_MAP) {
+        map_builder_put(&map, STR("sources"), sources);
     }
     spec.spec = map_builder_done(&map);
     return spec;
@@ -347,13 +351,15 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
     Value metrics = value_null();
     for (size_t c = 0; c < plan->n_cells; c++) {
         const Eval *eval = plan->cells[c].task->eval;
+        Value texts = value_null();
         if (c == 0 || eval != plan->cells[c - 1].task->eval) { // the cells of an eval share them
             metrics = plan_metrics(config->registry, eval, arena);
+            texts = plan_sources(config->registry, eval, arena);
         }
         for (size_t m = 0; m < config->n_models; m++) {
             runs[m * plan->n_cells + c] =
                 run_spec(config->registry, &plan->cells[c], config->models[m], sources[m].sampler,
-                         metrics, arena);
+                         metrics, m == 0 ? texts : value_null(), arena);
         }
     }
     bool sharded = config->shard.n > 1;

@@ -56,6 +56,8 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
 
 /** The metrics of an eval as RunSpec.metrics has them. */
 Value plan_metrics(Registry *registry, const Eval *eval, Arena *arena);
+/** The text of an eval and of its Lua: {eval, lua: {"solver NAME", "grader NAME", "helpers"}}. */
+Value plan_sources(Registry *registry, const Eval *eval, Arena *arena);
 
 // ---- Roles ------------------------------------------------------------------------------------
 
