@@ -127,7 +127,7 @@ bool run_totals(Results *results, RunInfo *info, Err *err)
     return true;
 }
 
-static bool run_metrics(Results *results, Arena *arena, RunRead *run, Err *err)
+bool run_metrics(Results *results, Arena *arena, RunRead *run, Err *err)
 {
     Scan scan;
     scan_init(&scan, results, SCAN_RUN, run->metrics, run->n_metrics, run->has_clusters);
@@ -209,38 +209,55 @@ static void cross_put(CrossList *list, Arena *arena, const RunInfo *first, bool 
     list->n += n;
 }
 
+bool parts_metrics(Results *results, Arena *arena, const RunRead *const *runs, size_t n,
+                   ScanMetric **out, size_t *out_n, Err *err)
+{
+    bool clustered = false;
+    for (size_t i = 0; i < n; i++) {
+        clustered |= runs[i]->has_clusters;
+    }
+    Scan scan;
+    scan_init(&scan, results, SCAN_PARTS, runs[0]->metrics, runs[0]->n_metrics, clustered);
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = scan_run(&scan, runs[i], err);
+        scan_part_end(&scan);
+    }
+    if (ok) {
+        *out_n = scan_metrics(&scan, arena, out);
+    }
+    scan_finish(&scan);
+    return ok;
+}
+
 /** The metrics over the runs of first's group, when there are several. */
 static bool cross_parts(Results *results, Arena *arena, const RunRead *runs, size_t n, size_t first,
                         CrossList *list, Err *err)
 {
     size_t n_before = 0;
     size_t n_group = 0;
-    bool clustered = false;
     for (size_t i = 0; i < n; i++) {
         bool same = same_group(&runs[i].info, &runs[first].info);
         n_before += same && i < first;
         n_group += same;
-        clustered |= same && runs[i].has_clusters;
     }
     if (n_before > 0 || n_group < 2) {
         return true;
     }
-    Scan scan;
-    scan_init(&scan, results, SCAN_PARTS, runs[first].metrics, runs[first].n_metrics, clustered);
-    bool ok = true;
-    for (size_t i = first; ok && i < n; i++) {
+    const RunRead **group = ARENA_ARRAY(arena, const RunRead *, n_group);
+    size_t n_found = 0;
+    for (size_t i = first; i < n; i++) {
         if (same_group(&runs[i].info, &runs[first].info)) {
-            ok = scan_run(&scan, &runs[i], err);
-            scan_part_end(&scan);
+            group[n_found++] = &runs[i];
         }
     }
-    if (ok) {
-        ScanMetric *metrics;
-        size_t n_metrics = scan_metrics(&scan, arena, &metrics);
-        cross_put(list, arena, &runs[first].info, false, metrics, n_metrics);
+    ScanMetric *metrics;
+    size_t n_metrics;
+    if (!parts_metrics(results, arena, group, n_group, &metrics, &n_metrics, err)) {
+        return false;
     }
-    scan_finish(&scan);
-    return ok;
+    cross_put(list, arena, &runs[first].info, false, metrics, n_metrics);
+    return true;
 }
 
 static bool has_worst(const RunRead *run)

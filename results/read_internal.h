@@ -139,6 +139,13 @@ size_t scan_metrics(Scan *scan, Arena *arena, ScanMetric **out);
 /** What gauge number `at` measures. */
 const TallyAsk *scan_gauge(const Scan *scan, size_t at);
 
+/** A run's metrics, into its info. */
+bool run_metrics(Results *results, Arena *arena, RunRead *run, Err *err);
+/**
+ * The metrics over the parts of one eval, variant and model; at least one run.
+ * owns   *out in arena. */
+bool parts_metrics(Results *results, Arena *arena, const RunRead *const *runs, size_t n,
+                   ScanMetric **out, size_t *out_n, Err *err);
 /** Counts, usage, seconds and cost of a run, from its rows. */
 bool run_totals(Results *results, RunInfo *info, Err *err);
 /** The runs of an experiment in canonical order: eval, part, variant, model. No totals, no metrics.

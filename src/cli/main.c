@@ -13,6 +13,7 @@ extern const Command cmd_run;
 extern const Command cmd_list;
 extern const Command cmd_explain;
 extern const Command cmd_show;
+extern const Command cmd_trend;
 extern const Command cmd_check;
 extern const Command cmd_new;
 extern const Command cmd_pull;
@@ -22,8 +23,8 @@ extern const Command cmd_help;
 extern const Command cmd_version;
 
 const Command *const command_table[] = {
-    &cmd_run,    &cmd_list,       &cmd_explain, &cmd_show,    &cmd_check, &cmd_new, &cmd_pull,
-    &cmd_doctor, &cmd_completion, &cmd_help,    &cmd_version, NULL,
+    &cmd_run,  &cmd_list,   &cmd_explain,    &cmd_show, &cmd_trend,   &cmd_check, &cmd_new,
+    &cmd_pull, &cmd_doctor, &cmd_completion, &cmd_help, &cmd_version, NULL,
 };
 
 const Option cli_global_options[] = {
