@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The key tables of eval, dataset, model and gate files. A row is one key of DESIGN.md 4.1, 4.5 or
-// 4.6; a key whose behaviour comes later stands here too, marked KEY_LATER, so that it is refused
-// as 'not supported yet' and not as a spelling mistake. Data only.
+// 4.6. Data only.
 #include "registry/keys.h"
 
 #include <stddef.h>

@@ -24,10 +24,9 @@ typedef enum KeyFlags {
     KEY_TEMPLATE = 2, // its text is a Jinja template
     KEY_NAME = 4,     // letters, digits and . _ - : a name on the command line
     KEY_IDENT = 8,    // letters, digits and _ : a name inside templates and metric names
-    KEY_LATER = 16,   // known, but refused as 'not supported yet'
-    KEY_FILLED = 32,  // empty text, list or map is a fault
-    KEY_SHA256 = 64,  // 64 hexadecimal digits
-    KEY_INSIDE = 128, // a relative path that stays inside its folder
+    KEY_FILLED = 16,  // empty text, list or map is a fault
+    KEY_SHA256 = 32,  // 64 hexadecimal digits
+    KEY_INSIDE = 64,  // a relative path that stays inside its folder
 } KeyFlags;
 
 typedef struct KeyTable KeyTable;
@@ -40,10 +39,9 @@ typedef struct KeyRow {
     const KeyTable *map; // the keys of a map; NULL: free keys
     const struct KeyRow
         *each; // what items of a list and values of a free map have to be; NULL: anything
-    const char *const *words;       // the texts allowed, NULL-terminated; NULL: any
-    const char *const *later_words; // texts that are known but not supported yet
-    const struct KeyRow *key;       // flags that free keys of a map have to satisfy
-    double min;                     // of a number; checked when min < max
+    const char *const *words; // the texts allowed, NULL-terminated; NULL: any
+    const struct KeyRow *key; // flags that free keys of a map have to satisfy
+    double min;               // of a number; checked when min < max
     double max;
     const char *help; // what editors show of the key; of every key of an eval file
 } KeyRow;
@@ -84,7 +82,7 @@ void schema_unknown_key(const ValuePair *pair, const char *what, const Str *cand
 Str schema_did_you_mean(Arena *arena, Str word, const Str *candidates, size_t n);
 /**
  * The tree without what schema_check would complain about, so that reading can go on after faults
- * and find the others: keys that are unknown, not supported, or hold a value of a wrong kind are
+ * and find the others: keys that are unknown, or hold a value of a wrong kind are
  * left out. owns   *out shares what it can with map, the rest in arena. */
 Value schema_clean(Arena *arena, const KeyTable *table, const Value *map);
 bool schema_is_name(Str s);  // KEY_NAME

@@ -254,11 +254,6 @@ static bool check_words(const KeyRow *row, Str name, const Value *value, Str fil
     if (keys_word_in(row->words, text)) {
         return true;
     }
-    if (keys_word_in(row->later_words, text)) {
-        faults_add(faults, file, value->line, value->col, false, "not-supported",
-                   "'" STR_FMT ": " STR_FMT "' is not supported yet", STR_ARG(name), STR_ARG(text));
-        return false;
-    }
     Str list = STR_EMPTY;
     Str candidates[16];
     size_t n = 0;
@@ -366,11 +361,6 @@ static bool check_map(const KeyRow *row, Str name, const Value *value, Str file,
 
 bool schema_check_value(const KeyRow *row, Str name, const Value *value, Str file, Faults *faults)
 {
-    if ((row->flags & KEY_LATER) != 0) {
-        faults_add(faults, file, value->line, value->col, false, "not-supported",
-                   "'" STR_FMT "' is not supported yet", STR_ARG(name));
-        return false;
-    }
     if (!check_kind(row, name, value, file, faults)) {
         return false;
     }
@@ -400,11 +390,6 @@ void schema_check(const KeyTable *table, const Value *map, Str file, Faults *fau
             if (!table->open) {
                 unknown_key(table, pair, file, faults);
             }
-            continue;
-        }
-        if ((row->flags & KEY_LATER) != 0) {
-            faults_add(faults, file, pair->line, pair->col, false, "not-supported",
-                       "'%s' is not supported yet", row->name);
             continue;
         }
         schema_check_value(row, pair->key, &pair->value, file, faults);
@@ -451,7 +436,7 @@ static Value clean_free_map(Arena *arena, const KeyRow *row, const Value *map)
 
 static bool clean_value(Arena *arena, const KeyRow *row, const Value *value, Value *out)
 {
-    if ((row->flags & KEY_LATER) != 0 || !kind_accepted(row->accepts, value)) {
+    if (!kind_accepted(row->accepts, value)) {
         return false;
     }
     Faults scratch;
