@@ -154,8 +154,9 @@ static bool choices_from_row(sqlite3_stmt *row, Arena *arena, Value *out, Err *e
     return true;
 }
 
-static bool attempt_from_row(Results *results, Arena *arena, sqlite3_stmt *row, const RunInfo *run,
-                             bool with_calls, AttemptInfo *out, Err *err)
+/** An attempt without its scores and calls. */
+static bool attempt_from_row(Arena *arena, sqlite3_stmt *row, const RunInfo *run, AttemptInfo *out,
+                             Err *err)
 {
     *out = (AttemptInfo){
         .id = column_i64(row, 0),
@@ -183,12 +184,10 @@ static bool attempt_from_row(Results *results, Arena *arena, sqlite3_stmt *row, 
         .cost_usd = column_f64(row, 19),
         .notes = column_copy(row, 20, arena),
     };
-    return choices_from_row(row, arena, &out->choices, err) &&
-           scores_read(results, arena, out, err) &&
-           (!with_calls || calls_read(results, arena, out, err));
+    return choices_from_row(row, arena, &out->choices, err);
 }
 
-static bool is_failed(const AttemptInfo *attempt)
+bool attempt_is_failed(const AttemptInfo *attempt)
 {
     if (!str_eq(attempt->state, STR("done"))) {
         return true;
@@ -225,8 +224,13 @@ static bool visit_run(Results *results, const RunInfo *run, Visit *visit, Err *e
             break;
         }
         AttemptInfo attempt;
-        ok = attempt_from_row(results, &arena, row, run, filter->with_calls, &attempt, err);
-        if (ok && (!filter->failed_only || is_failed(&attempt))) {
+        ok = attempt_from_row(&arena, row, run, &attempt, err);
+        if (ok && filter->wanted != NULL && !filter->wanted(visit->ctx, &attempt)) {
+            continue;
+        }
+        ok = ok && scores_read(results, &arena, &attempt, err) &&
+             (!filter->with_calls || calls_read(results, &arena, &attempt, err));
+        if (ok && (!filter->failed_only || attempt_is_failed(&attempt))) {
             visit->n_visited++;
             visit->stopped = !visit->visit(visit->ctx, &attempt) ||
                              (filter->limit > 0 && visit->n_visited >= filter->limit);

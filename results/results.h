@@ -340,14 +340,18 @@ typedef struct AttemptInfo {
     Str notes;
 } AttemptInfo;
 
+/** An error, or a first score that is below 1 or unscored. */
+bool attempt_is_failed(const AttemptInfo *attempt);
+
+typedef bool AttemptVisit(void *ctx, const AttemptInfo *attempt);
 typedef struct AttemptFilter {
     Str sample_id;                  // "" any
     Str eval, part, variant, model; // "" any
     bool failed_only;               // errors, and a first score that is below 1 or unscored
     int64_t limit;                  // 0: no limit
     bool with_calls;
+    AttemptVisit *wanted; // NULL: all; asked before scores and calls are read
 } AttemptFilter;
-typedef bool AttemptVisit(void *ctx, const AttemptInfo *attempt);
 /**
  * Visit closed attempts in canonical order (eval, part, variant, model, sample id, epoch); the
  * visitor returns false to stop. What it is given lives until it returns. */
