@@ -160,18 +160,18 @@ def peer(model, folder):
 
 
 def muster(program, model, folder, task):
-    """muster's attempts, by row, and its run."""
+    """muster's attempts, by row, and its run; a finished one is not run again."""
     store = ["--db", os.path.join(folder, "muster.db"), "--json"]
     env = {**os.environ, "NO_COLOR": "1"}
-    name = f"{task}-{os.getpid()}"
+    name = f"{task}-f32"
     done = subprocess.run([program, "run", f"{folder}/{task}.eval.yaml", "-m", f"local/{model}", "--precision", "f32",
-                           "--name", name, *store], capture_output=True, text=True, env=env, check=False)
+                           "--name", name, "--resume", *store], capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
         sys.exit(f"muster run {task}: {done.stderr[-2000:]}")
     run = json.loads(done.stdout)
-    shown = subprocess.run([program, "show", name, *store], capture_output=True, text=True, env=env, check=True)
-    value = json.loads(shown.stdout)
-    return {int(a["sample_id"]): a for a in value["attempts"]}, run
+    shown = subprocess.run([program, "show", name, "--samples", "--limit", "1000000", *store], capture_output=True, text=True, env=env, check=True)
+    attempts = [json.loads(line) for line in shown.stdout.splitlines()]
+    return {int(a["id"]): a for a in attempts}, run
 
 
 def compare(task, theirs, ours):
