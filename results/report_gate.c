@@ -125,8 +125,9 @@ GateCells gate_cells(Arena *arena, const GateLine *line)
                        .n = STR_EMPTY,
                        .decide = STR_EMPTY};
     if (!isnan(line->value)) {
-        cells.value = fabs(line->value) >= 1e4 ? str_printf(arena, "%.0f", line->value)
-                                               : report_number(arena, line->value);
+        bool whole = !line->by_limits && line->value == floor(line->value);
+        cells.value =
+            whole ? str_printf(arena, "%.0f", line->value) : report_number(arena, line->value);
     }
     if (!line->by_limits) {
         return cells;

@@ -42,3 +42,49 @@ bool gate_from_value(Str file, const Value *root, Faults *faults)
     check_evals(file, root, "max_regression", faults);
     return faults->n_errors == before;
 }
+
+/** Whether a file is an eval: the first key after schema tells. */
+static bool is_eval(const Value *root)
+{
+    for (size_t i = 0; i < root->as.map.n && i < 2; i++) {
+        if (str_eq(root->as.map.pairs[i].key, STR("eval"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool registry_gate(Registry *registry, Str name_or_path, Faults *faults, Value *out, Str *out_eval,
+                   Str *out_file, Err *err)
+{
+    Str file = STR_EMPTY;
+    if (str_ends_with(name_or_path, STR(".yaml")) || str_ends_with(name_or_path, STR(".yml"))) {
+        file = str_copy(&registry->arena, name_or_path);
+    } else if (!registry_find(registry, REGISTRY_GATES, name_or_path, &registry->arena, &file)) {
+        return registry_not_found(registry, REGISTRY_GATES, "gate", name_or_path, err);
+    }
+    Value root;
+    if (!registry_yaml(registry, file, faults, &root, err)) {
+        return false;
+    }
+    size_t before = faults->n_errors;
+    *out_eval = STR_EMPTY;
+    const Value *own = value_get_c(&root, "gate");
+    if (is_eval(&root)) {
+        *out_eval = value_get_str(&root, "eval", STR_EMPTY);
+        if (own == NULL || own->kind != VALUE_MAP) {
+            return ERR_SET(err, ERR_USAGE, STR_FMT ": the eval has no gate: of its own",
+                           STR_ARG(file));
+        }
+        schema_check(&keys_own_gate, own, file, faults);
+        root = *own;
+    } else {
+        gate_from_value(file, &root, faults);
+    }
+    if (faults->n_errors > before) {
+        return registry_faults_err(faults, err);
+    }
+    *out = root;
+    *out_file = file;
+    return true;
+}

@@ -51,6 +51,13 @@ bool registry_eval(Registry *registry, Str name_or_path, Faults *faults, const E
  * compiled-in solvers and graders declare.
  * owns   *out in arena. fails  as script_unit_info. */
 bool registry_eval_schema(Script *script, Arena *arena, Value *out, Err *err);
+/**
+ * The map of the gate that a name, or a path ending in .yaml, stands for, its keys checked. A path
+ * may be that of an eval: the map of its own gate, and *out_eval is its name, else "".
+ * fails  ERR_NOT_FOUND (did-you-mean), ERR_CONFIG when there were errors, ERR_USAGE for an eval
+ *        without a gate. */
+bool registry_gate(Registry *registry, Str name_or_path, Faults *faults, Value *out, Str *out_eval,
+                   Str *out_file, Err *err);
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /**
