@@ -18,7 +18,7 @@ typedef struct Begun {
     int lock_fd;
 } Begun;
 
-static bool is_taken(Store *store, Str name, Str short_id, bool *out, Err *err)
+bool store_name_taken(Store *store, Str name, Str short_id, bool *out, Err *err)
 {
     sqlite3_stmt *taken = db_statement(&store->db, STORE_SQL_EXPERIMENT_TAKEN);
     bind_str(taken, 1, name);
@@ -46,7 +46,7 @@ static bool choose_names(Store *store, Arena *arena, const ExperimentSpec *spec,
                           : str_concat(arena, name_make(arena, &names), spec->name_suffix);
         begun->short_id = short_id_make(arena, &rng);
         bool taken;
-        if (!is_taken(store, begun->name, begun->short_id, &taken, err)) {
+        if (!store_name_taken(store, begun->name, begun->short_id, &taken, err)) {
             return false;
         }
         if (!taken) {
@@ -62,7 +62,7 @@ static bool choose_names(Store *store, Arena *arena, const ExperimentSpec *spec,
                    STR_ARG(given));
 }
 
-static bool blob_put(Store *store, Arena *arena, const Value *value, Hash *out, Err *err)
+bool store_blob_put(Store *store, Arena *arena, const Value *value, Hash *out, Err *err)
 {
     Str text;
     if (!json_text(arena, value, &text, err)) {
@@ -81,8 +81,8 @@ static Value value_or(const Value *value, Value otherwise)
     return value->kind == VALUE_NULL ? otherwise : *value;
 }
 
-static bool event_put(Store *store, Arena *arena, int64_t experiment_id, Str kind,
-                      const Value *detail, Err *err)
+bool store_event_put(Store *store, Arena *arena, int64_t experiment_id, Str kind,
+                     const Value *detail, Err *err)
 {
     Str text;
     if (!json_text(arena, detail, &text, err)) {
@@ -96,16 +96,16 @@ static bool event_put(Store *store, Arena *arena, int64_t experiment_id, Str kin
     return db_run(&store->db, STORE_SQL_EVENT_INSERT, err);
 }
 
-static bool run_insert(Store *store, Arena *arena, int64_t experiment_id,
-                       const ExperimentSpec *spec, size_t i, int64_t *ids, Err *err)
+bool store_run_insert(Store *store, Arena *arena, int64_t experiment_id, const ExperimentSpec *spec,
+                      size_t i, int64_t *ids, Err *err)
 {
     const RunSpec *run = &spec->runs[i];
     Value run_spec = value_or(&run->spec, value_map(NULL, 0));
     Value metrics = value_or(&run->metrics, value_list(NULL, 0));
     Hash spec_blob;
     Hash metrics_blob;
-    if (!blob_put(store, arena, &run_spec, &spec_blob, err) ||
-        !blob_put(store, arena, &metrics, &metrics_blob, err)) {
+    if (!store_blob_put(store, arena, &run_spec, &spec_blob, err) ||
+        !store_blob_put(store, arena, &metrics, &metrics_blob, err)) {
         return false;
     }
     size_t first = 0; // the first run with the same samples
@@ -174,11 +174,11 @@ static bool experiment_insert(Store *store, Arena *arena, const ExperimentSpec *
     begun->id = sqlite3_last_insert_rowid(store->db.handle);
     int64_t *ids = ARENA_ARRAY(arena, int64_t, spec->n_runs);
     for (size_t i = 0; i < spec->n_runs; i++) {
-        if (!run_insert(store, arena, begun->id, spec, i, ids, err)) {
+        if (!store_run_insert(store, arena, begun->id, spec, i, ids, err)) {
             return false;
         }
     }
-    return event_put(store, arena, begun->id, STR("started"), &provenance, err);
+    return store_event_put(store, arena, begun->id, STR("started"), &provenance, err);
 }
 
 /** A run's row as RUNS_OF reads it. */
@@ -328,7 +328,7 @@ static bool experiment_resume(Store *store, Arena *arena, const ExperimentSpec *
     bind_i64(db_statement(&store->db, STORE_SQL_EXPERIMENT_RUNNING), 1, begun->id);
     Value provenance = value_or(&spec->provenance, value_map(NULL, 0));
     return db_run(&store->db, STORE_SQL_EXPERIMENT_RUNNING, err) &&
-           event_put(store, arena, begun->id, STR("resumed"), &provenance, err);
+           store_event_put(store, arena, begun->id, STR("resumed"), &provenance, err);
 }
 
 // ---- What a resumed experiment has already ------------------------------------------------------
@@ -503,7 +503,7 @@ static bool end_in_transaction(Store *store, Arena *arena, int64_t experiment_id
     bind_i64(update, 3, clock_wall_ms());
     Value none = value_null();
     return db_run(&store->db, STORE_SQL_EXPERIMENT_END, err) &&
-           event_put(store, arena, experiment_id, state, stats != NULL ? stats : &none, err);
+           store_event_put(store, arena, experiment_id, state, stats != NULL ? stats : &none, err);
 }
 
 static void experiment_forget(Store *store, int64_t experiment_id)

@@ -230,6 +230,18 @@ void *store_writer_main(void *store);
 /** The open run of that id, or NULL. */
 const OpenRun *store_run_find(const Store *store, int64_t run_id);
 
+// ---- Rows of experiments, within a transaction --------------------------------------------------
+
+/** Whether an experiment has this name, or this short id, as either. */
+bool store_name_taken(Store *store, Str name, Str short_id, bool *out, Err *err);
+/** Keep a value as a text that rows share. */
+bool store_blob_put(Store *store, Arena *arena, const Value *value, Hash *out, Err *err);
+bool store_event_put(Store *store, Arena *arena, int64_t experiment_id, Str kind,
+                     const Value *detail, Err *err);
+/** Insert run i of a spec, after those before it; ids has the rows of all so far. */
+bool store_run_insert(Store *store, Arena *arena, int64_t experiment_id, const ExperimentSpec *spec,
+                      size_t i, int64_t *ids, Err *err);
+
 // ---- Specs --------------------------------------------------------------------------------------
 
 /** One hash over everything that resume compares; the order of the runs does not matter. */
