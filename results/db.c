@@ -100,7 +100,8 @@ static const char *network_file_system(const char *path)
     return NULL;
 }
 
-bool db_file_check(const char *path, DbFile *out, Err *err)
+/** What lies there, wherever that is. */
+static bool file_kind(const char *path, DbFile *out, Err *err)
 {
     struct stat info;
     if (stat(path, &info) != 0) {
@@ -122,15 +123,25 @@ bool db_file_check(const char *path, DbFile *out, Err *err)
                        : S_ISSOCK(info.st_mode) ? "socket"
                                                 : "device");
     }
-    const char *network = network_file_system(path);
-    if (network != NULL) {
-        return ERR_SET(err, ERR_STORE,
-                       "store '%s' lies on a network file system (%s), where SQLite can lose data; "
-                       "put it on a local disk",
-                       path, network);
-    }
     *out = info.st_size == 0 ? DB_FILE_EMPTY : DB_FILE_FULL;
     return true;
+}
+
+static bool refuse_network(const char *path, const char *network, Err *err)
+{
+    return ERR_SET(err, ERR_STORE,
+                   "store '%s' lies on a network file system (%s), where SQLite can lose data; "
+                   "put it on a local disk",
+                   path, network);
+}
+
+bool db_file_check(const char *path, DbFile *out, Err *err)
+{
+    if (!file_kind(path, out, err)) {
+        return false;
+    }
+    const char *network = *out == DB_FILE_NONE ? NULL : network_file_system(path);
+    return network == NULL || refuse_network(path, network, err);
 }
 
 // ---- Opening ------------------------------------------------------------------------------------
@@ -433,46 +444,65 @@ static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_ver
            put_views_over(db, *out_version, err) && db_exec(db, "PRAGMA query_only = ON", err);
 }
 
+/** Read the file as it lies there, without locks and without its log. */
+static bool open_immutable(Db *db, const char *path, int64_t *out_version, Err *err)
+{
+    char uri[3 * DB_PATH_MAX];
+    if (!immutable_uri(path, uri, sizeof(uri))) {
+        return ERR_SET(err, ERR_STORE, "the path of the store is too long");
+    }
+    *db = (Db){.path = path, .immutable = true};
+    return open_reader_as(db, uri, SQLITE_OPEN_URI, out_version, err);
+}
+
+/** A WAL database in a folder that can not be written can only be read as it lies there. */
+static bool open_local(Db *db, const char *path, int64_t *out_version, Err *err)
+{
+    Err first = ERR_INIT;
+    if (open_reader_as(db, path, 0, out_version, &first)) {
+        return true;
+    }
+    int primary = db->handle != NULL ? sqlite3_errcode(db->handle) & 0xff : SQLITE_OK;
+    if (primary != SQLITE_READONLY && primary != SQLITE_CANTOPEN) {
+        *err = first;
+        return false;
+    }
+    if (has_wal(path)) {
+        return ERR_SET(err, ERR_STORE,
+                       "store '%s' lies in a folder that can not be written and its last writer "
+                       "left '%s-wal' behind; copy both files elsewhere",
+                       path, path);
+    }
+    db_close(db);
+    return open_immutable(db, path, out_version, err);
+}
+
 bool db_open_reader(Db *db, const char *path, Err *err)
 {
     pthread_once(&configured, configure_library);
     *db = (Db){.path = path};
     DbFile kind;
-    if (!db_file_check(path, &kind, err)) {
+    if (!file_kind(path, &kind, err)) {
         return false;
     }
     int64_t version = 0;
-    Err first = ERR_INIT;
-    if (kind == DB_FILE_FULL && !open_reader_as(db, path, 0, &version, &first)) {
-        // A WAL database in a folder that can not be written can only be read as it lies there.
-        int primary = db->handle != NULL ? sqlite3_errcode(db->handle) & 0xff : SQLITE_OK;
-        char uri[3 * DB_PATH_MAX];
-        if ((primary != SQLITE_READONLY && primary != SQLITE_CANTOPEN) || has_wal(path) ||
-            !immutable_uri(path, uri, sizeof(uri))) {
-            *err = first;
-            bool unfinished = primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN;
-            db_close(db);
-            return unfinished
-                       ? ERR_SET(err, ERR_STORE,
-                                 "store '%s' lies in a folder that can not be written and its "
-                                 "last writer left '%s-wal' behind; copy both files elsewhere",
-                                 path, path)
-                       : false;
-        }
-        db_close(db);
-        db->path = path;
-        db->immutable = true;
-        if (!open_reader_as(db, uri, SQLITE_OPEN_URI, &version, err)) {
-            db_close(db);
-            return false;
-        }
+    const char *network = kind == DB_FILE_FULL ? network_file_system(path) : NULL;
+    bool ok = true;
+    if (network != NULL) {
+        // Nobody writes there, so a file without a log is whole: a copy that some machine left.
+        ok = has_wal(path) ? refuse_network(path, network, err)
+                           : open_immutable(db, path, &version, err);
+    } else if (kind == DB_FILE_FULL) {
+        ok = open_local(db, path, &version, err);
     }
-    if (version == 0) {
-        db_close(db);
-        return ERR_SET(err, ERR_NOT_FOUND, "there is no store '%s' yet; `muster run` makes one",
-                       path);
+    if (ok && version == 0) {
+        ok =
+            ERR_SET(err, ERR_NOT_FOUND, "there is no store '%s' yet; `muster run` makes one", path);
     }
-    return true;
+    if (!ok) {
+        db_close(db);
+    }
+    return ok;
 }
 
 bool db_prepare(Db *db, const SqlText *texts, size_t n, Err *err)
