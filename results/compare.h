@@ -52,11 +52,12 @@ bool compare_pairings(Arena *arena, const Side *base, const Side *candidate, Pai
 
 /** What differs between two paired runs. */
 typedef struct Change {
-    const char *what; // model prompt solver graders dataset samples settings eval-version program
+    const char *what; // model roles prompt solver graders dataset samples eval settings
+                      // eval-version program git
     Str eval;         // "" for the whole experiment
     Str from;         // short: a name, a version, the first 8 digits of a hash
-    Str to;
-    Str detail; // a unified diff of texts (prompt, Lua), or ""
+    Str to;           // of samples: "102 (3 changed, 2 new, 1 gone)"
+    Str detail;       // a unified diff of texts (prompt, Lua, the eval's file), or ""
 } Change;
 /** In the order of the list above; equal things are not listed. */
 bool compare_changes(Results *results, Arena *arena, const Side *base, const Side *candidate,
@@ -87,9 +88,10 @@ typedef struct MetricPairs {
     bool paired;    // false: the metric is no mean of samples' values (f1_macro, mcc, ece, custom):
                     // compare base_row and candidate_row by their intervals
     const Str *ids; // (n) "part/id"
-    double *base;   // (n) epochs reduced; NaN where base_state is not SCORED
-    double *candidate;   // (n)
-    uint8_t *base_state; // SampleState
+    const uint32_t *parts; // (n) positions in the pairing's parts
+    double *base;          // (n) epochs reduced; NaN where base_state is not SCORED
+    double *candidate;     // (n)
+    uint8_t *base_state;   // SampleState
     uint8_t *candidate_state;
     // As base and candidate, for gates: where some of a scored sample's epochs have no score these
     // count as the best of the range in base, as the worst in candidate; NaN without a range. The
@@ -115,33 +117,49 @@ typedef struct MetricPairs {
 bool compare_metrics(Results *results, Arena *arena, const Pairing *pairing, MetricPairs **out,
                      size_t *out_n, Err *err);
 
-/** A line of the table of `diff`. */
+/**
+ * A line of the table of `diff`: one metric of a pairing that has runs on both sides. Verdicts
+ * follow the interval, with the safeguards of a gate's pass (gate_rule.h) at one-sided 97.5 %:
+ *   better, worse        the interval excludes 0, and the samples are such that it may be believed
+ *   no difference shown  it does not, and a difference of a tenth of the range would have been seen
+ *   too few to tell      a difference of a tenth of the range could hide (effect is larger); or
+ *                        fewer than 10 clusters; or the interval can not be believed
+ *   not comparable       one side does not have the metric, or no sample has a value on both */
 typedef struct Comparison {
     const Pairing *pairing;
     const MetricPairs *pairs;
-    StatsEstimate difference; // candidate - base, two-sided 95 %
+    double base_value; // over the samples that have a value on both sides; of unpaired metrics the
+    double candidate_value;   // sides' own values
+    StatsEstimate difference; // candidate - base, two-sided 95 %, limits within the range
+    const char *method;       // of the interval: tango t delta jackknife constant mover none
     double p;                 // exact where there is one, else the interval's own test
     double p_holm;            // over the table
-    double effect;            // minimum detectable effect, power 0.8, two-sided 5 %
+    double effect;            // minimum detectable effect, power 0.8, two-sided 5 %; infinite: none
     size_t n_paired;
     size_t n_better; // by better, not by larger
     size_t n_worse;
     size_t n_states[2][SAMPLE_STATE_COUNT]; // base, candidate
-    const char *verdict; // better, worse, no difference shown, too few to tell, not comparable
+    const char *verdict;
 } Comparison;
 
-/** Latency, tokens and cost beside the scores: totals and per-attempt medians of each side. */
+/** Latency, tokens and cost beside the scores: totals, and percentiles of attempts, of each side.
+ */
 typedef struct CostDelta {
     Usage base_usage, candidate_usage;
-    double base_seconds_p50, base_seconds_p95;
+    double base_seconds_p50, base_seconds_p95; // NaN: no attempts
     double candidate_seconds_p50, candidate_seconds_p95;
     double base_cost_usd, candidate_cost_usd; // NaN: unknown
+    int64_t base_attempts, candidate_attempts;
 } CostDelta;
 
-/** One sample whose verdict turned. */
+/**
+ * One sample whose verdict turned: its value crossed the middle of the range (which itself counts
+ * as right: 0.5 and more of 0..1), or moved by half of the range or more. Unbounded metrics have
+ * none. */
 typedef struct Flip {
     Str eval, part, sample_id;
     Str metric;
+    const Pairing *pairing;
     double base, candidate;
     bool better;
     int64_t base_run, candidate_run; // for results_attempts: both replies
@@ -151,12 +169,12 @@ typedef struct DiffReport {
     Side base, candidate;
     const Change *changes;
     size_t n_changes;
-    const Pairing *pairings;
+    const Pairing *pairings; // those with runs on one side only too
     size_t n_pairings;
-    const Comparison *rows;
+    const Comparison *rows; // of pairings with runs on both sides, in their order
     size_t n_rows;
     const CostDelta *costs; // one a pairing
-    const Flip *flips;      // of the headline metrics; all of them, worse ones first
+    const Flip *flips; // of the headline metrics; all of them: worse ones first, then larger ones
     size_t n_flips;
 } DiffReport;
 
@@ -165,8 +183,38 @@ typedef struct DiffOptions {
     bool same_allowed; // an experiment with itself (two variants of it) is fine
 } DiffOptions;
 
+/**
+ * Compare. A selector's eval and part count for both sides where only one gives them.
+ * fails  ERR_USAGE when both sides are the same runs, have no run in common, or no such metric. */
 bool diff_compute(Results *results, Arena *arena, const Selector *base, const Selector *candidate,
                   const DiffOptions *options, DiffReport *out, Err *err);
-void report_diff(Buf *buf, const DiffReport *diff, const ReportOptions *options);
-void report_diff_markdown(Buf *buf, const DiffReport *diff);
+/** Whether a pairing has runs on both sides. */
+bool pairing_is_whole(const Pairing *pairing);
+
+/** An attempt of each side for the same sample and epoch. */
+typedef struct DiffSample {
+    const Pairing *pairing;
+    const AttemptInfo *base; // NULL: none
+    const AttemptInfo *candidate;
+} DiffSample;
+/**
+ * The attempts of a sample ("id" or "part/id") in all pairings, epoch by epoch.
+ * fails  ERR_NOT_FOUND when neither side has any. */
+bool diff_sample(Results *results, Arena *arena, const DiffReport *diff, Str id, DiffSample **out,
+                 size_t *out_n, Err *err);
+
+// ---- Reports ------------------------------------------------------------------------------------
+
+typedef struct DiffLook {
+    bool color;
+    int width;     // columns of the terminal; 0: as wide as it takes
+    int64_t flips; // lines of flips at most; 0: only their number
+    bool details;  // texts of what changed
+} DiffLook;
+
+void report_diff(Buf *buf, const DiffReport *diff, const DiffLook *look);
+void report_diff_markdown(Buf *buf, const DiffReport *diff, int64_t n_flips);
 Value report_diff_value(Arena *arena, const DiffReport *diff);
+/** Both replies side by side, or one under the other where that is too narrow. */
+void report_diff_sample(Buf *buf, const DiffSample *sample, const ReportOptions *options);
+Value report_diff_sample_value(Arena *arena, const DiffSample *sample);

@@ -320,21 +320,19 @@ static void fill_clusters(const Union *join, const Chosen *chosen, MetricPairs *
 static void fill_names(const Union *join, const Twin *twin, const Chosen *chosen, MetricPairs *out)
 {
     out->ids = join->ids;
-    const uint32_t *parts = join->parts;
+    out->parts = join->parts;
     if (chosen->rows != NULL) {
         Str *ids = ARENA_ARRAY(join->arena, Str, chosen->n);
-        uint32_t *numbers = ARENA_ARRAY(join->arena, uint32_t, twin->average_parts ? chosen->n : 0);
+        uint32_t *parts = ARENA_ARRAY(join->arena, uint32_t, chosen->n);
         for (size_t i = 0; i < chosen->n; i++) {
             ids[i] = join->ids[chosen->rows[i]];
-            if (twin->average_parts) {
-                numbers[i] = join->parts[chosen->rows[i]];
-            }
+            parts[i] = join->parts[chosen->rows[i]];
         }
         out->ids = ids;
-        parts = numbers;
+        out->parts = parts;
     }
     if (twin->average_parts) {
-        out->pairs.part = parts;
+        out->pairs.part = out->parts;
         out->pairs.n_parts = join->n_parts;
     }
 }
