@@ -5,6 +5,11 @@
 
 #include <string.h>
 
+bool baseline_name_check(Str name, Err *err)
+{
+    return name_check_as("a baseline", name, err);
+}
+
 // ---- Reading ------------------------------------------------------------------------------------
 
 /** A row of v_baseline, or of its history. */
@@ -181,7 +186,7 @@ static bool event_insert(Store *store, Arena *arena, const Promotion *promotion,
 
 bool store_promote(Store *store, const Promotion *promotion, Err *err)
 {
-    if (!store_ok(store, err) || !name_check_as("a baseline", promotion->baseline, err)) {
+    if (!store_ok(store, err) || !baseline_name_check(promotion->baseline, err)) {
         return false;
     }
     Arena arena = {0};

@@ -250,6 +250,8 @@ typedef struct BaselineInfo {
     bool forced;  // against its policy, or without one
     Value detail; // the gate's verdict; null: none was kept
 } BaselineInfo;
+/** Refuse names that selectors could not tell apart from something else. fails ERR_USAGE. */
+bool baseline_name_check(Str name, Err *err);
 /** fails  ERR_NOT_FOUND with did-you-mean. */
 bool results_baseline(Results *results, Arena *arena, Str name, BaselineInfo *out, Err *err);
 /** All baselines by name. */
