@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The rule of a gate check: vectors, every safeguard, what is missing, and error rates by a short
-// simulation (tests/bench/gate_errors.c is the long one).
+// simulation (tests/bench/calibration.c is the long one).
 #include "results/gate_rule.h"
 
 #include "stats_check.h"
