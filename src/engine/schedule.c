@@ -152,12 +152,11 @@ static void items_merge(Schedule *schedule, Item **fresh, size_t n)
 
 /** The pool that the waiting items would like: all of it computed once, and the replies' reserve.
  */
-static uint64_t pool_wish(const Schedule *schedule, uint64_t *out_least)
+static uint64_t pool_wish(const Schedule *schedule)
 {
     uint64_t distinct = 0;
     uint64_t most_reserve = 0;
     uint64_t replies = 0;
-    uint64_t least = 0;
     const Item *before = NULL;
     for (size_t i = 0; i < schedule->n_items; i++) {
         const Item *item = schedule->items[i];
@@ -171,10 +170,8 @@ static uint64_t pool_wish(const Schedule *schedule, uint64_t *out_least)
         uint64_t reserve = job_reserve(item->job);
         replies += reserve > 0 ? (uint64_t)item->job->request.n_replies : 0;
         most_reserve = reserve > most_reserve ? reserve : most_reserve;
-        least = item->n + reserve > least ? item->n + reserve : least;
     }
     uint64_t at_once = replies < schedule->max_batch ? replies : schedule->max_batch;
-    *out_least = least;
     return distinct + at_once * most_reserve + 64;
 }
 
@@ -302,8 +299,7 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
 /** Make the pool fit the plan; only while nothing is being generated, since it keeps nothing. */
 static bool pool_ensure(Schedule *schedule, Err *err)
 {
-    uint64_t least = 0;
-    uint64_t wish = pool_wish(schedule, &least);
+    uint64_t wish = pool_wish(schedule);
     wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
     if (schedule->n_running > 0 || wish <= schedule->slots.n_slots) {
         return true;
@@ -506,9 +502,20 @@ static void step_count(Schedule *schedule, double seconds)
     stats->n_running = schedule->n_running;
 }
 
-/** Nothing fits and nothing runs: drop what other items will need again, or give the item up. */
+/**
+ * Nothing fits and nothing runs: grow the pool for what came while something ran, else drop what
+ * other items will need again, or give the item up. */
 static void step_unblock(Schedule *schedule)
 {
+    Err err = ERR_INIT;
+    uint32_t n_slots = schedule->slots.n_slots;
+    if (!pool_ensure(schedule, &err)) {
+        schedule_cancel(schedule, NULL, 0, &err);
+        return;
+    }
+    if (schedule->slots.n_slots > n_slots) {
+        return;
+    }
     Item *item = schedule->items[0];
     bool dropped = false;
     for (size_t i = schedule->n_items; i-- > 1;) {
@@ -524,7 +531,6 @@ static void step_unblock(Schedule *schedule)
     if (dropped) {
         return;
     }
-    Err err = ERR_INIT;
     uint64_t need = item->n + job_reserve(item->job);
     ERR_SET(&err, ERR_LIMIT,
             STR_FMT

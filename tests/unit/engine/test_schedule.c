@@ -446,6 +446,37 @@ static void test_schedule__says_what_does_not_fit(void)
     arena_finish(&arena);
 }
 
+/** A judge's long request, made while short replies are still being written, is not refused. */
+static void test_schedule__grows_the_pool_for_what_came_late(void)
+{
+    World world;
+    Arena arena = {0};
+    world_open(&world, 1, 16, 4000, 0);
+    int32_t *tokens = ARENA_ARRAY(&arena, int32_t, 1500);
+    for (int32_t i = 0; i < 1500; i++) {
+        tokens[i] = i % 17 + 1;
+    }
+    EngineRequest first = {
+        .prompt = tokens, .n_prompt = 10, .max_tokens = 40, .n_replies = 1, .picker = {.top_p = 1}};
+    EngineRequest late = {.prompt = tokens,
+                          .n_prompt = 1500,
+                          .max_tokens = 200,
+                          .n_replies = 1,
+                          .picker = {.top_p = 1}};
+    Job *jobs[2] = {job_make(1, &first), job_make(2, &late)};
+    schedule_add(&world.schedule, jobs, 1);
+    schedule_step(&world.schedule);
+    CHECK_INT(world.schedule.n_running, 1);
+    CHECK(world.schedule.slots.n_slots < 1500);
+    schedule_add(&world.schedule, jobs + 1, 1);
+    world_drain(&world);
+    CHECK_INT(world.n_finished, 2);
+    CHECK_INT(world.n_failed, 0);
+    CHECK_INT(world.n_wrong, 0);
+    world_close(&world);
+    arena_finish(&arena);
+}
+
 static void test_picker__follows_its_rules(void)
 {
     PickerScratch scratch = {0};
@@ -479,6 +510,7 @@ int main(void)
     tap_run("a shared prefix is computed exactly once", test_schedule__shared_prefix_is_exact);
     tap_run("cancels and fails cleanly", test_schedule__cancels_and_fails_cleanly);
     tap_run("says what does not fit the pool", test_schedule__says_what_does_not_fit);
+    tap_run("grows the pool for what came late", test_schedule__grows_the_pool_for_what_came_late);
     tap_run("the picker follows its rules", test_picker__follows_its_rules);
     return tap_done();
 }
