@@ -90,9 +90,12 @@ static void put_markdown(Buf *buf, Arena *arena, Str text)
         unsigned char c = (unsigned char)clean.data[i];
         bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
         bool harmless = letter || c >= 0x80 || strchr(" ,;%+-=()/'", c) != NULL;
-        bool inner_dot = c == '.' && i > 0 && i + 1 < clean.len && clean.data[i + 1] != '.';
-        bool number_dot = inner_dot && clean.data[i - 1] >= '0' && clean.data[i - 1] <= '9';
-        if (harmless || number_dot) {
+        // "www." and "scheme://" become links, ":word:" a picture.
+        char before = i > 0 ? clean.data[i - 1] : ' ';
+        char after = i + 1 < clean.len ? clean.data[i + 1] : ' ';
+        harmless =
+            harmless || (c == '.' && before != 'w' && before != 'W') || (c == ':' && after == ' ');
+        if (harmless) {
             buf_char(buf, (char)c);
         } else {
             buf_printf(buf, "&#%u;%s", c, c == '@' || c == '#' ? "&#8203;" : "");
