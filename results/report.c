@@ -118,15 +118,17 @@ static void run_rows(Table *table, const RunInfo *run, bool with_slices)
             continue;
         }
         Str *row = table_row(table);
+        int64_t n_unscored = run->n_unscored;
         if (i < run->n_metrics) {
             metric_cells(arena, row, &run->metrics[i]);
+            n_unscored = run->metrics[i].n_unscored; // other graders' stand in their own lines
         }
         if (i == 0) {
             row[RUN_EVAL] = report_clean(arena, run->eval);
             row[RUN_PART] = report_clean(arena, run->part);
             row[RUN_VARIANT] = report_clean(arena, run->variant);
             row[RUN_MODEL] = report_clean(arena, run->model);
-            row[RUN_TROUBLE] = trouble_text(arena, run->n_errors, run->n_unscored, n_left(run));
+            row[RUN_TROUBLE] = trouble_text(arena, run->n_errors, n_unscored, n_left(run));
         }
     }
     if (with_slices) {
@@ -140,7 +142,6 @@ typedef struct Group {
     bool is_first; // the run asked about is the group's first
     bool is_last;
     int64_t n_errors;
-    int64_t n_unscored;
     int64_t n_left;
 } Group;
 
@@ -158,7 +159,6 @@ static Group group_of(const RunInfo *runs, size_t n_runs, size_t at)
             group.is_first &= i >= at;
             group.is_last &= i <= at;
             group.n_errors += runs[i].n_errors;
-            group.n_unscored += runs[i].n_unscored;
             group.n_left += n_left(&runs[i]);
         }
     }
@@ -190,7 +190,7 @@ static void cross_rows(Table *table, const RunInfo *run, const Group *group,
             row[RUN_VARIANT] = report_clean(arena, run->variant);
             row[RUN_MODEL] = report_clean(arena, run->model);
             row[RUN_TROUBLE] =
-                trouble_text(arena, group->n_errors, group->n_unscored, group->n_left);
+                trouble_text(arena, group->n_errors, cross[i].metric.n_unscored, group->n_left);
         }
         first = false;
         if (count.n == 0) {

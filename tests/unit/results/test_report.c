@@ -66,6 +66,7 @@ static void test_runs__one_line_a_metric(void)
     MetricRow first[2] = {metric("exact.accuracy", 0.42, 0.0496, 0.3275, 0.5181, 100),
                           metric("words.mean", 37.25, 1.5, 34.2, 40.25, 100)};
     MetricRow second[1] = {metric("exact.accuracy", 1, (double)NAN, 0.2, 1, 1)};
+    second[0].n_unscored = 1;
     RunInfo runs[2] = {
         {.eval = STR("facts"),
          .model = STR("local/small"),
@@ -78,7 +79,7 @@ static void test_runs__one_line_a_metric(void)
          .n_planned = 9,
          .n_done = 2,
          .n_errors = 1,
-         .n_unscored = 1,
+         .n_unscored = 3, // all graders' together: each has a line that says so
          .metrics = second,
          .n_metrics = 1},
     };
