@@ -183,6 +183,7 @@ static bool attempt_from_row(Arena *arena, sqlite3_stmt *row, const RunInfo *run
         .seconds = column_f64(row, 18),
         .cost_usd = column_f64(row, 19),
         .notes = column_copy(row, 20, arena),
+        .sample_hash = column_hash(row, 21),
     };
     return choices_from_row(row, arena, &out->choices, err);
 }
@@ -239,6 +240,13 @@ static bool visit_run(Results *results, const RunInfo *run, Visit *visit, Err *e
     sqlite3_reset(row);
     arena_finish(&arena);
     return ok;
+}
+
+bool results_run_attempts(Results *results, const RunInfo *run, const AttemptFilter *filter,
+                          AttemptVisit *visit, void *ctx, Err *err)
+{
+    Visit state = {.filter = filter, .visit = visit, .ctx = ctx};
+    return visit_run(results, run, &state, err);
 }
 
 static bool filter_takes(Str wanted, Str got)

@@ -506,6 +506,25 @@ static bool end_in_transaction(Store *store, Arena *arena, int64_t experiment_id
            store_event_put(store, arena, experiment_id, state, stats != NULL ? stats : &none, err);
 }
 
+bool store_experiment_note(Store *store, int64_t experiment_id, Str kind, const Value *detail,
+                           Err *err)
+{
+    Arena arena = {0};
+    pthread_mutex_lock(&store->db_mutex);
+    bool ok = store_begin(store, err);
+    if (ok) {
+        ok = store_event_put(store, &arena, experiment_id, kind, detail, err);
+        if (ok) {
+            ok = store_commit(store, err);
+        } else {
+            store_rollback(store);
+        }
+    }
+    pthread_mutex_unlock(&store->db_mutex);
+    arena_finish(&arena);
+    return ok;
+}
+
 static void experiment_forget(Store *store, int64_t experiment_id)
 {
     size_t n = 0;

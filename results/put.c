@@ -179,19 +179,18 @@ Value request_join(Arena *arena, const Value *rest, const Value *prompt)
     return map_with(arena, rest, STR("items"), value_list(joined, items->as.list.n));
 }
 
-static bool put_call(Store *store, StoreItem *fixed, const Request *request, const Reply *reply,
-                     Str path, Err *err)
+/** raw_text: the reply's text. */
+static bool put_call(Store *store, StoreItem *fixed, const Value *request, uint64_t seed,
+                     const Value *reply, Str raw_text, Str path, Err *err)
 {
     Value prompt;
-    Value whole = request_to_value(&store->put_arena, request);
-    Value rest = request_split(&store->put_arena, &whole, &prompt);
-    Value answer = reply_to_value(&store->put_arena, reply);
+    Value rest = request_split(&store->put_arena, request, &prompt);
     Range request_range = put_json(store, &rest);
     Range prompt_range = {0};
     if (prompt.kind == VALUE_LIST) {
         prompt_range = put_json(store, &prompt);
     }
-    Range reply_range = put_json(store, &answer);
+    Range reply_range = put_json(store, reply);
     if (store->put_buf.overflow) {
         return ERR_SET(err, ERR_LIMIT, "a call of more than 64 MiB can not be stored");
     }
@@ -202,8 +201,8 @@ static bool put_call(Store *store, StoreItem *fixed, const Request *request, con
                   : prompt.kind == VALUE_STR ? prompt.as.str
                                              : STR_EMPTY,
         .reply = range_str(store, reply_range),
-        .raw_text = utf8_is_valid(reply->text) ? STR_EMPTY : reply->text,
-        .seed = (int64_t)request->seed,
+        .raw_text = utf8_is_valid(raw_text) ? STR_EMPTY : raw_text,
+        .seed = (int64_t)seed,
         .is_chat = prompt.kind == VALUE_LIST,
     };
     size_t n_bytes = sizeof(StoreItem) + fixed->sample_id.len + call.path.len + call.request.len +
@@ -227,21 +226,41 @@ static bool put_call(Store *store, StoreItem *fixed, const Request *request, con
     return true;
 }
 
-bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
-                    const Request *request, const Reply *reply, Err *err)
+static StoreItem call_item(int64_t run_id, Str sample_id, int64_t epoch)
 {
-    if (is_refused(store, err)) {
-        return false;
-    }
-    StoreItem fixed = {
+    return (StoreItem){
         .is_call = true,
         .run_id = run_id,
         .epoch = epoch,
         .sample_id = sample_id,
         .hash = attempt_hash(run_id, sample_id, epoch),
     };
+}
+
+bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
+                    const Request *request, const Reply *reply, Err *err)
+{
+    if (is_refused(store, err)) {
+        return false;
+    }
+    StoreItem fixed = call_item(run_id, sample_id, epoch);
     put_begin(store);
-    return put_done(store, put_call(store, &fixed, request, reply, path, err));
+    Value question = request_to_value(&store->put_arena, request);
+    Value answer = reply_to_value(&store->put_arena, reply);
+    return put_done(
+        store, put_call(store, &fixed, &question, request->seed, &answer, reply->text, path, err));
+}
+
+bool store_put_stored_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
+                           uint64_t seed, const Value *request, const Value *reply, Err *err)
+{
+    if (is_refused(store, err)) {
+        return false;
+    }
+    StoreItem fixed = call_item(run_id, sample_id, epoch);
+    put_begin(store);
+    return put_done(store, put_call(store, &fixed, request, seed, reply,
+                                    value_get_str(reply, "text", STR_EMPTY), path, err));
 }
 
 // ---- Closings -----------------------------------------------------------------------------------

@@ -159,6 +159,9 @@ typedef struct AttemptRow {
  * thread any. */
 bool store_put_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
                     const Request *request, const Reply *reply, Err *err);
+/** As store_put_call, for a call as AttemptInfo.calls has it; seed is the request's. */
+bool store_put_stored_call(Store *store, int64_t run_id, Str sample_id, int64_t epoch, Str path,
+                           uint64_t seed, const Value *request, const Value *reply, Err *err);
 /**
  * Queue an attempt's closing state with all its scores (copied): one transaction, after or together
  * with the attempt's calls. A second closing of a finished attempt changes nothing.
@@ -174,6 +177,10 @@ bool store_ok(const Store *store, Err *err);
  * NULL). Flushes first, then lets go of the experiment's writer lock. */
 bool store_experiment_end(Store *store, int64_t experiment_id, Str state, const Value *stats,
                           Err *err);
+
+/** Keep that something was done with an experiment: "rescored". */
+bool store_experiment_note(Store *store, int64_t experiment_id, Str kind, const Value *detail,
+                           Err *err);
 
 /** A baseline about to be moved to an experiment. */
 typedef struct Promotion {
@@ -326,6 +333,7 @@ typedef struct AttemptInfo {
     int64_t run_id;
     Str eval, part, variant, model;
     Str sample_id;
+    Hash sample_hash;
     int64_t epoch;
     Str state;
     Str error_code, error;
@@ -359,6 +367,9 @@ typedef struct AttemptFilter {
  * visitor returns false to stop. What it is given lives until it returns. */
 bool results_attempts(Results *results, int64_t experiment_id, const AttemptFilter *filter,
                       AttemptVisit *visit, void *ctx, Err *err);
+/** The same for one run; of the filter, eval, part, variant and model are not looked at. */
+bool results_run_attempts(Results *results, const RunInfo *run, const AttemptFilter *filter,
+                          AttemptVisit *visit, void *ctx, Err *err);
 /** SHA-256 over v_result of an experiment: equal runs, equal digest (DESIGN.md 4.5). */
 bool results_digest(Results *results, int64_t experiment_id, Hash *out, Err *err);
 

@@ -240,9 +240,8 @@ static Hash graders_hash(Registry *registry, const Cell *cell)
     return hash_end(&sha);
 }
 
-/** sources: what is stored once an eval, or null. */
-static RunSpec run_spec(Registry *registry, const Cell *cell, const Model *model,
-                        const Sampler *sampler, Value metrics, Value sources, Arena *arena)
+RunSpec plan_run_spec(Registry *registry, const Cell *cell, const Model *model,
+                      const Sampler *sampler, Value metrics, Value sources, Arena *arena)
 {
     const Task *task = cell->task;
     RunSpec spec = {
@@ -358,8 +357,8 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
         }
         for (size_t m = 0; m < config->n_models; m++) {
             runs[m * plan->n_cells + c] =
-                run_spec(config->registry, &plan->cells[c], config->models[m], sources[m].sampler,
-                         metrics, m == 0 ? texts : value_null(), arena);
+                plan_run_spec(config->registry, &plan->cells[c], config->models[m],
+                              sources[m].sampler, metrics, m == 0 ? texts : value_null(), arena);
         }
     }
     bool sharded = config->shard.n > 1;

@@ -54,6 +54,9 @@ bool plan_takes(const RunConfig *config, size_t index);
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
                          Arena *arena);
 
+/** The spec of one run. sources: what is stored once an eval, or null. */
+RunSpec plan_run_spec(Registry *registry, const Cell *cell, const Model *model,
+                      const Sampler *sampler, Value metrics, Value sources, Arena *arena);
 /** The metrics of an eval as RunSpec.metrics has them. */
 Value plan_metrics(Registry *registry, const Eval *eval, Arena *arena);
 /** The text of an eval and of its Lua: {eval, lua: {"solver NAME", "grader NAME", "helpers"}}. */
@@ -107,6 +110,11 @@ typedef struct Attempt {
 Request *request_pack(const Request *request);
 void attempt_destroy(Attempt *attempt);
 Call *attempt_call_add(Attempt *attempt, Str path);
+
+/** Fill in what a row says about its sample. */
+void attempt_row_sample(AttemptRow *row, const Sample *sample, Arena *arena);
+/** What the solver noted, then what the graders did. */
+Str attempt_notes_join(Arena *arena, Str solver, Str graders);
 
 /** Fit a prompt to what the sampler can take (DESIGN.md 4.1 "prompt"). */
 bool prompt_adapt(Prompt *prompt, const Sampler *sampler, bool force_chat, Arena *arena, Err *err);

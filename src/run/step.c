@@ -81,8 +81,7 @@ static Str prompt_json(Arena *arena, const Prompt *prompt)
     return messages == NULL ? STR_EMPTY : json_plain(arena, messages);
 }
 
-/** Fill in what a row says about the sample; the sample may be unknown when rendering failed. */
-static void row_sample(AttemptRow *row, const Sample *sample, Arena *arena)
+void attempt_row_sample(AttemptRow *row, const Sample *sample, Arena *arena)
 {
     row->sample_id = sample->id;
     row->sample_hash = sample->hash;
@@ -133,7 +132,7 @@ static bool attempt_finish_error(Loop *loop, Attempt *attempt, const Sample *sam
     char id[32];
     AttemptRow row = {.state = ATTEMPT_ERROR, .error_code = cause->code};
     if (sample != NULL) {
-        row_sample(&row, sample, &loop->scratch);
+        attempt_row_sample(&row, sample, &loop->scratch);
     } else {
         snprintf(id, sizeof(id), "(row %u)", attempt->index); // its own id is not known
         row.sample_id = str_from_c(id);
@@ -171,7 +170,7 @@ static bool attempt_finish_done(Loop *loop, Attempt *attempt, const Sample *samp
         .n_scores = n_scores,
         .notes = notes,
     };
-    row_sample(&row, sample, &loop->scratch);
+    attempt_row_sample(&row, sample, &loop->scratch);
     if (row.n_choices > sample->n_choices) {
         row.choice_texts = NULL; // scored texts of the solver's own
     }
@@ -308,8 +307,7 @@ static size_t grader_calls(const Attempt *attempt)
     return n;
 }
 
-/** What the solver noted, then what the graders did. */
-static Str notes_join(Arena *arena, Str solver, Str graders)
+Str attempt_notes_join(Arena *arena, Str solver, Str graders)
 {
     if (solver.len == 0 || graders.len == 0) {
         return solver.len > 0 ? solver : graders;
@@ -332,7 +330,7 @@ static bool attempt_grade(Loop *loop, Attempt *attempt, const Sample *sample, co
     }
     if (graded.done) {
         attempt_finish_done(loop, attempt, sample, reply, graded.scores, graded.n_scores,
-                            notes_join(&loop->scratch, solved->notes, graded.notes));
+                            attempt_notes_join(&loop->scratch, solved->notes, graded.notes));
         return true;
     }
     if (grader_calls(attempt) >= GRADER_CALLS_MAX) {
