@@ -13,6 +13,7 @@
 extern const EmbeddedFile results_schema[];
 extern const EmbeddedFile results_migrations[];
 
+#define DB_PATH_MAX       4096
 #define DB_APPLICATION_ID 1836413812 // "must", as schema.sql sets it
 #define DB_VERSION        2          // schema.sql and the migrations end here
 
@@ -58,6 +59,11 @@ bool db_prepare(Db *db, const SqlText *texts, size_t n, Err *err);
 void db_close(Db *db);
 /** Run SQL that returns nothing (or whose rows do not matter). */
 bool db_exec(Db *db, const char *sql, Err *err);
+/** The integer or the text that one PRAGMA or SELECT answers; either out may be NULL. */
+bool db_query_one(Db *db, const char *sql, int64_t *out_i, char *out_text, size_t text_size,
+                  Err *err);
+/** Make a file in which nothing was ever stored a store of DB_VERSION. */
+bool db_create_tables(Db *db, Err *err);
 /**
  * Bring an open store from its version to the last of files (named NNNN_*.sql, ascending), in one
  * transaction, after a copy beside the file. Nothing has changed when it fails. */

@@ -64,4 +64,10 @@ CREATE VIEW v_baseline_event AS
 SELECT id, name, experiment_id, experiment, short_id, moved_ms, who, forced, detail
   FROM baseline_event;
 
+-- Which store this is: a -wal that was left beside another file is told apart by it.
+CREATE TABLE store (
+    id BLOB NOT NULL CHECK (length(id) = 16) -- random
+) STRICT;
+INSERT INTO store (id) VALUES (randomblob(16));
+
 PRAGMA user_version = 2;
