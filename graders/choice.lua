@@ -1,31 +1,23 @@
 -- SPDX-License-Identifier: MIT
 -- Right when the choice that the model prefers is a right one. With log-likelihoods the highest wins, the first of
--- equals; `normalize` divides by the choice's own length (chars, bytes, tokens) or takes away its log-likelihood
--- without context (unconditional). From a written reply: the last letter that stands alone, else the one choice whose
--- text the answer is; several choices named with nothing to decide between them is wrong.
-local function score_of(scored, choice, normalize)
+-- equals; `normalize` divides by the length of the text that was scored (chars, bytes, tokens; under `by: letter` that is
+-- one letter), or takes away its log-likelihood without context (unconditional). From a written reply: the last letter
+-- that stands alone, else the one choice whose text the answer is; several choices named with nothing to decide between
+-- them is wrong.
+local function score_of(scored, normalize)
   if normalize == "none" then return scored.logprob end
   if normalize == "unconditional" then
     if not scored.unconditional then error("normalize: unconditional needs a solver with unconditional: true") end
     return scored.logprob - scored.unconditional
   end
-  local length
-  if normalize == "tokens" then
-    length = scored.tokens
-  elseif normalize == "bytes" then
-    length = #choice.text
-  else
-    length = text.len(choice.text)
-  end
-  if length < 1 then length = 1 end -- an empty choice
-  return scored.logprob / length
+  return scored.logprob / math.max(scored[normalize], 1) -- an empty choice has no length
 end
 
 local function by_likelihood(choices, scored, normalize)
   if #scored ~= #choices then error("the reply scores " .. #scored .. " choices, the sample has " .. #choices) end
   local best, best_score
-  for i, choice in ipairs(choices) do
-    local score = score_of(scored[i], choice, normalize)
+  for i in ipairs(choices) do
+    local score = score_of(scored[i], normalize)
     if not best or score > best_score then best, best_score = i, score end
   end
   return best
@@ -55,7 +47,7 @@ end
 
 return {
   name = "choice",
-  version = 1,
+  version = 2,
   description = "The preferred choice is a right one.",
   params = { normalize = one_of { "none", "chars", "bytes", "tokens", "unconditional" } },
   needs = function(params)
@@ -82,6 +74,13 @@ return {
       reply = { choices = { -6, -6 } },
       params = { normalize = "chars" },
       value = 1,
+    },
+    { -- the letters were scored: they are equally long, whatever the choices are
+      sample = { choices = { "ab", "abcdef" }, correct = { 1 } },
+      reply = { choices = { { logprob = -5, by_letter = true }, { logprob = -6, by_letter = true } } },
+      params = { normalize = "chars" },
+      value = 1,
+      answer = "A",
     },
     { -- three characters of two bytes each against four of one: -8/6 < -5/4, but -8/3 < -5/4 the more
       sample = { choices = { "äöü", "abcd" }, correct = { 1 } },

@@ -39,6 +39,7 @@ local function solve(sample, ctx, params)
   local reply = ctx.loglik(items, { unconditional = params.unconditional })
   local best = 1
   for i, scored in ipairs(reply.choices) do
+    scored.by_letter = letters
     if scored.logprob > reply.choices[best].logprob then best = i end
   end
   reply.text = letters and choices[best].letter or choices[best].text

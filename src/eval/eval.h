@@ -95,6 +95,7 @@ typedef struct ChoiceLogprob {
     bool greedy;                // every token was the most likely one
     const TokenLogprob *tokens; // per_token only
     size_t n_logged;
+    bool by_letter; // a solver's: what was scored is the choice's letter, not its text
 } ChoiceLogprob;
 
 typedef struct Usage {

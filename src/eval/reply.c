@@ -49,6 +49,9 @@ static Value choices_to_value(Arena *arena, const ChoiceLogprob *choices, size_t
         put_number(&map, STR("unconditional"), choice->unconditional);
         map_builder_put(&map, STR("tokens"), value_int(choice->n_tokens));
         map_builder_put(&map, STR("greedy"), value_bool(choice->greedy));
+        if (choice->by_letter) {
+            map_builder_put(&map, STR("by_letter"), value_bool(true));
+        }
         if (choice->n_logged > 0) {
             map_builder_put(&map, STR("per_token"),
                             tokens_to_value(arena, choice->tokens, choice->n_logged));
@@ -259,6 +262,7 @@ static bool read_choice(Arena *arena, const Value *item, ChoiceLogprob *out, Err
            read_number(item, "unconditional", (double)NAN, &out->unconditional, err) &&
            read_count(item, "tokens", &out->n_tokens, err) &&
            read_flag(item, "greedy", &out->greedy, err) &&
+           read_flag(item, "by_letter", &out->by_letter, err) &&
            read_tokens(arena, item, "per_token", &out->tokens, &out->n_logged, err);
 }
 

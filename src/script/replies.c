@@ -225,11 +225,12 @@ static Str scored_text(const ReplyView *v, size_t i)
 static void push_choice(lua_State *L, const ReplyView *v, size_t i)
 {
     const ChoiceLogprob *choice = &v->reply->choices[i];
-    Str text = scored_text(v, i);
-    char letter[8];
-    lua_createtable(L, 0, 8);
+    char buf[8];
+    Str letter = choice_letter((int64_t)i, buf);
+    Str text = choice->by_letter ? letter : scored_text(v, i);
+    lua_createtable(L, 0, 9);
     set_str(L, "text", text);
-    set_str(L, "letter", choice_letter((int64_t)i, letter));
+    set_str(L, "letter", letter);
     lua_pushnumber(L, choice->logprob);
     lua_setfield(L, -2, "logprob");
     push_number_or_nil(L, choice->unconditional);
@@ -242,6 +243,8 @@ static void push_choice(lua_State *L, const ReplyView *v, size_t i)
     lua_setfield(L, -2, "bytes");
     lua_pushboolean(L, choice->greedy);
     lua_setfield(L, -2, "greedy");
+    lua_pushboolean(L, choice->by_letter);
+    lua_setfield(L, -2, "by_letter");
     if (choice->n_logged > 0) {
         push_tokens(L, choice->tokens, choice->n_logged);
         lua_setfield(L, -2, "logprobs");

@@ -23,6 +23,15 @@ static double raw_number(lua_State *L, int index, const char *name, double other
     return d;
 }
 
+static bool raw_flag(lua_State *L, int index, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, index);
+    bool flag = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return flag;
+}
+
 static ChoiceLogprob read_choice(lua_State *L, int index)
 {
     if (lua_type(L, index) != LUA_TTABLE) {
@@ -34,10 +43,8 @@ static ChoiceLogprob read_choice(lua_State *L, int index)
     }
     choice.unconditional = raw_number(L, index, "unconditional", (double)NAN);
     choice.n_tokens = (int64_t)raw_number(L, index, "tokens", 0);
-    lua_pushliteral(L, "greedy");
-    lua_rawget(L, index);
-    choice.greedy = lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    choice.greedy = raw_flag(L, index, "greedy");
+    choice.by_letter = raw_flag(L, index, "by_letter");
     return choice;
 }
 

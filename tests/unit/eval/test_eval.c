@@ -35,7 +35,7 @@ static void test_reply__copy_is_deep(void)
     TokenLogprob *tokens = ARENA_ARRAY(&source, TokenLogprob, 1);
     tokens[0] = (TokenLogprob){str_copy(&source, STR("a")), -0.5, value_map(&top, 1)};
     ChoiceLogprob *choice = ARENA_NEW(&source, ChoiceLogprob);
-    *choice = (ChoiceLogprob){-0.5, (double)NAN, 1, true, tokens, 1};
+    *choice = (ChoiceLogprob){-0.5, (double)NAN, 1, true, tokens, 1, false};
     Reply *second = ARENA_NEW(&source, Reply);
     *second = (Reply){.text = str_copy(&source, STR("second")), .cost_usd = (double)NAN};
     Value *call = ARENA_NEW(&source, Value);

@@ -32,8 +32,8 @@ static void test_reply__round_trip_keeps_everything(void)
 {
     Value top = MAP(PAIR("a", value_real(-0.25)), PAIR("b", value_real(-1.5)));
     TokenLogprob tokens[] = {{STR("a"), -0.25, top}, {STR("\0"), NAN_D, value_null()}};
-    ChoiceLogprob choices[] = {{-1.75, -3.5, 2, true, tokens, 2},
-                               {-(double)INFINITY, NAN_D, 1, false, NULL, 0}};
+    ChoiceLogprob choices[] = {{-1.75, -3.5, 2, true, tokens, 2, false},
+                               {-(double)INFINITY, NAN_D, 1, false, NULL, 0, true}};
     Reply more = {.text = STR("again"), .stop = STOP_LENGTH, .cost_usd = NAN_D};
     Reply reply = {.text = STR("text"),
                    .stop = STOP_TOOL_CALLS,
@@ -67,6 +67,7 @@ static void test_reply__round_trip_keeps_everything(void)
     CHECK_NEAR(back.choices[0].unconditional, -3.5, 0);
     CHECK_INT(back.choices[0].n_tokens, 2);
     CHECK(back.choices[0].greedy && !back.choices[1].greedy);
+    CHECK(!back.choices[0].by_letter && back.choices[1].by_letter);
     CHECK_INT(back.choices[0].n_logged, 2);
     CHECK(value_equal(&back.choices[0].tokens[0].top, &top));
     CHECK_STR(back.choices[0].tokens[1].token, STR("\0"));
