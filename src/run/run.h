@@ -132,6 +132,53 @@ typedef struct RunOutcome {
  * later ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
 bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err);
 
+// ---- Rescoring --------------------------------------------------------------------------------
+
+typedef struct RescoreConfig {
+    Registry *registry;
+    Script *script;
+    Results *results;           // the store that holds the experiment
+    const ExperimentInfo *from; // what is scored anew
+    const RunInfo *runs;        // all its runs
+    size_t n_runs;
+    const Eval *const *evals; // those of the runs, as they are now
+    size_t n_evals;
+    Str grader; // only this one and those that are combined with it; "": all
+    Str name;   // "": the experiment's with -rescored-1, -rescored-2, ...
+    Str store_path;
+    Value provenance;
+    const volatile sig_atomic_t *stop;                           // number of signals received
+    void (*on_progress)(void *ctx, const RunProgress *progress); // at most ten times a second
+    void *ctx;
+} RescoreConfig;
+
+typedef struct RescoreOutcome {
+    int64_t experiment_id;
+    Str name;
+    Str short_id;
+    bool interrupted;
+    int64_t n_attempts;   // stored ones
+    int64_t n_scored;     // that have new scores
+    int64_t n_kept;       // errors of asking the model, which stay what they are
+    int64_t n_new_errors; // that the graders ended in now
+    int64_t n_need_model; // of these: a judge was asked what no stored reply answers
+    int64_t n_changed;    // samples' contents are others now: attempts left out
+    int64_t n_gone;       // samples that the data does not have any more: attempts left out
+    Str first_error;      // "" none
+    Str first_changed;    // id of a sample that was left out, "" none
+    double seconds;
+} RescoreOutcome;
+
+/**
+ * Apply graders as they are now to the replies of a stored experiment, as a new experiment; the old
+ * one stays as it is. Solvers are replayed from their logs, no model is asked: a judge's stored
+ * reply is taken again where its request is equal, else the attempt is an error.
+ * owns   *out in arena; it is filled as far as known once the experiment exists.
+ * fails  ERR_USAGE when an eval lacks a part, a variant or the grader; ERR_EXISTS for the name;
+ *        ERR_NOT_FOUND when data is not here; ERR_STORE. Failing attempts are rows, not failures.
+ */
+bool run_rescore(const RescoreConfig *config, Arena *arena, RescoreOutcome *out, Err *err);
+
 // ---- One sample, step by step (explain) -------------------------------------------------------
 
 /** The first effects of a sample, with seeds and names filled in and the prompt adapted to the
