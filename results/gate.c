@@ -126,7 +126,8 @@ Str gate_pairing_label(const GateWork *work, const Pairing *pairing)
 
 // ---- Structure ----------------------------------------------------------------------------------
 
-static void check_finished(GateWork *work, const char *side, const Side *of)
+/** shards_missing: an experiment that has done all it could is not asked to go on. */
+static void check_finished(GateWork *work, const char *side, const Side *of, bool shards_missing)
 {
     const ExperimentInfo *info = &of->experiment;
     int64_t n_open = 0;
@@ -136,6 +137,9 @@ static void check_finished(GateWork *work, const char *side, const Side *of)
         n_open += open > 0 ? open : 0;
     }
     Str name = gate_word(work->arena, info->name);
+    if (shards_missing && info->n_done + info->n_errors >= info->n_planned) {
+        return;
+    }
     if (!str_eq(info->state, STR("finished"))) {
         gate_structure_failed(
             work, str_printf(work->arena, "%s is finished", side),
@@ -154,8 +158,8 @@ static void check_finished(GateWork *work, const char *side, const Side *of)
     }
 }
 
-/** spec.shard {k, n}; of a merge that is not complete spec.shards {n, have}. */
-static void check_shards(GateWork *work, const char *side, const Side *of)
+/** spec.shard {k, n}; of an incomplete merge spec.shards {n, have}. True: some are missing. */
+static bool check_shards(GateWork *work, const char *side, const Side *of)
 {
     const Value *shard = value_get_c(&of->experiment.spec, "shard");
     const Value *shards = value_get_c(&of->experiment.spec, "shards");
@@ -172,7 +176,8 @@ static void check_shards(GateWork *work, const char *side, const Side *of)
         n = shards->as.integer;
         have = 1;
     }
-    if (n > 1 && have < n) {
+    bool missing = n > 1 && have < n;
+    if (missing) {
         Str name = gate_word(work->arena, of->experiment.name);
         gate_structure_failed(work, str_printf(work->arena, "%s has all shards", side),
                               str_printf(work->arena,
@@ -181,6 +186,7 @@ static void check_shards(GateWork *work, const char *side, const Side *of)
                                          "muster merge",
                                          STR_ARG(name), (long long)have, (long long)n));
     }
+    return missing;
 }
 
 /** "a, b, c and 4 more" */
@@ -324,13 +330,13 @@ static bool needs_baseline(const GatePolicy *policy)
 
 static void check_structure(GateWork *work, bool baseline_wanted)
 {
-    check_finished(work, "candidate", &work->candidate);
-    check_shards(work, "candidate", &work->candidate);
+    bool partial = check_shards(work, "candidate", &work->candidate);
+    check_finished(work, "candidate", &work->candidate, partial);
     if (work->baseline.n_runs > 0) {
         bool same = work->baseline.experiment.id == work->candidate.experiment.id;
         if (!same) {
-            check_finished(work, "baseline", &work->baseline);
-            check_shards(work, "baseline", &work->baseline);
+            partial = check_shards(work, "baseline", &work->baseline);
+            check_finished(work, "baseline", &work->baseline, partial);
         }
         check_sides_differ(work);
     } else if (!work->first_allowed && (baseline_wanted || needs_baseline(work->policy))) {

@@ -112,11 +112,11 @@ typedef struct GateReport {
  * a run of policy or baseline that the candidate lacks, the same runs on both sides, other grader
  * hashes) is a failing line of kind "structure" with what to do in its message.
  * in     baseline NULL: none given; checks that need one then fail. So they do where it is a
- *        @NAME that does not exist, and for an eval that it lacks. With first_allowed (promote
- *        --first) they are left out instead. What the candidate's selector says of eval and part
- *        holds for a baseline whose own says nothing.
- * owns   *out in arena; it borrows from the policy.
- * fails  ERR_NOT_FOUND, ERR_USAGE, ERR_STORE: no verdict at all. */
+ *        @NAME that does not exist, and for an eval that the policy names and the baseline lacks
+ *        (under a loss for every eval such a one is new, and inconclusive). With first_allowed
+ *        (promote --first) they are left out instead. What the candidate's selector says of eval
+ * and part holds for a baseline whose own says nothing. owns   *out in arena; it borrows from the
+ * policy. fails  ERR_NOT_FOUND, ERR_USAGE, ERR_STORE: no verdict at all. */
 bool gate_compute(Results *results, Arena *arena, const GatePolicy *policy,
                   const Selector *candidate, const Selector *baseline, bool first_allowed,
                   GateReport *out, Err *err);

@@ -469,15 +469,27 @@ static bool is_whole(const MetricPairs *metric)
     return whole;
 }
 
+/** What the baseline does not have: not met where the policy names it; else it is new, and open. */
+static void check_without_base(GateWork *work, const Pairing *pairing, const GateDemand *demand)
+{
+    Str metric = demand->metric.len > 0 ? demand->metric : STR("headline");
+    GateLine *line = line_begin(work, pairing, demand, metric);
+    bool is_new = demand->eval.len == 0;
+    line->verdict = is_new ? GATE_INCONCLUSIVE : GATE_FAIL;
+    line->ok = is_new && demand->mode == GATE_REGRESSION;
+    line->message = is_new
+                        ? STR("the baseline has no run of this: it is new, there is nothing to "
+                              "compare it with yet")
+                        : STR("the baseline has no run of this, and the policy names it: compare "
+                              "with one that has, or promote once with --force");
+}
+
 static bool check_demand(GateWork *work, Metrics *metrics, const GateDemand *demand)
 {
     bool is_loss = demand->kind == GATE_DEMAND_LOSS;
     if (is_loss && !gate_has_base(metrics->pairing)) {
         if (!work->first_allowed && work->baseline.n_runs > 0) {
-            Str metric = demand->metric.len > 0 ? demand->metric : STR("headline");
-            line_failed(work, metrics->pairing, demand, metric,
-                        STR("the baseline has no run of this: compare with one that has; promote "
-                            "--first lets in what the baseline does not know"));
+            check_without_base(work, metrics->pairing, demand);
         }
         return true; // without any baseline the structure has failed
     }

@@ -158,9 +158,10 @@ GateCells gate_cells(Arena *arena, const GateLine *line)
 static void put_table(Buf *buf, Arena *arena, const GateReport *gate, const ReportOptions *options)
 {
     static const Column columns[] = {
-        {.title = "verdict"},        {"check", .shrink = true},      {"value", .right = true},
-        {"baseline", .right = true}, {"better by", .right = true},   {.title = "limits"},
-        {"n", .right = true},        {"n to decide", .right = true},
+        {.title = "verdict"},         {.title = "check"},
+        {"value", .right = true},     {"baseline", .right = true},
+        {"better by", .right = true}, {.title = "limits"},
+        {"n", .right = true},         {"n to decide", .right = true},
     };
     Table table = {
         .arena = arena, .columns = columns, .n_columns = sizeof(columns) / sizeof(columns[0])};

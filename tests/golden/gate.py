@@ -131,7 +131,8 @@ def build(room):
     room.eval("shaken", "cap", "{use: shaky}")
     room.eval("own", "few", more="gate: {min: {accuracy: 0.5}, budget: {tokens: 100}}\n")
     room.eval("forms", "few",
-              more='prompt: "{{ input }}"\nvariants: {plain: {}, loud: {prompt: "{{ input | upper }}"}}\n')
+              more='prompt: "{{ input }}"\nvariants: {plain: {}, loud: {prompt: "{{ input | upper }}"}}\n'
+                   "metrics: [accuracy, {use: worst, over: variants}]\n")
     room.eval("parted", "few", more="matrix: {half: [north, south]}\n")
     base = set(range(0, 400, 4))                 # 100 wrong: 0.75
     room.experiment("base", ["cap.yaml"], rows, wrong=base)
@@ -205,7 +206,10 @@ SITUATIONS = [
     ("an eval that the policy names is absent", "base -p two", 1, ["the policy is about eval 'other'"]),
     ("an eval that the baseline has is absent", f"few-only -b few-base {LOSS}", 1,
      ["the baseline has runs of other, the candidate has none"]),
-    ("an eval that the baseline lacks", f"few-base -b few-only {LOSS}", 1, ["the baseline has no run of this"]),
+    ("an eval that the baseline lacks, by name", "few-base -b few-only --max-regression other=0.1", 1,
+     ["the baseline has no run of this, and the policy names it"]),
+    ("an eval that is new", f"few-base -b few-only {LOSS} --detect 0.4", 0, ["NOT PROVEN  other", "it is new"]),
+    ("an eval that is new, strictly", f"few-base -b few-only {LOSS} --mode noninferiority", 1, ["it is new"]),
     ("only the evals selected", f"few-only:eval=few -b few-base {LOSS} --detect 0.4", 0, ["gate: PASS"]),
     ("failed attempts over budget", "holes --budget-error-rate 0.01", 1, ["error_rate <= 0.01: 0.05 of 0.01"]),
     ("failed attempts within budget", "holes --budget-error-rate 0.05", 0, ["PASS"]),
@@ -228,6 +232,10 @@ SITUATIONS = [
      ["loss <= 0.02"]),
     ("each form by itself", f"forms-again -b forms {LOSS} --detect 0.4", 0,
      ["forms:variant=loud exact", "forms:variant=plain exact"]),
+    ("the worst of all forms, once", "forms --min forms.worst=0.6", 0,
+     ["PASS     forms:variant=loud exact.worst >= 0.6", "gate: PASS, 1 check"]),
+    ("a loss of the worst", "forms-again -b forms --max-regression forms.worst=0.5 --detect 1", 0,
+     ["exact.worst loss <= 0.5", "gate: PASS, 1 check"]),
     ("models that could stand for several", f"models-again -b models {LOSS}", 2, ["say which ones to compare"]),
     ("all parts together", "parts --min parted=0.9", 0, ["parted exact.accuracy >= 0.9", "100"]),
     ("another code for fail", f"worse -b base {LOSS} --exit-code-on-fail 42", 42, ["FAIL"]),
