@@ -6,7 +6,6 @@
 #include "text/text.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SLICE_ROWS_MAX 400 // of a pairing
@@ -77,7 +76,6 @@ typedef struct DiffTable {
     const DiffReport *diff;
     HtmlScale unit[2]; // of differences of all metrics in 0..1, so that plots compare; of slices
     bool slices;
-    bool unpaired; // something is: worth a column
 } DiffTable;
 
 static bool is_unit(const Comparison *row)
@@ -229,11 +227,6 @@ static void put_row(const DiffTable *table, const Comparison *row, const HtmlSca
     HTML_CELL(buf, html_count(buf, (int64_t)row->n_worse));
     HTML_CELL(buf, html_count(buf, (int64_t)row->n_better));
     HTML_CELL(buf, html_count(buf, (int64_t)row->n_paired));
-    if (table->unpaired) {
-        html_raw(buf, "<td class=\"trouble\">");
-        put_unpaired(buf, row);
-        html_raw(buf, "</td>");
-    }
     html_raw(buf, "</tr>\n");
 }
 
@@ -242,7 +235,7 @@ static void put_axis_row(const DiffTable *table, const HtmlScale *scale)
 {
     html_raw(table->buf, "<tr class=\"metric\"><td colspan=\"4\"></td><td class=\"plot\">");
     html_axis(table->buf, scale, true);
-    buf_printf(table->buf, "</td><td colspan=\"%d\"></td></tr>\n", 7 + table->unpaired);
+    html_raw(table->buf, "</td><td colspan=\"7\"></td></tr>\n");
 }
 
 /** The rows of a pairing, of all samples or of slices: those in 0..1 on the common scale first. */
@@ -278,7 +271,7 @@ static void put_table(DiffTable *table, const Pairing *pairing)
 {
     html_table_begin(table->buf, "scores diffs", table->slices ? "slices of " : "differences in ",
                      pairing->eval);
-    html_table_head(table->buf, table->unpaired ? DIFF_COLUMNS "|not paired" : DIFF_COLUMNS);
+    html_table_head(table->buf, DIFF_COLUMNS);
     html_raw(table->buf, "<tbody>\n");
     put_rows(table, pairing);
     html_raw(table->buf, "</tbody>\n");
@@ -290,6 +283,31 @@ static void put_side_name(Buf *buf, Str variant, Str model)
     html_text(buf, variant);
     html_raw(buf, variant.len > 0 ? " on " : "");
     html_text(buf, model);
+}
+
+/** Under the table: samples that have no value on both sides, once where metrics agree. */
+static void put_not_paired(const DiffTable *table, const Pairing *pairing)
+{
+    Buf said = {0};
+    for (size_t i = 0; i < table->diff->n_rows; i++) {
+        const Comparison *row = &table->diff->rows[i];
+        if (row->pairing != pairing || row->pairs->slice.len > 0) {
+            continue;
+        }
+        Buf text = {0};
+        put_unpaired(&text, row);
+        if (text.len > 0 && !str_eq(buf_view(&text), buf_view(&said))) {
+            html_raw(table->buf, "<p class=\"note\"><span class=\"bad\">! Not paired</span>, ");
+            html_text(table->buf, row->pairs->metric);
+            html_raw(table->buf, ": ");
+            buf_str(table->buf, buf_view(&text));
+            html_raw(table->buf, ".</p>\n");
+        }
+        buf_clear(&said);
+        buf_str(&said, buf_view(&text));
+        buf_finish(&text);
+    }
+    buf_finish(&said);
 }
 
 static void put_pairing_title(Buf *buf, const Pairing *pairing)
@@ -312,14 +330,11 @@ static void put_pairing(DiffTable *table, const Pairing *pairing)
     const DiffReport *diff = table->diff;
     size_t n_rows = 0;
     size_t n_slices = 0;
-    table->unpaired = false;
     for (size_t i = 0; i < diff->n_rows; i++) {
         const Comparison *row = &diff->rows[i];
         if (row->pairing == pairing) {
             n_rows += row->pairs->slice.len == 0;
             n_slices += row->pairs->slice.len > 0;
-            table->unpaired |= n_unpaired(row, 0) > 0 || n_unpaired(row, 1) > 0 ||
-                               row->pairs->n_missing_planned > 0;
         }
     }
     put_pairing_title(buf, pairing);
@@ -332,6 +347,7 @@ static void put_pairing(DiffTable *table, const Pairing *pairing)
     if (n_rows > 0) {
         table->slices = false;
         put_table(table, pairing);
+        put_not_paired(table, pairing);
     }
     if (n_slices > 0) {
         buf_printf(buf, "<details><summary>By slice (%zu lines)</summary>\n", n_slices);
@@ -397,7 +413,9 @@ static void put_costs(Buf *buf, const DiffReport *diff)
         const CostDelta *cost = &diff->costs[i];
         html_raw(buf, "<tbody><tr><th scope=\"rowgroup\" rowspan=\"3\" class=\"name\">");
         html_text(buf, diff->pairings[i].eval);
-        html_raw(buf, "</th>");
+        html_raw(buf, " <small>");
+        html_text(buf, diff->pairings[i].candidate_variant);
+        html_raw(buf, "</small></th>");
         put_cost_row(buf, "base", cost->base_attempts, &cost->base_usage, cost->base_seconds_p50,
                      cost->base_seconds_p95, cost->base_cost_usd);
         html_raw(buf, "<tr>");
@@ -414,169 +432,6 @@ static void put_costs(Buf *buf, const DiffReport *diff)
         html_raw(buf, "</tr></tbody>\n");
     }
     html_table_end(buf);
-}
-
-// ---- Flips --------------------------------------------------------------------------------------
-
-/** A sample of a run whose attempts are wanted; they come one after the other. */
-typedef struct FlipKey {
-    int64_t run_id;
-    Str sample_id;
-    size_t flip;
-    size_t first; // numbers of its attempts in the page
-    size_t n;
-} FlipKey;
-
-typedef struct FlipReading {
-    Transcripts transcripts;
-    FlipKey *keys; // of one side, sorted
-    size_t n_keys;
-    int side;
-    bool all;
-} FlipReading;
-
-static int compare_keys(const void *a, const void *b)
-{
-    const FlipKey *left = a;
-    const FlipKey *right = b;
-    if (left->run_id != right->run_id) {
-        return left->run_id < right->run_id ? -1 : 1;
-    }
-    return str_cmp(left->sample_id, right->sample_id);
-}
-
-static FlipKey *key_of(const FlipReading *reading, const AttemptInfo *attempt)
-{
-    FlipKey wanted = {.run_id = attempt->run_id, .sample_id = attempt->sample_id};
-    return bsearch(&wanted, reading->keys, reading->n_keys, sizeof(*reading->keys), compare_keys);
-}
-
-static bool flip_wants(void *ctx, const AttemptInfo *attempt)
-{
-    return key_of(ctx, attempt) != NULL;
-}
-
-static bool flip_visit(void *ctx, const AttemptInfo *attempt)
-{
-    FlipReading *reading = ctx;
-    FlipKey *key = key_of(reading, attempt);
-    size_t number = transcripts_put(&reading->transcripts, attempt, reading->side);
-    while (key > reading->keys && compare_keys(key - 1, key) == 0) {
-        key--;
-    }
-    // Several pairings may have the same run.
-    FlipKey *end = reading->keys + reading->n_keys;
-    for (FlipKey *equal = key; equal < end && compare_keys(equal, key) == 0; equal++) {
-        equal->first = equal->n == 0 ? number : equal->first;
-        equal->n++;
-    }
-    return !reading->transcripts.attempts.overflow;
-}
-
-static Value numbers_value(Arena *arena, const FlipKey *key)
-{
-    Value *items = ARENA_ARRAY(arena, Value, key->n);
-    for (size_t i = 0; i < key->n; i++) {
-        items[i] = value_int((int64_t)(key->first + i));
-    }
-    return value_list(items, key->n);
-}
-
-static int compare_by_flip(const void *a, const void *b)
-{
-    const FlipKey *left = a;
-    const FlipKey *right = b;
-    return (left->flip > right->flip) - (left->flip < right->flip);
-}
-
-/** {"id", "eval", "part", "metric", "base", "candidate", "better", and both sides' attempts} */
-static void put_flip(Buf *json, const Flip *flip, const FlipKey *base, const FlipKey *candidate)
-{
-    Arena arena = {0};
-    MapBuilder map;
-    map_builder_init(&map, &arena);
-    map_builder_put(&map, STR("id"), value_str(flip->sample_id));
-    map_builder_put(&map, STR("eval"), value_str(flip->eval));
-    map_builder_put(&map, STR("part"), value_str(flip->part));
-    map_builder_put(&map, STR("metric"), value_str(flip->metric));
-    map_builder_put(&map, STR("base"), value_real(flip->base));
-    map_builder_put(&map, STR("candidate"), value_real(flip->candidate));
-    map_builder_put(&map, STR("better"), value_bool(flip->better));
-    map_builder_put(&map, STR("base_attempts"), numbers_value(&arena, base));
-    map_builder_put(&map, STR("candidate_attempts"), numbers_value(&arena, candidate));
-    Value value = map_builder_done(&map);
-    html_json(json, &value);
-    arena_finish(&arena);
-}
-
-static bool read_side(Results *results, const Side *side, FlipReading *reading, Err *err)
-{
-    AttemptFilter filter = {.with_calls = true, .wanted = flip_wants};
-    qsort(reading->keys, reading->n_keys, sizeof(FlipKey), compare_keys);
-    bool ok = results_attempts(results, side->experiment.id, &filter, flip_visit, reading, err);
-    qsort(reading->keys, reading->n_keys, sizeof(FlipKey), compare_by_flip);
-    return ok;
-}
-
-/** The first n flips with both sides' attempts, as the page's data. */
-static bool read_flips(Results *results, const DiffReport *diff, size_t n, Buf *json, Err *err)
-{
-    Arena arena = {0};
-    FlipKey *keys[2] = {ARENA_ARRAY(&arena, FlipKey, n), ARENA_ARRAY(&arena, FlipKey, n)};
-    for (size_t i = 0; i < n; i++) {
-        const Flip *flip = &diff->flips[i];
-        keys[0][i] = (FlipKey){.run_id = flip->base_run, .sample_id = flip->sample_id, .flip = i};
-        keys[1][i] =
-            (FlipKey){.run_id = flip->candidate_run, .sample_id = flip->sample_id, .flip = i};
-    }
-    FlipReading reading = {.n_keys = n};
-    transcripts_init(&reading.transcripts, diff->base.runs, diff->base.n_runs, diff->candidate.runs,
-                     diff->candidate.n_runs, json->limit_bytes);
-    reading.transcripts.with_inputs = true; // both replies are to the same one
-    bool ok = true;
-    for (int side = 0; ok && n > 0 && side < 2; side++) {
-        reading.keys = keys[side];
-        reading.side = side;
-        ok = read_side(results, side == 0 ? &diff->base : &diff->candidate, &reading, err);
-    }
-    if (ok) {
-        buf_printf(json, "{\"kind\":\"diff\",\"total\":%zu,", diff->n_flips);
-        transcripts_write(json, &reading.transcripts);
-        html_raw(json, ",\"flips\":[\n");
-        for (size_t i = 0; i < n; i++) {
-            html_raw(json, i > 0 ? ",\n" : "");
-            put_flip(json, &diff->flips[i], &keys[0][i], &keys[1][i]);
-        }
-        html_raw(json, "\n]}");
-    }
-    transcripts_finish(&reading.transcripts);
-    arena_finish(&arena);
-    return ok;
-}
-
-static void put_flips(Buf *buf, const DiffReport *diff, size_t n)
-{
-    size_t n_worse = 0;
-    for (size_t i = 0; i < diff->n_flips; i++) {
-        n_worse += !diff->flips[i].better;
-    }
-    html_section(buf, "flips", "Flips");
-    html_raw(buf, "<p class=\"note\">Samples whose verdict turned, by the first metric of each "
-                  "eval: <strong>\u25bc ");
-    html_count(buf, (int64_t)n_worse);
-    html_raw(buf, " worse</strong>, <strong>\u25b2 ");
-    html_count(buf, (int64_t)(diff->n_flips - n_worse));
-    html_raw(buf, " better</strong>.");
-    if (n < diff->n_flips) {
-        html_raw(buf, " The first ");
-        html_count(buf, (int64_t)n);
-        html_raw(buf, " are in this file, worse ones first; ");
-        html_count(buf, (int64_t)(diff->n_flips - n));
-        html_raw(buf, " are left out. More with <code>--samples N</code> or <code>--samples "
-                      "all</code>.");
-    }
-    html_raw(buf, "</p>\n");
-    html_browser(buf, "flips");
 }
 
 // ---- The page -----------------------------------------------------------------------------------
@@ -613,9 +468,9 @@ bool report_html_diff(Buf *buf, Results *results, const DiffReport *diff,
 {
     static const HtmlOptions usual = {.samples = HTML_SAMPLES};
     options = options != NULL ? options : &usual;
-    size_t n = options->samples < (int64_t)diff->n_flips ? (size_t)options->samples : diff->n_flips;
+    FlipChoice choice = flips_choose(diff, options->samples);
     Buf json = {.limit_bytes = buf->limit_bytes};
-    bool ok = read_flips(results, diff, n, &json, err);
+    bool ok = flips_read(results, diff, &choice, &json, err);
     if (ok) {
         Buf title = {0};
         buf_str(&title, diff->base.selector.text);
@@ -628,7 +483,7 @@ bool report_html_diff(Buf *buf, Results *results, const DiffReport *diff,
         put_changes(buf, diff);
         put_comparisons(buf, diff);
         put_costs(buf, diff);
-        put_flips(buf, diff, n);
+        html_flips(buf, diff, &choice);
         html_raw(buf, "</main>\n");
         ok = html_page_end(buf, &json, options, err);
     }

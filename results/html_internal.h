@@ -56,8 +56,8 @@ typedef struct HtmlRange {
 } HtmlRange;
 
 void html_range_add(HtmlRange *range, double d); // NaN and infinities are passed over
-/** [0, 1] for what lies in it, else round numbers around the range. */
-HtmlScale html_scale(const HtmlRange *range);
+/** Round numbers around the range; whole: [0, 1] for what lies in it. */
+HtmlScale html_scale(const HtmlRange *range, bool whole);
 /** Symmetric around 0, for differences. */
 HtmlScale html_scale_around_zero(const HtmlRange *range);
 /** The axis that stands above the plots of a column. */
@@ -146,3 +146,20 @@ void transcripts_finish(Transcripts *transcripts);
 size_t transcripts_put(Transcripts *transcripts, const AttemptInfo *attempt, int side);
 /** "runs":[...],"attempts":[...] */
 void transcripts_write(Buf *buf, const Transcripts *transcripts);
+
+// ---- Flips (html_flips.c) -----------------------------------------------------------------------
+
+/** Which flips the page has room for: the first worse ones, the first better ones. */
+typedef struct FlipChoice {
+    size_t all_worse; // of all flips; the better ones follow them
+    size_t n_worse;
+    size_t n_better;
+} FlipChoice;
+
+/** Half of the room for each direction, and what one leaves over for the other. */
+FlipChoice flips_choose(const DiffReport *diff, int64_t samples);
+/** The chosen flips with both sides' attempts, as the page's data. */
+bool flips_read(Results *results, const DiffReport *diff, const FlipChoice *choice, Buf *json,
+                Err *err);
+/** The section: how many there are, how many are here, the browser's place. */
+void html_flips(Buf *buf, const DiffReport *diff, const FlipChoice *choice);

@@ -29,9 +29,9 @@ static double round_step(double span, double n)
     return power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
 }
 
-HtmlScale html_scale(const HtmlRange *range)
+HtmlScale html_scale(const HtmlRange *range, bool whole)
 {
-    if (!range->any || (range->low >= 0 && range->high <= 1)) {
+    if (!range->any || (whole && range->low >= 0 && range->high <= 1)) {
         return (HtmlScale){.low = 0, .high = 1, .step = 0.25};
     }
     double span = range->high - range->low;
@@ -243,7 +243,7 @@ void html_series_plot(Buf *buf, const TrendSeries *series)
         html_range_add(&range, series->points[i].metric.low);
         html_range_add(&range, series->points[i].metric.high);
     }
-    SeriesFrame frame = {.series = series, .scale = html_scale(&range)};
+    SeriesFrame frame = {.series = series, .scale = html_scale(&range, false)};
     buf_printf(buf,
                "<svg class=\"series\" viewBox=\"0 0 %.0f %.0f\" aria-hidden=\"true\" "
                "focusable=\"false\">",

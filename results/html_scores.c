@@ -62,23 +62,41 @@ static ScoreLine line_of_run(const RunInfo *run, const MetricRow *metric)
                        .variant = run->variant,
                        .model = run->model,
                        .metric = metric,
-                       .n_errors = run->n_errors,
-                       .n_left = left > 0 ? left : 0};
+                       .n_errors = metric->slice.len == 0 ? run->n_errors : 0,
+                       .n_left = metric->slice.len == 0 && left > 0 ? left : 0};
 }
 
-static ScoreLine line_of_cross(ScoreLines *lines, const CrossMetric *cross, size_t n_parts)
+/** What is missing in the runs that a metric is across. */
+static void add_trouble(const ScorePage *page, const CrossMetric *cross, ScoreLine *line)
+{
+    for (size_t i = 0; i < page->n_runs; i++) {
+        const RunInfo *run = &page->runs[i];
+        if (str_eq(run->eval, cross->eval) && str_eq(run->model, cross->model) &&
+            (cross->over.len > 0 || str_eq(run->variant, cross->variant))) {
+            int64_t left = run->n_planned - run->n_done - run->n_errors;
+            line->n_errors += run->n_errors;
+            line->n_left += left > 0 ? left : 0;
+        }
+    }
+}
+
+static ScoreLine line_of_cross(const ScorePage *page, Arena *arena, const CrossMetric *cross)
 {
     bool by_parts = str_eq(cross->average, STR("parts"));
     Str part = STR_EMPTY;
-    if (n_parts > 1) {
-        part = by_parts ? str_printf(lines->arena, "mean of %lld parts", (long long)cross->n_runs)
-                        : str_printf(lines->arena, "all %zu parts", n_parts);
+    if (page->n_parts > 1) {
+        part = by_parts ? str_printf(arena, "mean of %lld parts", (long long)cross->n_runs)
+                        : str_printf(arena, "all %zu parts", page->n_parts);
     }
-    return (ScoreLine){.part = part,
-                       .variant = cross->over.len > 0 ? STR("all variants") : cross->variant,
-                       .model = cross->model,
-                       .across = true,
-                       .metric = &cross->metric};
+    ScoreLine line = {.part = part,
+                      .variant = cross->over.len > 0 ? STR("all variants") : cross->variant,
+                      .model = cross->model,
+                      .across = true,
+                      .metric = &cross->metric};
+    if (cross->metric.slice.len == 0) {
+        add_trouble(page, cross, &line);
+    }
+    return line;
 }
 
 /** The lines of one metric: across parts and variants first, then the runs. */
@@ -88,7 +106,7 @@ static void lines_gather(const ScorePage *page, Str metric, bool slices, ScoreLi
         const CrossMetric *cross = &page->cross[i];
         if (str_eq(cross->eval, page->eval) && str_eq(cross->metric.name, metric) &&
             (cross->metric.slice.len > 0) == slices) {
-            ScoreLine line = line_of_cross(lines, cross, page->n_parts);
+            ScoreLine line = line_of_cross(page, lines->arena, cross);
             line_put(lines, &line);
         }
     }
@@ -196,7 +214,7 @@ static HtmlScale lines_scale(const ScoreLines *lines, const ScoreLines *slices)
             html_range_add(&range, metric->high);
         }
     }
-    return html_scale(&range);
+    return html_scale(&range, true);
 }
 
 static void put_head(const ScorePage *page, const char *first)

@@ -50,7 +50,9 @@ static void put_series(Buf *buf, const TrendSeries *series)
     html_raw(buf, " <small>");
     html_text(buf, series->metric);
     html_raw(buf, series->lower_is_better ? ", lower is better</small></h2>\n" : "</small></h2>\n");
-    html_series_plot(buf, series);
+    if (series->n > 1) {
+        html_series_plot(buf, series);
+    }
     html_table_begin(buf, "plain", "values of ", series->model);
     html_table_head(buf, ">#|experiment|started|commit|>value|95 % interval|>n|baselines|changed");
     html_raw(buf, "<tbody>\n");

@@ -40,7 +40,7 @@
     }
     if (from < text.length) node.append(text.slice(from));
   }
-  const oneLine = text => text.slice(0, 300).replace(ACTING, escapeOf).replace(/\s+/g, ' ').trim();
+  const oneLine = text => text.slice(0, 300).replace(/\r\n/g, '\n').replace(ACTING, escapeOf).replace(/\s+/g, ' ').trim();
 
   const plain = text => (text === undefined || text === null) ? '' : typeof text === 'string' ? text : text.head + '\u2026' + text.tail;
   function number(value) {
@@ -141,9 +141,8 @@
   function flipEntry(flip, n) {
     const first = attempts[flip.candidate_attempts[0]];
     const kind = flip.better ? 'better' : 'worse';
-    let hay;
     return {
-      n, flip,
+      n, flip, run: first && runs[first.run],
       hay: () => [...flip.base_attempts, ...flip.candidate_attempts].map(i => haystackOf(attempts[i])).join('\n'),
       sign: () => ({kind, text: flip.better ? '\u25b2' : '\u25bc', tone: flip.better ? 'good' : 'bad'}),
       who: [flip.id, flip.part ? flip.eval + '/' + flip.part : flip.eval].join(' \u00b7 '),
@@ -391,6 +390,8 @@
     addFilter('Eval', distinct(data.flips.map(f => f.eval)), (e, v) => e.flip.eval === v);
     addFilter('Part', distinct(data.flips.map(f => f.part)), (e, v) => e.flip.part === v);
     addFilter('Metric', distinct(data.flips.map(f => f.metric)), (e, v) => e.flip.metric === v);
+    addFilter('Variant', distinct(entries.filter(e => e.run).map(e => e.run.variant)), (e, v) => e.run && e.run.variant === v);
+    addFilter('Model', distinct(entries.filter(e => e.run).map(e => e.run.model)), (e, v) => e.run && e.run.model === v);
   } else {
     const used = [...new Set(attempts.map(a => a.run))].sort((x, y) => x - y).map(i => runs[i]);
     addFilter('Eval', distinct(used.map(r => r.eval)), (e, v) => e.run.eval === v);
