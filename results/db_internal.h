@@ -38,6 +38,11 @@ bool db_error(Err *err, sqlite3 *handle, int rc, const char *path, const char *w
 /** As db_error, for a statement of db that returned rc. */
 bool db_failed(Err *err, const Db *db, int rc, const char *what);
 
+/**
+ * The path as it is, or where it leads if it is a symbolic link: locks lie beside the file itself,
+ * so that two names of it are one store. */
+const char *db_path(Arena *arena, Str path);
+
 /** What a path names, before SQLite touches it. */
 typedef enum DbFile {
     DB_FILE_NONE,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -14,6 +15,19 @@
 #define QUICK_CHECK_BYTES (64 << 20) // of a file with a -wal: a tenth of a second
 
 // ---- What the path names ------------------------------------------------------------------------
+
+const char *db_path(Arena *arena, Str path)
+{
+    const char *given = str_to_c(arena, path);
+    struct stat info;
+    if (lstat(given, &info) != 0 || !S_ISLNK(info.st_mode)) {
+        return given;
+    }
+    char *real = realpath(given, NULL);
+    const char *found = real != NULL ? str_to_c(arena, str_from_c(real)) : given;
+    free(real);
+    return found;
+}
 
 /** Memory shared between processes, which WAL needs, does not work across machines. */
 static const char *network_file_system(const char *path)
@@ -329,7 +343,8 @@ bool db_open_writer(Db *db, const char *path, Err *err)
     return ok;
 }
 
-/** A WAL database in a folder that can not be written can only be read as it lies there. */
+/** A WAL database in a folder that can not be written, or on a full disk, can only be read as it
+ * lies there. */
 static bool open_local(Db *db, const char *path, int64_t *out_version, Err *err)
 {
     Err first = ERR_INIT;
@@ -337,8 +352,11 @@ static bool open_local(Db *db, const char *path, int64_t *out_version, Err *err)
     if (open_reader_as(db, path, 0, out_version, &first)) {
         return !wal || *out_version == 0 || wal_is_of_this_store(db, err);
     }
-    int primary = db->handle != NULL ? sqlite3_errcode(db->handle) & 0xff : SQLITE_OK;
-    if (primary != SQLITE_READONLY && primary != SQLITE_CANTOPEN) {
+    int extended = db->handle != NULL ? sqlite3_extended_errcode(db->handle) : SQLITE_OK;
+    int primary = extended & 0xff;
+    bool full = extended == SQLITE_IOERR_SHMSIZE; // no room for what readers share
+    bool closed = primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN;
+    if ((!full && !closed) || (full && has_wal(path))) {
         *err = first;
         return false;
     }

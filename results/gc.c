@@ -271,7 +271,7 @@ static uint64_t bytes_on_disk(Arena *arena, Str path)
 bool gc_remove(Str path, Arena *arena, const GcPlan *plan, GcDone *out, Err *err)
 {
     *out = (GcDone){.why_not = STR_EMPTY, .file_bytes_before = bytes_on_disk(arena, path)};
-    Gc gc = {.path = str_to_c(arena, path), .lock = {.lock_fd = -1, .turn_fd = -1}};
+    Gc gc = {.path = db_path(arena, path), .lock = {.lock_fd = -1, .turn_fd = -1}};
     bool ok = gc_open(&gc, err);
     for (size_t i = 0; ok && i < plan->n; i++) {
         bool removed = false;

@@ -19,7 +19,7 @@ _Static_assert(sizeof(read_sql) / sizeof(read_sql[0]) == READ_SQL_COUNT, "one te
 bool results_open(Str path, Results **out, Err *err)
 {
     Results *results = mem_zalloc(1, sizeof(*results));
-    results->path = str_to_c(&results->arena, path);
+    results->path = db_path(&results->arena, path);
     if (!db_open_reader(&results->db, results->path, err) ||
         !db_prepare(&results->db, read_sql, READ_SQL_COUNT, err)) {
         results_close(results);

@@ -114,7 +114,7 @@ static bool start_writer(Store *store, Err *err)
 bool store_open(const StoreOptions *options, Store **out, Err *err)
 {
     Store *store = mem_zalloc(1, sizeof(*store));
-    store->path = str_to_c(&store->arena, options->path);
+    store->path = db_path(&store->arena, options->path);
     store->on_committed = options->on_committed;
     store->ctx = options->ctx;
     store->lock = (StoreLock){.lock_fd = -1, .turn_fd = -1};
