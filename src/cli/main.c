@@ -13,6 +13,7 @@ extern const Command cmd_run;
 extern const Command cmd_list;
 extern const Command cmd_explain;
 extern const Command cmd_show;
+extern const Command cmd_diff;
 extern const Command cmd_gate;
 extern const Command cmd_promote;
 extern const Command cmd_trend;
@@ -28,9 +29,9 @@ extern const Command cmd_help;
 extern const Command cmd_version;
 
 const Command *const command_table[] = {
-    &cmd_run,   &cmd_list,    &cmd_explain,    &cmd_show,  &cmd_gate,    &cmd_promote,
-    &cmd_trend, &cmd_rescore, &cmd_merge,      &cmd_check, &cmd_new,     &cmd_pull,
-    &cmd_gc,    &cmd_doctor,  &cmd_completion, &cmd_help,  &cmd_version, NULL,
+    &cmd_run,    &cmd_list,       &cmd_explain, &cmd_show,    &cmd_diff, &cmd_gate, &cmd_promote,
+    &cmd_trend,  &cmd_rescore,    &cmd_merge,   &cmd_check,   &cmd_new,  &cmd_pull, &cmd_gc,
+    &cmd_doctor, &cmd_completion, &cmd_help,    &cmd_version, NULL,
 };
 
 const Option cli_global_options[] = {
