@@ -542,6 +542,9 @@ static GateOutcome judge_run(Judge judge)
     } else if (judge.pairs.cluster != NULL && estimate.n_clusters < FEW_CLUSTERS) {
         out.verdict = GATE_INCONCLUSIVE;
         out.reason = GATE_REASON_FEW_CLUSTERS;
+        double enough = (double)out.n * FEW_CLUSTERS / (double)estimate.n_clusters;
+        out.n_decide = fmax(out.n_decide, enough);
+        out.n_detect = fmax(out.n_detect, enough);
     } else if (out.verdict == GATE_PASS) {
         out.reason = doubt_of_pass(&judge, &estimate, limits.value);
         out.verdict = out.reason == GATE_REASON_LIMITS ? GATE_PASS : GATE_INCONCLUSIVE;
