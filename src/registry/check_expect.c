@@ -3,6 +3,8 @@
 // a length or among some values. Every row that is not as expected is listed, up to a cap.
 #include "registry/check_rows.h"
 
+#define VALUE_SHOWN_COLUMNS 40
+
 bool seen_add(SeenSet *seen, uint64_t hash)
 {
     if (seen->n * 2 >= seen->cap) {
@@ -83,6 +85,23 @@ static void expect_length(const ExpectRow *at, const Value *lengths)
     }
 }
 
+/** What a value that is none of those listed is: "is 'x'". */
+static const char *other_value(const ExpectRow *at, const Value *value)
+{
+    Arena *arena = &at->check->arena;
+    Str text;
+    if (value == NULL) {
+        return "is missing";
+    }
+    if (!tmpl_scalar_text(arena, value, &text)) {
+        return str_printf(arena, "is %s", value_kind_word(value)).data;
+    }
+    Str shown = utf8_cut_columns(text, VALUE_SHOWN_COLUMNS);
+    return str_printf(arena, "is '" STR_FMT "%s'", STR_ARG(shown),
+                      shown.len < text.len ? "..." : "")
+        .data;
+}
+
 static void expect_values(const ExpectRow *at, const Value *values)
 {
     for (size_t i = 0; values != NULL && i < values->as.map.n; i++) {
@@ -93,8 +112,7 @@ static void expect_values(const ExpectRow *at, const Value *values)
             found = found || value_equal(value, &pair->value.as.list.items[k]);
         }
         if (!found) {
-            expect_fault(at, &pair->value, pair->key,
-                         value == NULL ? "is missing" : "has another value");
+            expect_fault(at, &pair->value, pair->key, other_value(at, value));
         }
     }
 }
@@ -129,10 +147,14 @@ static bool expect_part(RowCheck *check, const PartRows *part, SeenSet *seen, Er
     for (size_t i = 0; by_row && i < part->n; i++) {
         Value row;
         ExpectRow at = {check, part, part->kept != NULL ? part->kept[i] : i, &row};
-        if (!rows_get(part->rows, at.index, &check->arena, &row, err)) {
+        if (rows_get(part->rows, at.index, &check->arena, &row, err)) {
+            expect_row(&at, expect, seen);
+        } else if (err->code == ERR_IO) {
             return false;
+        } else {
+            check_damaged_row(check, part->part, err);
+            *err = (Err)ERR_INIT;
         }
-        expect_row(&at, expect, seen);
         arena_reset(&check->arena);
     }
     return true;

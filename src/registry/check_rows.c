@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COLUMNS_SHOWN_BYTES 160
+
 /** Fields of a sample, which hide columns of their names from prompts and graders. */
 static const char *const fields[] = {"id", "input", "choices", "metadata", "shots", NULL};
 
@@ -143,9 +145,7 @@ static const Value *opening_place(const Eval *eval, const EvalVariant *variant, 
     static const char *const keys[] = {"part", "path", "use", "rows"};
     const Value *dataset = value_get_c(&eval->source, "dataset");
     if (str_find(message, STR("few_shot"), 0) != STR_NONE) {
-        const Value *variants = value_get_c(&eval->source, "variants");
-        const Value *own = value_get_c(value_get(variants, variant->name), "few_shot");
-        own = own != NULL ? own : value_get_c(&eval->source, "few_shot");
+        const Value *own = check_few_shot_place(eval, variant, NULL);
         const Value *ids = value_get_c(own, "ids");
         for (size_t i = 0; ids != NULL && ids->kind == VALUE_LIST && i < ids->as.list.n; i++) {
             Str text =
@@ -155,7 +155,7 @@ static const Value *opening_place(const Eval *eval, const EvalVariant *variant, 
                 return &ids->as.list.items[i];
             }
         }
-        return own != NULL ? own : dataset;
+        return own;
     }
     if (str_find(message, STR("where"), 0) != STR_NONE && eval->where.kind != VALUE_NULL) {
         return &eval->where;
@@ -233,6 +233,20 @@ static Value place_in_tree(const Value *tree, Str name)
     return found;
 }
 
+/** "; the row has a, b": what a row's columns are called, or "" when they are too many to read. */
+static Str columns_text(Arena *arena, const NameSet *columns)
+{
+    Str text = STR_EMPTY;
+    for (size_t i = 0; i < columns->n; i++) {
+        text = str_printf(arena, STR_FMT "%s'" STR_FMT "'", STR_ARG(text),
+                          i == 0 ? "; the row has " : ", ", STR_ARG(columns->names[i]));
+        if (text.len > COLUMNS_SHOWN_BYTES) {
+            return STR_EMPTY;
+        }
+    }
+    return text;
+}
+
 /** A variable that a row lacks: counted, since most often all rows do. */
 static void missing_add(RowCheck *check, const Task *task, size_t index, const Sample *sample,
                         const Value *field, bool prompt, Str name)
@@ -242,17 +256,18 @@ static void missing_add(RowCheck *check, const Task *task, size_t index, const S
         MissingName *missing = &check->missing[i];
         if (str_eq(missing->name, name) && missing->place.line == at.line &&
             missing->place.col == at.col) {
-            missing->n++;
+            missing->n += missing->variant == task->variant;
             return;
         }
     }
     if (check->n_missing == CHECK_MISSING_MAX) {
         return;
     }
-    NameSet known = {.arena = &check->arena};
+    NameSet known = {.arena = &check->kept};
     for (size_t i = 0; sample->row.kind == VALUE_MAP && i < sample->row.as.map.n; i++) {
         name_set_add(&known, sample->row.as.map.pairs[i].key);
     }
+    Str columns = columns_text(&check->kept, &known);
     for (size_t i = 0; i < task->vars.as.map.n; i++) {
         name_set_add(&known, task->vars.as.map.pairs[i].key);
     }
@@ -261,12 +276,13 @@ static void missing_add(RowCheck *check, const Task *task, size_t index, const S
     }
     Str row =
         rows_place(task->data->part->rows, (size_t)task_row_number(task, index), &check->kept);
-    check->missing[check->n_missing++] =
-        (MissingName){.name = str_copy(&check->kept, name),
-                      .place = check_place(at.line, at.col),
-                      .first_row = row,
-                      .hint = schema_did_you_mean(&check->kept, name, known.names, known.n),
-                      .n = 1};
+    Str hint = schema_did_you_mean(&check->kept, name, known.names, known.n);
+    check->missing[check->n_missing++] = (MissingName){.name = str_copy(&check->kept, name),
+                                                       .place = check_place(at.line, at.col),
+                                                       .variant = task->variant,
+                                                       .first_row = row,
+                                                       .hint = hint.len > 0 ? hint : columns,
+                                                       .n = 1};
 }
 
 static void list_missing(RowCheck *check)
@@ -282,23 +298,12 @@ static void list_missing(RowCheck *check)
     }
 }
 
-/** A message about a row that does not say twice which row. */
-static Str row_message(RowCheck *check, const Task *task, size_t index, Str message)
-{
-    Arena *arena = &check->arena;
-    Str row = rows_place(task->data->part->rows, (size_t)task_row_number(task, index), arena);
-    row = str_concat(arena, row, STR(": "));
-    size_t at = str_find(message, str_concat(arena, row, row), 0);
-    return at == STR_NONE ? message
-                          : str_concat(arena, str_slice(message, 0, at),
-                                       str_slice(message, at + row.len, message.len));
-}
-
-/** Report an Err without the eval's name, which the fault's file says already. */
-static void fault_of_cause(RowCheck *check, const Value *at, Str message, const Err *cause)
+/** Report an Err, once, without the eval's name, which the fault's file says already. */
+static void fault_of_cause(RowCheck *check, const Value *at, const Err *cause)
 {
     static const char *const ends[] = {"', ", "': "};
     Err shown = *cause;
+    Str message = str_from_c(cause->message);
     for (size_t i = 0; i < 2; i++) {
         Str eval =
             str_printf(&check->arena, "eval '" STR_FMT "%s", STR_ARG(check->eval->name), ends[i]);
@@ -307,6 +312,9 @@ static void fault_of_cause(RowCheck *check, const Value *at, Str message, const 
             message = str_concat(&check->arena, str_slice(message, 0, found),
                                  str_slice(message, found + eval.len, message.len));
         }
+    }
+    if (seen_before(check, message) || !check_list_one(&check->rendering, at)) {
+        return;
     }
     snprintf(shown.message, sizeof(shown.message), STR_FMT, STR_ARG(message));
     fault_of_err(check->faults, check->eval->file, at, "rows", &shown);
@@ -323,10 +331,17 @@ static void rendering_failed(RowCheck *check, const Task *task, size_t index, co
         return;
     }
     const Value *at = field != NULL ? field : opening_place(check->eval, task->variant, STR_EMPTY);
-    if (seen_before(check, message) || !check_list_one(&check->rendering, at)) {
-        return;
+    fault_of_cause(check, at, err);
+}
+
+void check_damaged_row(RowCheck *check, Str part, const Err *cause)
+{
+    Err err = *cause;
+    if (part.len > 0) {
+        ERR_WRAP(&err, "part " STR_FMT, STR_ARG(part));
     }
-    fault_of_cause(check, at, row_message(check, task, index, message), err);
+    const EvalVariant *variant = &check->eval->variants[0];
+    fault_of_cause(check, opening_place(check->eval, variant, STR_EMPTY), &err);
 }
 
 static void check_sample(RowCheck *check, Task *task, size_t index)
@@ -364,8 +379,10 @@ static void check_task(RowCheck *check, Task *task)
         arena_reset(&check->arena);
     }
     Err err = ERR_INIT;
-    if (check->first_variant && !registry_task_check_ids(check->registry, task, &err)) {
-        fault_of_cause(check, &check->eval->sample_id, str_from_c(err.message), &err);
+    Str unknown; // is listed already, with the number of rows
+    if (check->first_variant && !registry_task_check_ids(check->registry, task, &err) &&
+        !undefined_name(str_from_c(err.message), &unknown)) {
+        fault_of_cause(check, &check->eval->sample_id, &err);
     }
 }
 
@@ -406,8 +423,8 @@ static bool opening_failed(RowCheck *check, const EvalVariant *variant, const Er
                        "not checked: %s", cause->message);
         }
         *skipped = true;
-    } else if (!seen_before(check, message) && check_list_one(&check->rendering, at)) {
-        fault_of_cause(check, at, message, cause);
+    } else {
+        fault_of_cause(check, at, cause);
     }
     return true;
 }

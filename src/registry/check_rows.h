@@ -27,9 +27,10 @@ bool seen_add(SeenSet *seen, uint64_t hash);
 typedef struct MissingName {
     Str name;
     Value place;
-    Str first_row; // "test.jsonl:1, row 0"
-    Str hint;      // a did-you-mean or ""
-    size_t n;      // rows
+    const EvalVariant *variant; // whose rows are counted: others have the same
+    Str first_row;              // "test.jsonl:1, row 0"
+    Str hint;                   // a did-you-mean, else the columns there are, or ""
+    size_t n;                   // rows
 } MissingName;
 
 #define CHECK_MISSING_MAX 32
@@ -56,6 +57,9 @@ typedef struct RowCheck {
 
 /** Count one fault at a place; whether it is to be listed. */
 bool check_list_one(Listed *listed, const Value *at);
+
+/** Report a row that can not be read, unless that was done when it was rendered. */
+void check_damaged_row(RowCheck *check, Str part, const Err *cause);
 
 /** Hold `expect` against the rows that `where` keeps. */
 bool check_expect(RowCheck *check, const MatrixCell *cells, size_t n_cells, Err *err);

@@ -15,6 +15,15 @@ Value check_place(uint32_t line, uint32_t col)
     return value;
 }
 
+const Value *check_few_shot_place(const Eval *eval, const EvalVariant *variant, const char *key)
+{
+    const Value *variants = value_get_c(&eval->source, "variants");
+    const Value *few_shot = value_get_c(value_get(variants, variant->name), "few_shot");
+    few_shot = few_shot != NULL ? few_shot : value_get_c(&eval->source, "few_shot");
+    const Value *inner = key != NULL ? value_get_c(few_shot, key) : NULL;
+    return inner != NULL ? inner : few_shot != NULL ? few_shot : &eval->source;
+}
+
 // ---- Data --------------------------------------------------------------------------------------
 
 static void check_dataset_use(EvalCheck *check)
@@ -55,10 +64,9 @@ static void check_dataset_use(EvalCheck *check)
     }
     for (size_t i = 0; i < eval->n_variants; i++) {
         Str shots = eval->variants[i].few_shot.split;
-        const Value *few_shot = value_get_c(&eval->source, "few_shot");
         if (shots.len > 0 && dataset_split(dataset, shots) == NULL) {
             Str hint = schema_did_you_mean(check->arena, shots, names, n);
-            FAULT(check, few_shot != NULL ? few_shot : map, "dangling",
+            FAULT(check, check_few_shot_place(eval, &eval->variants[i], "split"), "dangling",
                   "dataset '" STR_FMT "' has no split '" STR_FMT "' for few_shot" STR_FMT,
                   STR_ARG(eval->dataset_use), STR_ARG(shots), STR_ARG(hint));
         }
@@ -88,9 +96,7 @@ static void check_data(EvalCheck *check)
     for (size_t i = 0; i < eval->n_variants; i++) {
         Str path = eval->variants[i].few_shot.path;
         if (path.len > 0 && !eval_file_locate(check->registry, eval, path, &found)) {
-            const Value *few_shot = value_get_c(&eval->source, "few_shot");
-            Value nowhere = check_place(0, 0);
-            FAULT(check, few_shot != NULL ? few_shot : &nowhere, "dangling",
+            FAULT(check, check_few_shot_place(eval, &eval->variants[i], "path"), "dangling",
                   "no file '" STR_FMT "' beside the eval or in $MUSTER_MIRROR", STR_ARG(path));
         }
     }

@@ -83,3 +83,5 @@ void check_metrics(const EvalCheck *check, const LuaUnit *const *units);
 
 /** A place that has no value of its own. */
 Value check_place(uint32_t line, uint32_t col);
+/** Where a variant's few_shot, or a key of it, is written: its own or the eval's; never NULL. */
+const Value *check_few_shot_place(const Eval *eval, const EvalVariant *variant, const char *key);

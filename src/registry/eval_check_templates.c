@@ -312,9 +312,8 @@ void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Va
     if (!script_template_names(check->registry->script, &unit, check->arena, &names, &n, &err)) {
         if (check->helpers_load) { // else a helper may be what is not known
             fault_of_err(check->faults, check->eval->file, text, "template", &err);
-        } else {
-            words_read(text, read);
         }
+        words_read(text, read);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -419,10 +418,9 @@ static void warn_target(const EvalCheck *check, const Value *at, const NameSet *
             WARN(check, &place, "target-in-prompt",
                  "the prompt reads '" STR_FMT "', which the target is made of", STR_ARG(name));
         } else if (own && check->eval->sample_target.kind != VALUE_NULL) {
-            WARN(
-                check, &place, "target-in-prompt",
-                "the prompt reads a column 'target', as the target is called; the target itself it "
-                "can not see");
+            WARN(check, &place, "target-in-prompt",
+                 "the prompt can not see the sample's target; 'target' is a column here, if there "
+                 "is one");
         }
     }
 }

@@ -218,6 +218,28 @@ static uint32_t col_shift(const Value *at)
     return 0;
 }
 
+/** What is left of a message around a place that was taken out: " (called from )" says nothing. */
+static Str join_without_place(Arena *arena, Str before, Str rest)
+{
+    static const char *const opens[] = {" (called from ", " (at "};
+    const Str more = STR(", called from ");
+    for (size_t i = 0; i < sizeof(opens) / sizeof(opens[0]); i++) {
+        Str open = str_from_c(opens[i]);
+        if (!str_ends_with(before, open)) {
+            continue;
+        }
+        if (str_starts_with(rest, STR(")"))) {
+            before.len -= open.len;
+            rest = str_slice(rest, 1, rest.len);
+        } else if (str_starts_with(rest, more)) {
+            rest = str_slice(rest, more.len, rest.len);
+        }
+        return str_concat(arena, before, rest);
+    }
+    before.len -= str_ends_with(before, more) ? more.len : 0;
+    return str_concat(arena, before, rest);
+}
+
 /** Take "FILE:LINE:COL: " out of a message; the numbers that are missing stay 0. */
 static Str take_place(Arena *arena, Str message, Str file, uint32_t *out_line, uint32_t *out_col)
 {
@@ -242,7 +264,7 @@ static Str take_place(Arena *arena, Str message, Str file, uint32_t *out_line, u
     }
     Str rest = str_slice(message, at, message.len);
     rest = str_starts_with(rest, STR(": ")) ? str_slice(rest, 2, rest.len) : rest;
-    return str_concat(arena, str_slice(message, 0, start), rest);
+    return join_without_place(arena, str_slice(message, 0, start), rest);
 }
 
 void fault_of_err(Faults *faults, Str file, const Value *at, const char *code, const Err *err)

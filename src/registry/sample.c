@@ -427,6 +427,14 @@ static bool sample_failed(const Task *task, int64_t row_number, Err *err)
     return false;
 }
 
+/** The row of a sample. Errors name the eval; the row's place is in them already. */
+static bool sample_row(const Task *task, int64_t row_number, Arena *arena, Value *out, Err *err)
+{
+    return rows_get(task->data->part->rows, (size_t)row_number, arena, out, err) ||
+           ERR_WRAP(err, "eval '" STR_FMT "'%s" STR_FMT, STR_ARG(task->eval->name),
+                    task->part.len > 0 ? ", part " : "", STR_ARG(task->part));
+}
+
 static bool sample_render(Registry *registry, Task *task, int64_t row_number, Arena *arena,
                           Sample *out, Err *err)
 {
@@ -464,9 +472,9 @@ bool registry_task_sample(Registry *registry, Task *task, size_t index, Arena *a
         .part = task->part,
         .variant = task->variant->name,
     };
-    return (rows_get(task->data->part->rows, (size_t)row_number, arena, &out->row, err) &&
-            sample_render(registry, task, row_number, arena, out, err)) ||
-           sample_failed(task, row_number, err);
+    return sample_row(task, row_number, arena, &out->row, err) &&
+           (sample_render(registry, task, row_number, arena, out, err) ||
+            sample_failed(task, row_number, err));
 }
 
 // ---- Ids ---------------------------------------------------------------------------------------
@@ -482,9 +490,9 @@ static bool id_text(Registry *registry, Task *task, size_t index, Arena *arena, 
 {
     int64_t row_number = task_row_number(task, index);
     Value row;
-    return (rows_get(task->data->part->rows, (size_t)row_number, arena, &row, err) &&
-            render_id(registry, task, row_number, &row, arena, out, err)) ||
-           sample_failed(task, row_number, err);
+    return sample_row(task, row_number, arena, &row, err) &&
+           (render_id(registry, task, row_number, &row, arena, out, err) ||
+            sample_failed(task, row_number, err));
 }
 
 static bool id_add(Registry *registry, Task *task, IdSet *set, size_t index, Arena *arena, Err *err)

@@ -1,0 +1,3 @@
+return {
+  fails = function(s) return text..lower(s) end,
+}
