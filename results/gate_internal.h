@@ -47,6 +47,10 @@ bool gate_check_budget(GateWork *work, const GateDemand *demand);
 Str gate_word(Arena *arena, Str text);
 /** The sentence of a check by limits; line has all but its message. */
 Str gate_sentence(const GateWork *work, const GateLine *line, const GateDemand *demand);
+/**
+ * Samples that would decide an open check: if nothing changed (a value: is as seen), and where that
+ * many are there already, if the loss is as seen. NaN: more than there are. */
+double gate_n_decide(const GateLine *line, bool *out_as_seen);
 /** "2 errors, 1 unscored" of a side's states; "" when all samples have a value. */
 Str gate_states_words(Arena *arena, const size_t states[SAMPLE_STATE_COUNT]);
 

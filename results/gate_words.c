@@ -92,20 +92,41 @@ static Str limits_words(Arena *arena, const GateLine *line, const GateDemand *de
                       low ? out->limits.low : out->limits.high, low ? "more" : "less", percent);
 }
 
-/** "about 1400 samples would decide" */
-static Str decide_words(Arena *arena, double n)
+double gate_n_decide(const GateLine *line, bool *out_as_seen)
 {
-    if (!isfinite(n) || n > 1e15) {
+    const GateOutcome *out = &line->outcome;
+    *out_as_seen = false;
+    if (!(out->n_decide <= (double)out->n) || !str_eq_c(STR("max_regression"), line->kind)) {
+        return out->n_decide;
+    }
+    // That many are there: had nothing changed, it would be decided by now.
+    double away = fabs(out->limits.value + line->bound);
+    double z = stats_normal_quantile(line->confidence) + stats_normal_quantile(0.8);
+    *out_as_seen = true;
+    double n = (double)out->n * pow(z * out->limits.stderr_ / away, 2);
+    return !(away > 0) ? (double)INFINITY : n > (double)out->n ? n : (double)NAN;
+}
+
+/** "about 1400 samples would decide" */
+static Str decide_words(Arena *arena, const GateLine *line)
+{
+    bool as_seen;
+    double n = gate_n_decide(line, &as_seen);
+    if (isnan(n)) {
+        return STR("only more samples would decide");
+    }
+    if (n > 1e15) {
         return STR("no number of samples would decide");
     }
-    return str_printf(arena, "about %.0f samples would decide", ceil(n));
+    return str_printf(arena, "about %.0f samples would decide%s", ceil(n),
+                      as_seen ? ", if the loss is as seen" : "");
 }
 
 /** What an inconclusive check is worth, and what would help. */
 static Str open_words(Arena *arena, const GateLine *line, const GateDemand *demand)
 {
     const GateOutcome *out = &line->outcome;
-    Str decide = decide_words(arena, out->n_decide);
+    Str decide = decide_words(arena, line);
     if (line->ok) {
         return str_printf(arena, "not proven; " STR_FMT, STR_ARG(decide));
     }

@@ -146,9 +146,11 @@ GateCells gate_cells(Arena *arena, const GateLine *line)
     }
     cells.n = str_printf(arena, "%zu", out->n);
     if (line->verdict == GATE_INCONCLUSIVE) {
-        cells.decide = isfinite(out->n_decide) && out->n_decide < 1e15
-                           ? str_printf(arena, "%.0f", ceil(out->n_decide))
-                           : STR("none");
+        bool as_seen;
+        double n = gate_n_decide(line, &as_seen);
+        cells.decide = isnan(n)   ? STR("more")
+                       : n < 1e15 ? str_printf(arena, "%.0f", ceil(n))
+                                  : STR("none");
     }
     return cells;
 }
