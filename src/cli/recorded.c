@@ -3,97 +3,43 @@
 // model and variant only, since a replay line is known by eval, part, sample, epoch and call alone.
 #include "cli/cli.h"
 
-#include <string.h>
+#include "cli/export_file.h"
 
-#include "text/text.h"
-
-#define RECORDED_BYTES_MAX ((size_t)2 << 30)
-
-typedef struct Recorder {
-    Buf lines;
-    Str first_model; // copies in arena
-    Str first_variant;
-    Arena arena;
-    bool mixed;
-} Recorder;
-
-/** One line for each call of an attempt: who asked, then the reply's own members. */
-static void record_call(Recorder *recorder, const AttemptInfo *attempt, const Value *call)
+/** The side's replies in a file beside the store. */
+static bool record_side(Cli *cli, Results *results, const Side *side, Str *out_path, Err *err)
 {
-    const Value *reply = value_get_c(call, "reply");
-    if (reply == NULL || reply->kind != VALUE_MAP) {
-        return;
-    }
-    Arena arena = {0};
-    MapBuilder map;
-    map_builder_init(&map, &arena);
-    map_builder_put(&map, STR("eval"), value_str(attempt->eval));
-    map_builder_put(&map, STR("part"), value_str(attempt->part));
-    map_builder_put(&map, STR("id"), value_str(attempt->sample_id));
-    map_builder_put(&map, STR("epoch"), value_int(attempt->epoch));
-    map_builder_put(&map, STR("call"), value_str(value_get_str(call, "path", STR_EMPTY)));
-    for (size_t i = 0; i < reply->as.map.n; i++) {
-        map_builder_put(&map, reply->as.map.pairs[i].key, reply->as.map.pairs[i].value);
-    }
-    Value line = map_builder_done(&map);
-    json_write(&recorder->lines, &line, JSON_COMPACT);
-    buf_char(&recorder->lines, '\n');
-    arena_finish(&arena);
-}
-
-static bool record_attempt(void *ctx, const AttemptInfo *attempt)
-{
-    Recorder *recorder = ctx;
-    if (recorder->first_model.len == 0) {
-        recorder->first_model = str_copy(&recorder->arena, attempt->model);
-        recorder->first_variant = str_copy(&recorder->arena, attempt->variant);
-    }
-    if (!str_eq(recorder->first_model, attempt->model) ||
-        !str_eq(recorder->first_variant, attempt->variant)) {
-        recorder->mixed = true;
-        return false;
-    }
-    for (size_t i = 0; attempt->calls.kind == VALUE_LIST && i < attempt->calls.as.list.n; i++) {
-        record_call(recorder, attempt, &attempt->calls.as.list.items[i]);
-    }
-    return true;
-}
-
-static bool record_experiment(Cli *cli, Results *results, Str name, Recorder *recorder,
-                              Str *out_path, Err *err)
-{
-    ExperimentInfo info;
-    AttemptFilter filter = {.with_calls = true};
-    if (!results_experiment(results, &cli->arena, name, &info, err) ||
-        !results_attempts(results, info.id, &filter, record_attempt, recorder, err)) {
-        return false;
-    }
-    if (recorder->mixed) {
-        return ERR_SET(err, ERR_USAGE,
-                       "experiment '" STR_FMT "' holds several models or variants: its replies can "
-                       "not be told apart",
-                       STR_ARG(name));
-    }
-    if (recorder->lines.len == 0 || recorder->lines.overflow) {
-        return ERR_SET(err, ERR_USAGE, "experiment '" STR_FMT "' has %s replies to replay",
-                       STR_ARG(name), recorder->lines.overflow ? "too many" : "no");
+    // Another choice of its runs is another file: both may be models of one command.
+    Str choice =
+        str_slice(side->selector.text, side->selector.experiment.len, side->selector.text.len);
+    char hex[HASH_HEX_LEN + 1] = "";
+    if (choice.len > 0) {
+        Hash hash = sha256_of(choice);
+        hash_hex(&hash, hex);
     }
     *out_path =
         path_join(&cli->arena, path_dir(cli_store_path(cli)),
-                  str_printf(&cli->arena, "replay-" STR_FMT ".jsonl", STR_ARG(info.short_id)));
-    return file_write_atomic(*out_path, buf_view(&recorder->lines), err);
+                  str_printf(&cli->arena, "replay-" STR_FMT "%s%.8s.jsonl",
+                             STR_ARG(side->experiment.short_id), choice.len > 0 ? "-" : "", hex));
+    ExportOptions options = {0};
+    uint64_t n_bytes = 0;
+    if (!cli_export_file(results, side, export_format(STR("replay")), &options, *out_path, err)) {
+        return false;
+    }
+    return (file_size(*out_path, &n_bytes) && n_bytes > 0) ||
+           ERR_SET(err, ERR_USAGE, "experiment '" STR_FMT "' has no replies to replay",
+                   STR_ARG(side->experiment.name));
 }
 
 static bool recorded_file(Cli *cli, Str experiment, Str *out_path, Err *err)
 {
     Results *results = NULL;
-    Recorder recorder = {0};
-    buf_init(&recorder.lines, RECORDED_BYTES_MAX);
-    bool ok = results_open(cli_store_path(cli), &results, err) &&
-              record_experiment(cli, results, experiment, &recorder, out_path, err);
+    Selector selector;
+    Side side;
+    bool ok = selector_parse(&cli->arena, experiment, &selector, err) &&
+              results_open(cli_store_path(cli), &results, err) &&
+              side_open(results, &cli->arena, &selector, &side, err) &&
+              record_side(cli, results, &side, out_path, err);
     results_close(results);
-    buf_finish(&recorder.lines);
-    arena_finish(&recorder.arena);
     return ok;
 }
 
