@@ -214,10 +214,10 @@ static void put_row(const DiffTable *table, const Comparison *row, const HtmlSca
         html_raw(buf, " <small>mean of parts</small>");
     }
     html_raw(buf, row->pairs->lower_is_better ? " <small>lower is better</small></th>" : "</th>");
-    put_difference(buf, row, scale, look->tone);
     buf_printf(buf, "<td class=\"verdict %s\">%s ", look->tone, look->sign);
     html_text(buf, str_from_c(row->verdict));
     html_raw(buf, "</td>");
+    put_difference(buf, row, scale, look->tone);
     html_raw(buf, "<td class=\"r\">");
     html_p(buf, row->p);
     html_raw(buf, " <small>(");
@@ -233,9 +233,9 @@ static void put_row(const DiffTable *table, const Comparison *row, const HtmlSca
 /** A line with the axis of the plots below it. */
 static void put_axis_row(const DiffTable *table, const HtmlScale *scale)
 {
-    html_raw(table->buf, "<tr class=\"metric\"><td colspan=\"4\"></td><td class=\"plot\">");
+    html_raw(table->buf, "<tr class=\"metric\"><td colspan=\"5\"></td><td class=\"plot\">");
     html_axis(table->buf, scale, true);
-    html_raw(table->buf, "</td><td colspan=\"7\"></td></tr>\n");
+    html_raw(table->buf, "</td><td colspan=\"6\"></td></tr>\n");
 }
 
 /** The rows of a pairing, of all samples or of slices: those in 0..1 on the common scale first. */
@@ -263,9 +263,8 @@ static void put_rows(const DiffTable *table, const Pairing *pairing)
 }
 
 #define DIFF_COLUMNS                                                                               \
-    "metric|>base|>candidate|>difference|=plot|95 % interval|verdict|>p "                          \
-    "(Holm)|>detectable|>worse|"                                                                   \
-    ">better|>pairs"
+    "metric|verdict|>base|>candidate|>difference|=plot|95 % interval|>p (Holm)|>detectable|"       \
+    ">worse|>better|>pairs"
 
 static void put_table(DiffTable *table, const Pairing *pairing)
 {

@@ -42,8 +42,8 @@ HtmlScale html_scale(const HtmlRange *range, bool whole)
     HtmlScale scale = {.low = floor(range->low / step) * step,
                        .high = ceil(range->high / step) * step,
                        .step = step};
-    if (!(scale.high > scale.low) || !isfinite(scale.high - scale.low)) {
-        return (HtmlScale){.low = range->low, .high = range->low + 1, .step = 1};
+    if (!(scale.high > scale.low)) { // one value, on a tick
+        scale.high = scale.low + step;
     }
     return scale;
 }

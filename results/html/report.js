@@ -45,8 +45,9 @@
   const plain = text => (text === undefined || text === null) ? '' : typeof text === 'string' ? text : text.head + '\u2026' + text.tail;
   function number(value) {
     if (value === null || value === undefined) return '\u2013';
+    if (value < 0) return '\u2212' + number(-value);
     if (Number.isInteger(value)) return String(value);
-    const text = Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6 ? value.toExponential(2) : value.toFixed(Math.abs(value) < 10 ? 3 : 2);
+    const text = value < 1e-3 || value >= 1e6 ? value.toExponential(2) : value.toFixed(value < 10 ? 3 : 2);
     return text.replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
   }
   const seconds = s => s === null || s === undefined ? '\u2013' : s < 1 ? Math.round(s * 1000) + ' ms' : s.toFixed(s < 10 ? 2 : 1) + ' s';
