@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// muster check NAME.lua: a solver, grader or metric by itself: it loads, its declarations hold, and
-// its examples give what they say.
+// muster check NAME.lua: a solver, grader, metric or helpers by itself: it loads, its declarations
+// hold, and its examples give what they say.
 #include "cli/cli.h"
 
 #define LUA_FILE_MAX (1 << 20)
@@ -26,6 +26,25 @@ static bool unit_load(Cli *cli, Str path, Str text, UnitKind *kind, UnitInfo *in
     return false;
 }
 
+/** Whether the file is one of helpers: a table of functions for an eval's templates. */
+static bool is_helpers(Cli *cli, Str path, Str text)
+{
+    ScriptUnit unit = {.kind = UNIT_HELPERS,
+                       .name = STR("helpers"),
+                       .file = path,
+                       .line = 1,
+                       .text = text,
+                       .params = value_null()};
+    Program *program;
+    Err not_one = ERR_INIT;
+    if (str_find(text, STR("function"), 0) == STR_NONE || // an empty table helps nobody
+        !script_program_create(cli->script, &unit, 1, NULL, &program, &not_one)) {
+        return false;
+    }
+    script_program_destroy(cli->script, program);
+    return true;
+}
+
 bool cli_check_lua(Cli *cli, Str path, Faults *faults, size_t *out_examples, Err *err)
 {
     Str text;
@@ -37,9 +56,12 @@ bool cli_check_lua(Cli *cli, Str path, Faults *faults, size_t *out_examples, Err
         return false;
     }
     Err fault = ERR_INIT;
-    if (!unit_load(cli, path, text, &kind, &info, &fault) ||
-        !script_unit_examples(cli->script, kind, path, text, &cli->arena, out_examples, &failures,
-                              &fault)) {
+    bool loaded = unit_load(cli, path, text, &kind, &info, &fault);
+    if (!loaded && is_helpers(cli, path, text)) {
+        return true; // templates call them; they have no examples
+    }
+    if (!loaded || !script_unit_examples(cli->script, kind, path, text, &cli->arena, out_examples,
+                                         &failures, &fault)) {
         faults_add(faults, path, 0, 0, false, "lua", "%s", fault.message);
         return true;
     }
@@ -50,6 +72,11 @@ bool cli_check_lua(Cli *cli, Str path, Faults *faults, size_t *out_examples, Err
         if (line.len > 0) {
             faults_add(faults, path, 0, 0, false, "example", STR_FMT, STR_ARG(line));
         }
+    }
+    if (!str_eq(info.name, path_stem(path))) {
+        faults_add(faults, path, 0, 0, true, "name",
+                   "it calls itself '" STR_FMT "', but evals find it as '" STR_FMT "'",
+                   STR_ARG(info.name), STR_ARG(path_stem(path)));
     }
     if (info.n_examples == 0) {
         faults_add(faults, path, 0, 0, true, "no-examples",

@@ -12,8 +12,14 @@ const LuaUnit *check_unit(const EvalCheck *check, UnitKind kind, Str name, const
 {
     const LuaUnit *unit = NULL;
     Err err = ERR_INIT;
-    if (name.len == 0 ||
-        registry_unit(check->registry, kind, name, check->eval->dir, &unit, &err)) {
+    if (name.len == 0) {
+        return NULL;
+    }
+    if (registry_unit(check->registry, kind, name, check->eval->dir, &unit, &err)) {
+        if (!str_eq(unit->info.name, name)) {
+            WARN(check, at, "name", STR_FMT ".lua calls itself '" STR_FMT "'", STR_ARG(name),
+                 STR_ARG(unit->info.name));
+        }
         return unit;
     }
     if (err.code != ERR_NOT_FOUND) {

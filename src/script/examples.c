@@ -17,6 +17,7 @@
 #define STEPS_MAX   64
 #define CALLS_MAX   256
 #define SCORES_MAX  32
+#define TARGETS_MAX 64
 #define LIBRARY_MAX 200
 #define UNITS_MAX   (1 + SCORES_MAX + LIBRARY_MAX)
 
@@ -48,6 +49,38 @@ static void fail(Example *example, const char *format, ...)
     buf_printf(example->failures, "example %zu: %s\n", example->number, line);
 }
 
+/** A word that an example may not have would be a test that tests nothing. */
+static void check_words(Example *example, const Value *map, const char *what,
+                        const char *const *words)
+{
+    for (size_t i = 0; map != NULL && map->kind == VALUE_MAP && i < map->as.map.n; i++) {
+        Str key = map->as.map.pairs[i].key;
+        Str hint = words_hint(example->arena, key, words);
+        if (!words_have(words, key)) {
+            fail(example, "unknown key '" STR_FMT "'%s" STR_FMT, STR_ARG(key), what, STR_ARG(hint));
+        }
+    }
+}
+
+static void check_keys(Example *example)
+{
+    static const char *const solver[] = {"sample", "params",  "replies",  "requests", "roles",
+                                         "text",   "choices", "messages", "error",    NULL};
+    static const char *const grader[] = {"sample", "target", "reply",    "params",  "answer_rule",
+                                         "not_",   "role",   "scores",   "replies", "requests",
+                                         "roles",  "value",  "unscored", "error",   "answer",
+                                         "why",    NULL};
+    static const char *const metric[] = {"scores", "params", "value", "error", NULL};
+    static const char *const sample[] = {"id",     "input",   "metadata", "row",      "choices",
+                                         "target", "correct", "prompt",   "messages", NULL};
+    UnitKind kind = example->kind;
+    check_words(example, example->value, "",
+                kind == UNIT_SOLVER   ? solver
+                : kind == UNIT_METRIC ? metric
+                                      : grader);
+    check_words(example, value_get_c(example->value, "sample"), " in sample", sample);
+}
+
 // ---- Samples and replies of an example ----------------------------------------------------------
 
 static void sample_choices(Example *example, const Value *choices)
@@ -75,14 +108,14 @@ static void sample_targets(Example *example, const Value *target, const Value *c
     Sample *sample = &example->sample;
     Arena *arena = example->arena;
     size_t n = 0;
-    Str *targets = ARENA_ARRAY(arena, Str, VM_DEPTH_MAX);
-    int64_t *positions = ARENA_ARRAY(arena, int64_t, VM_DEPTH_MAX);
+    Str *targets = ARENA_ARRAY(arena, Str, 2 * TARGETS_MAX);
+    int64_t *positions = ARENA_ARRAY(arena, int64_t, TARGETS_MAX);
     size_t n_correct = 0;
     if (target != NULL && target->kind == VALUE_STR) {
         targets[n++] = target->as.str;
     }
     for (size_t i = 0; target != NULL && target->kind == VALUE_LIST && i < target->as.list.n; i++) {
-        if (target->as.list.items[i].kind == VALUE_STR && n < VM_DEPTH_MAX) {
+        if (target->as.list.items[i].kind == VALUE_STR && n < TARGETS_MAX) {
             targets[n++] = target->as.list.items[i].as.str;
         }
     }
@@ -90,9 +123,9 @@ static void sample_targets(Example *example, const Value *target, const Value *c
          i++) {
         int64_t position = correct->as.list.items[i].as.integer - 1;
         if (correct->as.list.items[i].kind == VALUE_INT && position >= 0 &&
-            (size_t)position < sample->n_choices && n_correct < VM_DEPTH_MAX) {
+            (size_t)position < sample->n_choices && n_correct < TARGETS_MAX) {
             positions[n_correct++] = position;
-            targets[n++ % VM_DEPTH_MAX] = sample->choices[position].text;
+            targets[n++] = sample->choices[position].text;
         }
     }
     sample->targets = targets;
@@ -236,6 +269,16 @@ static void check_requests(Example *example, const StepOutput *step, size_t done
         if (done + i < wants->as.list.n) {
             check_request(example, &wants->as.list.items[done + i], &step->effects[i].request);
         }
+    }
+}
+
+/** At the end: whether all the requests that the example lists were made. */
+static void check_asked(Example *example)
+{
+    const Value *wants = value_get_c(example->value, "requests");
+    size_t n = wants != NULL && wants->kind == VALUE_LIST ? wants->as.list.n : 0;
+    if (n > example->n_replies) {
+        fail(example, "expected %zu requests, got %zu", n, example->n_replies);
     }
 }
 
@@ -431,6 +474,7 @@ static void example_steps(Example *example, Program *program)
             return;
         }
         if (step.done) {
+            check_asked(example);
             if (example->kind == UNIT_SOLVER) {
                 check_solved(example, &step);
             } else {
@@ -466,6 +510,7 @@ static void metric_run(Example *example)
 
 static void example_run(Example *example)
 {
+    check_keys(example);
     if (example->kind == UNIT_METRIC) {
         metric_run(example);
         return;

@@ -9,6 +9,30 @@
 static const char *const unit_words[] = {"template", "helpers", "solver",
                                          "grader",   "grader",  "metric"};
 
+bool words_have(const char *const *words, Str word)
+{
+    for (; *words != NULL; words++) {
+        if (str_eq_c(word, *words)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Str words_hint(Arena *arena, Str word, const char *const *words)
+{
+    size_t n = 0;
+    while (words[n] != NULL) {
+        n++;
+    }
+    Str *known = ARENA_ARRAY(arena, Str, n);
+    for (size_t i = 0; i < n; i++) {
+        known[i] = str_from_c(words[i]);
+    }
+    size_t near = str_nearest(word, known, n);
+    return near == STR_NONE ? STR_EMPTY : str_printf(arena, " (did you mean '%s'?)", words[near]);
+}
+
 // ---- Reading a unit's table ---------------------------------------------------------------------
 
 static Str field_text(lua_State *L, int index, const char *name, Arena *arena, Str otherwise)
@@ -40,12 +64,9 @@ static const Str *read_texts(lua_State *L, const char *name, const char *const *
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
         texts[i] = vm_to_text(L, -1, arena, name);
         lua_pop(L, 1);
-        bool known = allowed == NULL;
-        for (const char *const *word = allowed; !known && *word != NULL; word++) {
-            known = str_eq_c(texts[i], *word);
-        }
-        if (!known) {
-            luaL_error(L, "%s: unknown word '%s'", name, texts[i].data);
+        if (allowed != NULL && !words_have(allowed, texts[i])) {
+            Str hint = words_hint(arena, texts[i], allowed);
+            luaL_error(L, "%s: unknown word '%s'%s", name, texts[i].data, hint.data);
         }
     }
     lua_pop(L, 1);
@@ -234,6 +255,31 @@ static const char *unit_call_name(UnitKind kind)
     return kind == UNIT_SOLVER ? "solve" : kind == UNIT_METRIC ? "metric" : "grade";
 }
 
+/** A key that nothing reads is a declaration that does not hold. */
+static void check_unit_keys(lua_State *L, int index, UnitKind kind, Arena *arena)
+{
+    static const char *const solver[] = {"name",  "version",     "description", "params",
+                                         "needs", "sees_target", "gives",       "effects",
+                                         "roles", "solve",       "examples",    NULL};
+    static const char *const grader[] = {"name",    "version", "description", "params",   "needs",
+                                         "effects", "role",    "roles",       "after",    "uses",
+                                         "range",   "better",  "grade",       "examples", NULL};
+    static const char *const metric[] = {"name",   "version", "description", "params", "range",
+                                         "better", "metric",  "examples",    NULL};
+    const char *const *words = kind == UNIT_SOLVER ? solver : kind == UNIT_METRIC ? metric : grader;
+    size_t n = vm_push_keys(L, index);
+    for (size_t i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        Str key = vm_to_text(L, -1, arena, "a key");
+        if (!words_have(words, key)) {
+            Str hint = words_hint(arena, key, words);
+            luaL_error(L, "a %s has no '%s'%s", unit_words[kind], key.data, hint.data);
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out)
 {
     index = lua_absindex(L, index);
@@ -271,6 +317,7 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
         luaL_error(L, "a %s needs a function '%s'", unit_words[kind], call);
     }
     lua_pop(L, 2);
+    check_unit_keys(L, index, kind, arena);
 }
 
 // ---- Params of an eval --------------------------------------------------------------------------

@@ -558,6 +558,10 @@ Str library_unknown(const Program *program, Str name, Arena *arena);
 
 // ---- params.c -----------------------------------------------------------------------------------
 
+/** Whether a list of words that ends in NULL has a word. */
+bool words_have(const char *const *words, Str word);
+/** " (did you mean 'x'?)" of such a list, or "". */
+Str words_hint(Arena *arena, Str word, const char *const *words);
 /** Read a solver's or grader's table at index; raises for a wrong declaration. */
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out);
 /** Fill in what the table declares as a function of the params at index `params`; raises. */

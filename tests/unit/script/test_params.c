@@ -60,6 +60,10 @@ static void test_params__wrong_units(void)
         {"return { grade = print, version = 1.5 }", "version must be an integer"},
         {"return { grade = print, better = 'more' }", "better must be"},
         {"return { grade = print, effects = 'generate' }", "effects must be a list"},
+        {"return { grade = print, parms = {} }", "has no 'parms' (did you mean 'params'?)"},
+        {"return { grade = print, sees_target = true }", "a grader has no 'sees_target'"},
+        {"return { grade = print, 'grader' }", "a key must be text"},
+        {"return { grade = print, needs = { 'targets' } }", "'targets' (did you mean 'target'?)"},
         {"return {", "u.lua:1: "},
         {"\n\nx y", "u.lua:3: syntax error"},
         {"error('at load')", "u.lua:1: at load"},
@@ -171,14 +175,45 @@ static void test_params__failing_examples(void)
     static const char solver[] =
         "return { solve = function(s, ctx) return ctx.generate(s.prompt) end, examples = {\n"
         "{ sample = { prompt = 'p' }, replies = { 'r' }, requests = { 'q' }, text = 's' },\n"
-        "{ sample = { prompt = 'p' } } } }";
+        "{ sample = { prompt = 'p' } },\n"
+        "{ sample = { promt = 'p' }, replies = { 'r' }, txt = 's' },\n"
+        "{ sample = { prompt = 'p' }, replies = { 'r' }, requests = { 'p', 'p' } } } }";
     if (CHECK_OK(script_unit_examples(fixture_script, UNIT_SOLVER, STR("s.lua"), str_from_c(solver),
                                       &fixture_arena, &n, &failures, &err),
                  &err)) {
         CHECK_STR(failures, STR("example 1: request: expected \"q\", got \"p\"\n"
                                 "example 1: expected text \"s\", got \"r\"\n"
-                                "example 2: it asks for more replies than the 0 given\n"));
+                                "example 2: it asks for more replies than the 0 given\n"
+                                "example 3: unknown key 'txt' (did you mean 'text'?)\n"
+                                "example 3: unknown key 'promt' in sample (did you mean "
+                                "'prompt'?)\n"
+                                "example 4: expected 2 requests, got 1\n"));
     }
+}
+
+/** More targets and right choices than an example has room for: what does not fit is left out. */
+static void test_params__many_targets(void)
+{
+    Buf text = {0};
+    buf_printf(&text, "return { grade = function(s) return #s.target / 1000 end, examples = {{\n"
+                      "sample = { choices = { 'a' }, correct = {");
+    for (int i = 0; i < 200; i++) {
+        buf_printf(&text, "1,");
+    }
+    buf_printf(&text, "}, target = {");
+    for (int i = 0; i < 200; i++) {
+        buf_printf(&text, "'t',");
+    }
+    buf_printf(&text, "} }, value = 0.128 }} }");
+    Err err = ERR_INIT;
+    size_t n;
+    Str failures;
+    if (CHECK_OK(script_unit_examples(fixture_script, UNIT_GRADER, STR("g.lua"), buf_view(&text),
+                                      &fixture_arena, &n, &failures, &err),
+                 &err)) {
+        CHECK_STR(failures, STR_EMPTY);
+    }
+    buf_finish(&text);
 }
 
 static void test_params__hash(void)
@@ -256,6 +291,7 @@ int main(void)
     tap_run("wrong files", test_params__wrong_units);
     tap_run("params of an eval", test_params__resolve);
     tap_run("examples that fail", test_params__failing_examples);
+    tap_run("examples with many targets", test_params__many_targets);
     tap_run("the hash of a program", test_params__hash);
     tap_run("what is compiled in", test_params__builtins);
     tap_run("names that a template reads", test_params__names);
