@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """lm-eval and muster on the same rows, the same model, float32: do they agree item by item?
 
-lm_eval_compare.py MUSTER MODEL.gguf FOLDER [ITEMS]: needs MUSTER_MIRROR (or pulled datasets) and a Python with lm-eval,
+lm_eval_compare.py MUSTER MODEL.gguf FOLDER [ITEMS [TASK]]: needs MUSTER_MIRROR (or pulled datasets) and a Python with lm-eval,
 transformers, torch, gguf and tokenizers. Writes rows, lm-eval's task files, a tokenizer and lm-eval's replies into
 FOLDER (kept: a second call only runs muster again). Four tasks: hellaswag_abstainqa, winogrande and truthfulqa mc1 by
 likelihood (ITEMS rows each, 500 by default), lambada (greedy and perplexity). Exits 1 when less than 99.5 % of the
@@ -19,7 +19,8 @@ TASKS = {
                        doc_to_target="{{ending}}", metric_list=[{"metric": "acc"}]),
     "truthfulqa": dict(output_type="multiple_choice", doc_to_text="{{query}}", doc_to_choice="{{choices}}",
                        doc_to_target=0, metric_list=[{"metric": "acc"}]),
-    "lambada": dict(output_type="loglikelihood", doc_to_text="{{query}}", doc_to_target="{{ending}}",
+    # This output type puts no delimiter between: lm-eval's own lambada task has the space in its target too.
+    "lambada": dict(output_type="loglikelihood", doc_to_text="{{query}}", doc_to_target="{{' ' + ending}}",
                     metric_list=[{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
                                  {"metric": "acc", "aggregation": "mean", "higher_is_better": True}]),
 }
@@ -135,9 +136,9 @@ def tokenizer(model, folder):
                             pad_token="<|im_end|>").save_pretrained(folder)
 
 
-def peer(model, folder):
-    """lm-eval's log-likelihoods and verdicts, by task and row."""
-    path = os.path.join(folder, "lm_eval.json")
+def peer(model, folder, task):
+    """lm-eval's log-likelihoods and verdicts by row, and its results; kept in a file."""
+    path = os.path.join(folder, f"{task}.lm_eval.json")
     if not os.path.exists(path):
         os.environ["HF_HUB_OFFLINE"] = "1"
         from lm_eval import simple_evaluate
@@ -146,17 +147,15 @@ def peer(model, folder):
         where, name = os.path.split(model)
         out = simple_evaluate(
             model="hf", model_args=f"pretrained={where},gguf_file={name},dtype=float32,tokenizer={folder}/tokenizer",
-            tasks=[f"local_{task}" for task in TASKS], task_manager=TaskManager(include_path=folder, include_defaults=False),
+            tasks=[f"local_{task}"], task_manager=TaskManager(include_path=folder, include_defaults=False),
             device="cpu", batch_size=8, log_samples=True, bootstrap_iters=0)
-        kept = {}
-        for task in TASKS:
-            kept[task] = [{"row": s["doc"]["n"], "resps": s["filtered_resps"],
-                           **{m: s[m] for m in ("acc", "acc_norm", "perplexity") if m in s}}
-                          for s in out["samples"][f"local_{task}"]]
-        kept["results"] = {task: out["results"][f"local_{task}"] for task in TASKS}
+        samples = [{"row": s["doc"]["n"], "resps": s["filtered_resps"],
+                    **{m: s[m] for m in ("acc", "acc_norm", "perplexity") if m in s}}
+                   for s in out["samples"][f"local_{task}"]]
         with open(path, "w", encoding="utf-8") as file:
-            json.dump(kept, file, default=str)
-    return json.load(open(path, encoding="utf-8"))
+            json.dump({"samples": samples, "results": out["results"][f"local_{task}"]}, file, default=str)
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def muster(program, model, folder, task):
@@ -196,14 +195,14 @@ def main():
     count = int(sys.argv[4]) if len(sys.argv) > 4 else 500
     os.makedirs(folder, exist_ok=True)
     prepare(folder, count)
-    theirs = peer(model, folder)
     good = True
-    for task in TASKS:
+    for task in sys.argv[5:] or TASKS:
+        theirs = peer(model, folder, task)
         ours, run = muster(program, model, folder, task)
-        good &= compare(task, theirs[task], ours)
+        good &= compare(task, theirs["samples"], ours)
         if task == "lambada":
             mine = next(m["value"] for r in run["runs"] for m in r["metrics"] if m["name"] == "loss.perplexity")
-            other = float(theirs["results"][task]["perplexity,none"])
+            other = float(theirs["results"]["perplexity,none"])
             print(f"{task:12} perplexity {mine:.6f} and {other:.6f}: {100 * abs(mine / other - 1):.4f} % apart")
             good &= abs(math.log(mine / other)) < 0.001
     sys.exit(0 if good else 1)
