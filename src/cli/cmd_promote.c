@@ -33,6 +33,7 @@ typedef struct Promote {
     ExperimentInfo experiment;
     Str name;
     BaselineInfo now; // experiment_id 0: there is no such baseline
+    bool already;     // it points there: nothing to judge or to move
     bool judged;      // gate is there
     GateReport gate;
 } Promote;
@@ -92,6 +93,8 @@ static bool promote_read(Promote *promote, Results *results, const Str *args, Er
                        "'); without --first it is compared with that",
                        STR_ARG(promote->name), STR_ARG(promote->now.experiment));
     }
+    promote->already = !promote->opts->force && promote->now.experiment_id != 0 &&
+                       promote->now.experiment_id == promote->experiment.id;
     return true;
 }
 
@@ -151,9 +154,10 @@ static void promote_print_json(const Promote *promote, Str refused)
     bool had = promote->now.experiment_id != 0;
     MapBuilder map;
     map_builder_init(&map, arena);
-    map_builder_put(&map, STR("promoted"), value_bool(refused.len == 0));
+    map_builder_put(&map, STR("promoted"), value_bool(refused.len == 0 && !promote->already));
     map_builder_put(&map, STR("refused"), refused.len > 0 ? value_str(refused) : value_null());
-    map_builder_put(&map, STR("forced"), value_bool(refused.len == 0 && !passed));
+    map_builder_put(&map, STR("forced"),
+                    value_bool(refused.len == 0 && !passed && !promote->already));
     map_builder_put(&map, STR("baseline"), value_str(promote->name));
     map_builder_put(&map, STR("experiment"), value_str(promote->experiment.name));
     map_builder_put(&map, STR("replaces"), had ? value_str(promote->now.experiment) : value_null());
@@ -192,6 +196,20 @@ static void promote_print(const Promote *promote, Str refused)
     buf_finish(&buf);
 }
 
+/** A pipeline that runs twice moves a baseline once. */
+static void promote_print_already(Promote *promote)
+{
+    Buf buf = {0};
+    if (promote->cli->global.json) {
+        promote_print_json(promote, STR_EMPTY);
+        return;
+    }
+    buf_printf(&buf, "baseline " STR_FMT " is " STR_FMT " already\n", STR_ARG(promote->name),
+               STR_ARG(promote->experiment.name));
+    cli_print(&buf);
+    buf_finish(&buf);
+}
+
 static int cmd_promote_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
 {
     (void)n_args;
@@ -199,11 +217,15 @@ static int cmd_promote_run(Cli *cli, void *options_struct, const Str *args, size
     Results *results = NULL;
     GatePolicy policy;
     Promote promote = {.cli = cli, .opts = options_struct};
-    bool ok = cli_results(cli, &results, &err) && promote_read(&promote, results, args, &err) &&
-              promote_judge(&promote, results, &policy, &err);
+    bool ok = cli_results(cli, &results, &err) && promote_read(&promote, results, args, &err);
+    ok = ok && (promote.already || promote_judge(&promote, results, &policy, &err));
     results_close(results);
     if (!ok) {
         return cli_fail(cli, &err);
+    }
+    if (promote.already) {
+        promote_print_already(&promote);
+        return EXIT_OK;
     }
     Str refused = reason_to_refuse(&promote);
     if (refused.len == 0 && !promote_write(&promote, &err)) {

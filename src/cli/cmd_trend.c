@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // muster trend: a metric of one eval over the experiments that ran it.
-#include "results/trend.h"
-
 #include "cli/cli.h"
+
+#include "results/html.h"
 
 #include <string.h>
 
@@ -15,6 +15,7 @@ typedef struct TrendOptions {
     StrList tags;
     Str since;
     int64_t limit;
+    Str html;
 } TrendOptions;
 
 #define O TrendOptions
@@ -31,6 +32,8 @@ static const Option options[] = {
      .help = "only experiments started since 2026-11-25, 2026-11-25T17:46 (UTC), or 7d, 12h ago"},
     {"limit", 'n', OPT_INT_AT(O, limit), .arg = "N", .flag_only = true,
      .help = "the newest N experiments (default 50)", .min = 1, .max = INT64_MAX},
+    {"html", 0, OPT_STR_AT(O, html), .arg = "FILE", .flag_only = true,
+     .help = "write a page with plots, which needs no network"},
 };
 #undef O
 
@@ -62,6 +65,23 @@ static void trend_print(Cli *cli, const Trend *trend)
     buf_finish(&buf);
 }
 
+/** The page, where one is asked for. */
+static bool trend_write_html(const Trend *trend, Str path, Err *err)
+{
+    if (path.len == 0) {
+        return true;
+    }
+    Buf buf = {0};
+    Arena scratch = {0};
+    HtmlOptions page = {.program = str_concat(&scratch, STR("muster "), cli_version())};
+    bool ok =
+        report_html_trend(&buf, trend, &page, err) &&
+        (file_write_atomic(path, buf_view(&buf), err) || ERR_WRAP(err, "can not write the page"));
+    buf_finish(&buf);
+    arena_finish(&scratch);
+    return ok;
+}
+
 static int cmd_trend_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
 {
     (void)n_args;
@@ -81,7 +101,8 @@ static int cmd_trend_run(Cli *cli, void *options_struct, const Str *args, size_t
     bool ok =
         (opts->since.len == 0 || cli_moment("--since", opts->since, &query.among.since_ms, &err)) &&
         cli_results(cli, &results, &err) &&
-        trend_compute(results, &cli->arena, &query, &trend, &err);
+        trend_compute(results, &cli->arena, &query, &trend, &err) &&
+        trend_write_html(&trend, opts->html, &err);
     if (ok) {
         trend_print(cli, &trend);
     }
