@@ -351,6 +351,21 @@ static void entry_put(MapBuilder *map, const char *key, const Value *from)
     }
 }
 
+/** Whether all that a source has is finished; a merge of some shards never is by its own state. */
+static bool source_finished(const MergeExperiment *source)
+{
+    const Value *merged = value_get_c(&source->provenance, "merged");
+    if (source->n_shards == 0 || merged == NULL || merged->kind != VALUE_LIST) {
+        return str_eq(source->state, STR("finished"));
+    }
+    bool finished = true;
+    for (size_t i = 0; i < merged->as.list.n; i++) {
+        Str state = value_get_str(&merged->as.list.items[i], "state", STR_EMPTY);
+        finished = finished && str_eq(state, STR("finished"));
+    }
+    return finished;
+}
+
 /** What provenance.merged keeps of a source. */
 static Value entry_of(const MergeExperiment *source, Arena *arena)
 {
@@ -360,8 +375,8 @@ static Value entry_of(const MergeExperiment *source, Arena *arena)
     map_builder_put(&map, STR("id"), value_str(source->short_id));
     map_builder_put(&map, STR("store"), value_str(source->store));
     map_builder_put(&map, STR("started_ms"), value_int(source->started_ms));
-    bool running = str_eq(source->state, STR("running"));
-    map_builder_put(&map, STR("state"), value_str(running ? STR("interrupted") : source->state));
+    map_builder_put(&map, STR("state"),
+                    value_str(source_finished(source) ? STR("finished") : STR("interrupted")));
     if (source->n_shards > 0) {
         Value *have = ARENA_ARRAY(arena, Value, source->n_have);
         for (size_t i = 0; i < source->n_have; i++) {
