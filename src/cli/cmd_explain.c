@@ -55,6 +55,16 @@ static void print_text(Str text)
     buf_finish(&buf);
 }
 
+/** Text of the data or of a grader within a line: no byte of it moves the cursor. */
+static Str in_line(const Explain *ex, Str text)
+{
+    Buf buf = {0};
+    report_text(&buf, text, false);
+    Str copy = str_copy(&ex->cli->arena, buf_view(&buf));
+    buf_finish(&buf);
+    return copy;
+}
+
 static void print_ids(const PreparedSequence *sequence)
 {
     printf("tokens (%zu", sequence->n_ids);
@@ -239,20 +249,11 @@ static void print_scores(const Explain *ex, const StepOutput *graded)
                    score->state == SCORE_ABSENT ? "does not apply" : "unscored");
         }
         if (score->has_answer) {
-            printf("  answer: " STR_FMT, STR_ARG(score->answer));
+            printf("  answer: " STR_FMT, STR_ARG(in_line(ex, score->answer)));
         }
         Str why = score->state == SCORE_UNSCORED ? score->reason : score->why;
-        printf("%s" STR_FMT "\n", why.len > 0 ? "  " : "", STR_ARG(why));
+        printf("%s" STR_FMT "\n", why.len > 0 ? "  " : "", STR_ARG(in_line(ex, why)));
     }
-}
-
-static bool grade_reply(Explain *ex, Task *task, const Sample *sample, StepOutput *out, Err *err)
-{
-    if (!run_grade_text(ex->cli->script, task, sample, ex->sampler, ex->opts->reply,
-                        &ex->cli->arena, out, err)) {
-        return false;
-    }
-    return true;
 }
 
 static void print_sample(const Explain *ex, const Task *task, const Sample *sample)
@@ -260,7 +261,7 @@ static void print_sample(const Explain *ex, const Task *task, const Sample *samp
     printf(STR_FMT "%s" STR_FMT "%s" STR_FMT "  sample " STR_FMT "\n", STR_ARG(task->eval->name),
            task->part.len > 0 ? "/" : "", STR_ARG(task->part),
            task->variant->name.len > 0 ? "  variant " : "", STR_ARG(task->variant->name),
-           STR_ARG(sample->id));
+           STR_ARG(in_line(ex, sample->id)));
     printf("model " STR_FMT "\n", STR_ARG(ex->sampler->description));
     if (task->chat_reason.len > 0) {
         printf("%s: " STR_FMT "\n", task->uses_chat ? "chat" : "text", STR_ARG(task->chat_reason));
@@ -277,10 +278,10 @@ static void print_sample(const Explain *ex, const Task *task, const Sample *samp
         printf("shots from " STR_FMT "%s\n", STR_ARG(from), shots->seeded ? ", seeded" : "");
     }
     for (size_t i = 0; i < sample->n_choices; i++) {
-        printf("choice %zu: " STR_FMT "\n", i, STR_ARG(sample->choices[i].text));
+        printf("choice %zu: " STR_FMT "\n", i, STR_ARG(in_line(ex, sample->choices[i].text)));
     }
     for (size_t i = 0; i < sample->n_targets; i++) {
-        printf("target: " STR_FMT "\n", STR_ARG(sample->targets[i]));
+        printf("target: " STR_FMT "\n", STR_ARG(in_line(ex, sample->targets[i])));
     }
 }
 
@@ -299,21 +300,26 @@ static Value request_json(Explain *ex, Task *task, const Sample *sample, const R
     return map_builder_done(&map);
 }
 
-static void print_line(const Task *task, const Sample *sample, const Request *request,
-                       const Prepared *prepared)
+static void print_line(const Explain *ex, const Task *task, const Sample *sample,
+                       const Request *request, const Prepared *prepared)
 {
     size_t n_ids = 0;
     for (size_t i = 0; i < prepared->n_sequences; i++) {
         n_ids += prepared->sequences[i].n_ids;
     }
-    printf(STR_FMT "%s" STR_FMT "\t" STR_FMT "\t%s\t%zu sequences\t%zu tokens\n",
-           STR_ARG(task->eval->name), task->part.len > 0 ? "/" : "", STR_ARG(task->part),
-           STR_ARG(sample->id), request->kind == REQUEST_LOGLIK ? "loglik" : "generate",
-           prepared->n_sequences, n_ids);
+    printf(STR_FMT "%s" STR_FMT "\t" STR_FMT "\t%s\t%zu sequence%s\t", STR_ARG(task->eval->name),
+           task->part.len > 0 ? "/" : "", STR_ARG(task->part), STR_ARG(in_line(ex, sample->id)),
+           request->kind == REQUEST_LOGLIK ? "loglik" : "generate", prepared->n_sequences,
+           PLURAL(prepared->n_sequences));
+    if (n_ids > 0) { // else the model's tokens are not known here
+        printf("%zu tokens\n", n_ids);
+    } else {
+        printf("-\n");
+    }
 }
 
 /** Graders that ask a model: what they would send. explain calls none, so there is no score. */
-static bool explain_asked(Explain *ex, const StepOutput *graded)
+static void explain_asked(Explain *ex, const StepOutput *graded)
 {
     Arena *arena = &ex->cli->arena;
     for (size_t i = 0; i < graded->n_effects; i++) {
@@ -339,7 +345,6 @@ static bool explain_asked(Explain *ex, const StepOutput *graded)
             print_text(effect->request.prompt.text);
         }
     }
-    return true;
 }
 
 static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line, Err *err)
@@ -365,7 +370,7 @@ static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line,
             Value value = request_json(ex, task, &sample, &requests[i], &prepared);
             cli_print_json(&value);
         } else if (one_line) {
-            print_line(task, &sample, &requests[i], &prepared);
+            print_line(ex, task, &sample, &requests[i], &prepared);
         } else {
             print_prepared(ex, &prepared);
             if (i == 0) {
@@ -373,17 +378,17 @@ static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line,
             }
         }
     }
-    if (ex->opts->reply.len == 0) {
+    if (ex->opts->reply.data == NULL) { // --reply "" is a reply
         return true;
     }
     StepOutput graded;
-    if (!grade_reply(ex, task, &sample, &graded, err)) {
+    if (!run_grade_text(cli->script, task, &sample, ex->sampler, ex->opts->reply, &cli->arena,
+                        &graded, err)) {
         return false;
     }
     if (!graded.done) {
-        return explain_asked(ex, &graded);
-    }
-    if (cli->global.json) {
+        explain_asked(ex, &graded);
+    } else if (cli->global.json) {
         Value *scores = ARENA_ARRAY(&cli->arena, Value, graded.n_scores + 1);
         for (size_t i = 0; i < graded.n_scores; i++) {
             scores[i] = score_value(&cli->arena, &graded.scores[i]);

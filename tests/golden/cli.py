@@ -273,6 +273,15 @@ def explain_scores(room):
     expect("capitals  sample 1" in out and "target: Rome" in out and "includes: 1" in out, out)
     lines = room.run(["explain", "capitals.yaml", "--reply", "Rome", "--json"])[0].splitlines()
     expect(json.loads(lines[1])[0]["value"] == 0, f"{lines}")
+    out = room.run(["explain", "capitals.yaml", "--reply", ""])[0]
+    expect("includes: 0" in out, "--reply '' is a reply: " + out)
+    room.write("sly.yaml", "schema: 1\neval: sly\ndataset: {rows: [{q: a, t: \"\\e[2J\"}]}\n"
+               "sample: {input: \"{{ q }}\", target: \"{{ t }}\"}\nsolver: {use: generate}\n"
+               "graders: [{use: exact}]\n")
+    out = room.run(["explain", "sly.yaml", "--reply", "x"])[0]
+    expect("\x1b" not in out and "target: \\x1b[2J" in out, f"{out!r}")
+    room.write("helps.lua", "return { twice = function(s) return s .. s end }\n")
+    room.run("check helps.lua", 0, "1 file: 0 errors")
 
 
 def failing_attempts(room):
