@@ -281,12 +281,40 @@ void html_experiment_line(Buf *buf, const ExperimentInfo *experiment)
     html_raw(buf, "</code></p>\n");
 }
 
-static void put_head(Buf *buf, const ExperimentInfo *experiment, const RunInfo *runs, size_t n_runs)
+/** ":eval=..,variant=..", what of the experiment is here. */
+static void put_only(Buf *buf, const Selector *only)
+{
+    if (only == NULL) {
+        return;
+    }
+    const struct {
+        const char *key;
+        Str value;
+    } keys[] = {{"eval", only->eval},
+                {"part", only->part},
+                {"variant", only->variant},
+                {"model", only->model}};
+    const char *before = " <small>:";
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (keys[i].value.len > 0) {
+            buf_printf(buf, "%s%s=", before, keys[i].key);
+            html_text(buf, keys[i].value);
+            before = ",";
+        }
+    }
+    html_raw(buf, before[0] == ',' ? "</small>" : "");
+}
+
+static void put_head(Buf *buf, const ExperimentInfo *experiment, const Selector *only,
+                     const RunInfo *runs, size_t n_runs)
 {
     Arena arena = {0};
     Str *names;
     html_raw(buf, "<header><p class=\"kind\">muster \u00b7 experiment</p>\n");
-    html_element(buf, "h1", NULL, experiment->name);
+    html_raw(buf, "<h1>");
+    html_text(buf, experiment->name);
+    put_only(buf, only);
+    html_raw(buf, "</h1>\n");
     html_experiment_line(buf, experiment);
     html_raw(buf, "<dl class=\"facts\">\n");
     size_t n = distinct(&arena, runs, n_runs, true, &names);
@@ -421,13 +449,52 @@ static bool experiment_of(Results *results, Arena *arena, int64_t id, Experiment
     return ERR_SET(err, ERR_NOT_FOUND, "there is no experiment number %lld", (long long)id);
 }
 
-static bool content_read(Results *results, Arena *arena, int64_t id, Content *content, Err *err)
+static bool takes(Str wanted, Str got)
 {
+    return wanted.len == 0 || str_eq(wanted, got);
+}
+
+/** Leave only the runs that are asked for, and the metrics across runs that are still whole. */
+static void content_select(Content *content, const Selector *only)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < content->n_runs; i++) {
+        const RunInfo *run = &content->runs[i];
+        if (takes(only->eval, run->eval) && takes(only->part, run->part) &&
+            takes(only->variant, run->variant) && takes(only->model, run->model)) {
+            content->runs[n++] = *run;
+        }
+    }
+    content->n_runs = n;
+    n = 0;
+    for (size_t i = 0; i < content->n_cross; i++) {
+        const CrossMetric *cross = &content->cross[i];
+        if (only->part.len == 0 && takes(only->eval, cross->eval) &&
+            takes(only->variant, cross->variant) && takes(only->model, cross->model)) {
+            content->cross[n++] = *cross;
+        }
+    }
+    content->n_cross = n;
+}
+
+static bool content_read(Results *results, Arena *arena, int64_t id, const Selector *only,
+                         Content *content, Err *err)
+{
+    if (!experiment_of(results, arena, id, &content->experiment, err) ||
+        !results_runs(results, arena, id, &content->runs, &content->n_runs, err) ||
+        !results_cross_metrics(results, arena, id, &content->cross, &content->n_cross, err)) {
+        return false;
+    }
     AttemptFilter filter = {0};
-    return experiment_of(results, arena, id, &content->experiment, err) &&
-           results_runs(results, arena, id, &content->runs, &content->n_runs, err) &&
-           results_cross_metrics(results, arena, id, &content->cross, &content->n_cross, err) &&
-           results_attempts(results, id, &filter, survey_visit, &content->survey, err);
+    if (only != NULL) {
+        filter = (AttemptFilter){
+            .eval = only->eval, .part = only->part, .variant = only->variant, .model = only->model};
+        content_select(content, only);
+        if (content->n_runs == 0) {
+            return ERR_SET(err, ERR_NOT_FOUND, "no run of the experiment matches");
+        }
+    }
+    return results_attempts(results, id, &filter, survey_visit, &content->survey, err);
 }
 
 static bool put_page(Buf *buf, Arena *arena, const Content *content, const PageData *data,
@@ -439,7 +506,7 @@ static bool put_page(Buf *buf, Arena *arena, const Content *content, const PageD
     buf_c(&title, " \u00b7 muster");
     html_page_begin(buf, buf_view(&title), "experiment");
     buf_finish(&title);
-    put_head(buf, experiment, content->runs, content->n_runs);
+    put_head(buf, experiment, options->only, content->runs, content->n_runs);
     html_raw(buf, "<main>\n");
     html_section(buf, "scores", "Scores");
     html_scores(buf, content->runs, content->n_runs, content->cross, content->n_cross);
@@ -460,7 +527,7 @@ bool report_html(Buf *buf, Results *results, int64_t experiment_id, const HtmlOp
     Arena arena = {0};
     Content content = {0};
     PageData data = {.json.limit_bytes = buf->limit_bytes};
-    bool ok = content_read(results, &arena, experiment_id, &content, err);
+    bool ok = content_read(results, &arena, experiment_id, options->only, &content, err);
     if (ok) {
         Survey *survey = &content.survey;
         size_t room = options->samples < (int64_t)survey->n ? (size_t)options->samples : survey->n;

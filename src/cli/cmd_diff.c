@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // muster diff: what changed between two sides, and what that did to every metric.
 #include "cli/cli.h"
+#include "cli/html_file.h"
 
 #include "results/compare.h"
 
@@ -13,6 +14,8 @@ typedef struct DiffOpts {
     int64_t limit;
     bool details;
     bool markdown;
+    Str html;
+    Str samples;
 } DiffOpts;
 
 #define O DiffOpts
@@ -27,6 +30,10 @@ static const Option options[] = {
     {"details", 0, OPT_FLAG_AT(O, details),
      .help = "all lines of the texts that changed, not the first dozen"},
     {"markdown", 0, OPT_FLAG_AT(O, markdown), .help = "as Markdown, for a pull request"},
+    {"html", 0, OPT_STR_AT(O, html), .arg = "FILE", .flag_only = true,
+     .help = "also as one HTML file with plots and flips; - is stdout, and nothing else"},
+    {"samples", 0, OPT_STR_AT(O, samples), .arg = "N|all", .flag_only = true,
+     .help = "flips with both replies in the HTML file (default 2000)"},
 };
 #undef O
 
@@ -88,6 +95,17 @@ static void print_report(const OneDiff *one, Value *out_value)
     buf_finish(&buf);
 }
 
+static bool write_html(const OneDiff *one, Err *err)
+{
+    HtmlOptions how;
+    Buf page = cli_html_buf();
+    bool ok = cli_html_options(one->cli, one->opts->samples, &how, err) &&
+              report_html_diff(&page, one->results, &one->report, &how, err) &&
+              cli_html_write(one->cli, one->opts->html, &page, err);
+    buf_finish(&page);
+    return ok;
+}
+
 static bool diff_one(OneDiff *one, Str base, Str candidate, Value *out_value, Err *err)
 {
     Cli *cli = one->cli;
@@ -102,7 +120,28 @@ static bool diff_one(OneDiff *one, Str base, Str candidate, Value *out_value, Er
     if (one->opts->sample.len > 0) {
         return print_samples(one, out_value, err);
     }
-    print_report(one, out_value);
+    if (!str_eq(one->opts->html, STR("-"))) {
+        print_report(one, out_value);
+    }
+    return one->opts->html.len == 0 || write_html(one, err);
+}
+
+/** Options that do not go together. */
+static bool options_fit(const DiffOpts *opts, size_t n_candidates, bool json, Err *err)
+{
+    if (opts->markdown && opts->sample.len > 0) {
+        return ERR_SET(err, ERR_USAGE, "--markdown: one sample is shown on a terminal only");
+    }
+    if (opts->html.len > 0 && opts->sample.len > 0) {
+        return ERR_SET(err, ERR_USAGE, "--html: one sample is shown on a terminal only");
+    }
+    if (opts->html.len > 0 && n_candidates > 1) {
+        return ERR_SET(err, ERR_USAGE, "--html: one file holds one candidate, not %zu",
+                       n_candidates);
+    }
+    if (str_eq(opts->html, STR("-")) && (json || opts->markdown)) {
+        return ERR_SET(err, ERR_USAGE, "--html -: stdout is for one report only");
+    }
     return true;
 }
 
@@ -112,9 +151,8 @@ static int cmd_diff_run(Cli *cli, void *options_struct, const Str *args, size_t 
     Err err = ERR_INIT;
     OneDiff one = {.cli = cli, .opts = opts};
     Value *values = ARENA_ARRAY(&cli->arena, Value, n_args);
-    bool ok = opts->markdown && opts->sample.len > 0
-                  ? ERR_SET(&err, ERR_USAGE, "--markdown: one sample is shown on a terminal only")
-                  : cli_results(cli, &one.results, &err);
+    bool ok = options_fit(opts, n_args - 1, cli->global.json, &err) &&
+              cli_results(cli, &one.results, &err);
     for (size_t i = 1; ok && i < n_args; i++) {
         if (i > 1 && !cli->global.json) {
             printf("\n");

@@ -8,23 +8,27 @@
 #include <unistd.h>
 
 #include "cli/export_file.h"
+#include "cli/html_file.h"
 
 typedef struct ExportCommandOptions {
     Str format;
     Str output;
     bool calls;
+    Str samples;
 } ExportCommandOptions;
 
 #define O ExportCommandOptions
 static const Option options[] = {
     {"format", 'f', OPT_STR_AT(O, format), .arg = "FORMAT",
      .help = "jsonl: one object an attempt; csv: one row a score; inspect: a log of Inspect; "
-             "replay: the replies, for -m replay/FILE (default jsonl)",
-     .one_of = "jsonl|csv|inspect|replay"},
+             "replay: the replies, for -m replay/FILE; html: a report to read (default jsonl)",
+     .one_of = "jsonl|csv|inspect|replay|html"},
     {"output", 'o', OPT_STR_AT(O, output), .arg = "FILE",
      .help = "where to (default: stdout); a folder, or a name that ends in /: one file a log"},
     {"calls", 0, OPT_FLAG_AT(O, calls),
      .help = "jsonl: with the requests and replies of all calls"},
+    {"samples", 0, OPT_STR_AT(O, samples), .arg = "N|all", .flag_only = true,
+     .help = "html: attempts with transcripts, failing ones first (default 2000)"},
 };
 #undef O
 
@@ -114,6 +118,30 @@ static bool export_side(Cli *cli, Results *results, const Side *side, const Expo
                                 : format->write(results, side, &how, err);
 }
 
+/** The report is no stream: it is made whole, then written. */
+static bool export_html(Cli *cli, Results *results, const Side *side,
+                        const ExportCommandOptions *opts, Err *err)
+{
+    HtmlOptions how;
+    Str path = opts->output;
+    if (str_ends_with(path, STR("/")) || (path.len > 0 && file_is_dir(path))) {
+        Str name = str_concat(&cli->arena, side->experiment.name, STR(".html"));
+        if (!file_make_dirs(path, err)) {
+            return false;
+        }
+        path = path_join(&cli->arena, path, name);
+    }
+    if (!cli_html_options(cli, opts->samples, &how, err)) {
+        return false;
+    }
+    how.only = &side->selector;
+    Buf page = cli_html_buf();
+    bool ok = report_html(&page, results, side->experiment.id, &how, err) &&
+              cli_html_write(cli, path, &page, err);
+    buf_finish(&page);
+    return ok;
+}
+
 static int cmd_export_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
 {
     const ExportCommandOptions *opts = options_struct;
@@ -122,11 +150,13 @@ static int cmd_export_run(Cli *cli, void *options_struct, const Str *args, size_
     Selector selector;
     Side side;
     (void)n_args;
+    bool html = str_eq(opts->format, STR("html"));
     const ExportFormat *format = export_format(opts->format.len > 0 ? opts->format : STR("jsonl"));
     bool ok = selector_parse(&cli->arena, args[0], &selector, &err) &&
               cli_results(cli, &results, &err) &&
               side_open(results, &cli->arena, &selector, &side, &err) &&
-              export_side(cli, results, &side, format, opts, &err);
+              (html ? export_html(cli, results, &side, opts, &err)
+                    : export_side(cli, results, &side, format, opts, &err));
     results_close(results);
     if (!ok && err.code == ERR_IO && err.sys_errno == EPIPE) {
         return EXIT_OK; // a reader that has seen enough
