@@ -120,7 +120,7 @@ def pinned(room):
 def limited(then):
     def prepare(room):
         room.write("twice.lua", TWO_CALLS)
-        room.write("twice.yaml", EVAL.replace("{use: generate, max_tokens: 8}", "{use: twice}") +
+        room.write("twice.yaml", MANY.replace("{use: generate, max_tokens: 8}", "{use: twice}") +
                    f"limits: {{tokens: 2, then: {then}}}\n")
     return prepare
 
@@ -387,8 +387,11 @@ SITUATIONS = [
         ("a judge whose verdict can not be read", judged, "run polite.yaml -m echo --role judge=echo", 0,
          ["1 unscored"]),
         ("a limit is spent, `then: error`", limited("error"), "run twice.yaml -m echo", 3,
-         ["the limit of tokens is spent"]),
-        ("a limit is spent, `then: zero`", limited("zero"), "run twice.yaml -m echo", 0, ["0.000"]),
+         ["12 errors", "the limit of tokens is spent"]),
+        ("a limit is spent, `then: zero`: right answers count as wrong", limited("zero"), "run twice.yaml -m echo", 0,
+         ["includes.accuracy  0.000"]),
+        ("a limit is spent, `then: grade`: the last reply is scored", limited("grade"), "run twice.yaml -m echo", 0,
+         ["includes.accuracy  1.000"]),
     ]),
     ("The store and the process", [
         ("a store of a newer version", newer, "run capitals.yaml -m echo --db newer.db", 5,
@@ -449,6 +452,8 @@ SITUATIONS = [
         ("first, where there is one already", None, f"promote good main --first {Q}", 2, ["is there already"]),
         ("a candidate that lost", None, f"promote bad main {Q}", 1, ["refused: the policy does not pass"]),
         ("a candidate that gained", None, f"promote good main {Q}", 0, ["baseline main is now good, was first"]),
+        ("the same again, as when a pipeline runs twice", None, f"promote good main {Q}", 0,
+         ["baseline main is good already"]),
         ("against the policy, by force", None, f"promote bad main {Q} --force", 0, ["forced against the policy"]),
         ("the history says so", None, "list baselines main", 0, ["forced"]),
         ("no policy at all", None, "promote good main", 2, ["there is no policy"]),
