@@ -4,6 +4,7 @@
 #include "results/read_internal.h"
 
 #include "results/compare.h"
+#include "results/eval_text.h"
 #include "results/text_diff.h"
 #include "text/text.h"
 
@@ -13,13 +14,6 @@
 static const char *const KINDS[] = {"model",    "roles",        "prompt",  "solver",
                                     "graders",  "dataset",      "samples", "eval",
                                     "settings", "eval-version", "program", "git"};
-
-/** Members of an eval's file by what they are; all others are "eval". */
-static const char *const PROMPT_KEYS[] = {"prompt", "messages", "few_shot", "sample", NULL};
-static const char *const SOLVER_KEYS[] = {"solver", NULL};
-static const char *const GRADERS_KEYS[] = {"graders", NULL};
-static const char *const OTHER_KEYS[] = {"dataset", "variants", "version", "eval",
-                                         "schema",  "gate",     "helpers", NULL};
 
 typedef struct ChangeList {
     Arena *arena;
@@ -69,166 +63,6 @@ static Str diff_text(Arena *arena, Str from, Str to)
     Str text = str_copy(arena, buf_view(&buf));
     buf_finish(&buf);
     return text;
-}
-
-// ---- An eval's file as text ---------------------------------------------------------------------
-
-static void put_indent(Buf *buf, size_t depth)
-{
-    for (size_t i = 0; i < 2 * depth; i++) {
-        buf_char(buf, ' ');
-    }
-}
-
-static void put_value(Buf *buf, const Value *value, size_t depth);
-
-/** A text in lines of its own, so that a diff shows the lines that changed. */
-static void put_lines(Buf *buf, Str text, size_t depth)
-{
-    buf_c(buf, "|\n");
-    Str rest = text;
-    Str line;
-    bool more = true;
-    while (more) {
-        more = str_cut(rest, STR("\n"), &line, &rest);
-        put_indent(buf, depth);
-        buf_str(buf, line);
-        buf_char(buf, '\n');
-    }
-}
-
-static bool is_nested(const Value *value)
-{
-    return (value->kind == VALUE_MAP && value->as.map.n > 0) ||
-           (value->kind == VALUE_LIST && value->as.list.n > 0);
-}
-
-/** What follows "key:" or "-". */
-static void put_member(Buf *buf, const Value *value, size_t depth)
-{
-    if (is_nested(value)) {
-        buf_char(buf, '\n');
-        put_value(buf, value, depth);
-    } else if (value->kind == VALUE_STR) {
-        bool lines = str_find(value->as.str, STR("\n"), 0) != STR_NONE;
-        buf_char(buf, ' ');
-        if (lines) {
-            put_lines(buf, value->as.str, depth);
-        } else {
-            buf_str(buf, value->as.str);
-            buf_char(buf, '\n');
-        }
-    } else {
-        buf_char(buf, ' ');
-        json_write(buf, value, JSON_SPACED);
-        buf_char(buf, '\n');
-    }
-}
-
-/** YAML for people: near enough to what was written to be recognised. */
-static void put_value(Buf *buf, const Value *value, size_t depth)
-{
-    for (size_t i = 0; value->kind == VALUE_MAP && i < value->as.map.n; i++) {
-        put_indent(buf, depth);
-        buf_str(buf, value->as.map.pairs[i].key);
-        buf_char(buf, ':');
-        put_member(buf, &value->as.map.pairs[i].value, depth + 1);
-    }
-    for (size_t i = 0; value->kind == VALUE_LIST && i < value->as.list.n; i++) {
-        put_indent(buf, depth);
-        buf_char(buf, '-');
-        put_member(buf, &value->as.list.items[i], depth + 1);
-    }
-}
-
-static bool has_key(const char *const *keys, Str key)
-{
-    for (size_t i = 0; keys[i] != NULL; i++) {
-        if (str_eq_c(key, keys[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/** A member as a variant has it. */
-static const Value *member_of(const Value *eval, Str variant, Str key)
-{
-    const Value *variants = value_get_c(eval, "variants");
-    const Value *own = variants == NULL ? NULL : value_get(value_get(variants, variant), key);
-    return own != NULL ? own : value_get(eval, key);
-}
-
-static void put_key(Buf *buf, Str key, const Value *value)
-{
-    if (value != NULL) {
-        buf_str(buf, key);
-        buf_char(buf, ':');
-        put_member(buf, value, 1);
-    }
-}
-
-/** What is known of a run's eval: its file as a value, and its Lua by name. */
-typedef struct Sources {
-    const Value *eval; // NULL: not known
-    const Value *lua;
-} Sources;
-
-static void put_lua(Buf *buf, const Sources *sources, Str prefix)
-{
-    for (size_t i = 0; sources->lua != NULL && i < sources->lua->as.map.n; i++) {
-        const ValuePair *pair = &sources->lua->as.map.pairs[i];
-        if (str_starts_with(pair->key, prefix) && pair->value.kind == VALUE_STR) {
-            buf_c(buf, "-- ");
-            buf_str(buf, pair->key);
-            buf_char(buf, '\n');
-            buf_str(buf, pair->value.as.str);
-            bool ended = str_ends_with(pair->value.as.str, STR("\n"));
-            buf_c(buf, ended ? "" : "\n");
-        }
-    }
-}
-
-/** Some members of an eval, as a variant has them, and the Lua that belongs to them, as text. */
-static Str text_of(Arena *arena, const Sources *sources, Str variant, const char *const *keys,
-                   Str lua)
-{
-    Buf buf = {0};
-    for (size_t i = 0; keys[i] != NULL; i++) {
-        Str key = str_from_c(keys[i]);
-        put_key(&buf, key, member_of(sources->eval, variant, key));
-    }
-    put_lua(&buf, sources, lua);
-    Str text = str_copy(arena, buf_view(&buf));
-    buf_finish(&buf);
-    return text;
-}
-
-/** All other members: metrics, slices, limits, matrix and so on. */
-static Str other_text(Arena *arena, const Sources *sources)
-{
-    Buf buf = {0};
-    for (size_t i = 0; i < sources->eval->as.map.n; i++) {
-        const ValuePair *pair = &sources->eval->as.map.pairs[i];
-        bool elsewhere = has_key(PROMPT_KEYS, pair->key) || has_key(SOLVER_KEYS, pair->key) ||
-                         has_key(GRADERS_KEYS, pair->key) || has_key(OTHER_KEYS, pair->key);
-        if (!elsewhere) {
-            put_key(&buf, pair->key, &pair->value);
-        }
-    }
-    Str text = str_copy(arena, buf_view(&buf));
-    buf_finish(&buf);
-    return text;
-}
-
-/** The Lua of a solver is told by the solver that a variant uses. */
-static Str solver_prefix(Arena *arena, const Sources *sources, Str variant)
-{
-    const Value *solver = member_of(sources->eval, variant, STR("solver"));
-    Str use = solver == NULL              ? STR("generate")
-              : solver->kind == VALUE_STR ? solver->as.str
-                                          : value_get_str(solver, "use", STR("generate"));
-    return str_printf(arena, "solver " STR_FMT, STR_ARG(use));
 }
 
 // ---- Two runs -----------------------------------------------------------------------------------
@@ -311,6 +145,13 @@ static void change_roles(RunPair *pair)
     }
 }
 
+static void aspect_texts(const RunPair *pair, EvalAspect aspect, Str out[2])
+{
+    for (size_t s = 0; s < 2; s++) {
+        out[s] = eval_text(pair->list->arena, &pair->sources[s], pair->variants[s], aspect);
+    }
+}
+
 /** Variants are told by their names, texts of one name by their hashes. */
 static void put_texts(RunPair *pair, const char *what, Str from, Str to)
 {
@@ -337,10 +178,7 @@ static void change_graders(RunPair *pair)
     Str detail = STR_EMPTY;
     if (both_known(pair)) {
         Str texts[2];
-        for (size_t s = 0; s < 2; s++) {
-            texts[s] =
-                text_of(arena, &pair->sources[s], pair->variants[s], GRADERS_KEYS, STR("grader "));
-        }
+        aspect_texts(pair, ASPECT_GRADERS, texts);
         detail = diff_text(arena, texts[0], texts[1]);
         if (!known && detail.len > 0) {
             hashes[0] = sha256_of(texts[0]);
@@ -368,22 +206,15 @@ static void change_texts(RunPair *pair)
         }
         return;
     }
-    Str prompt[2];
-    Str solver[2];
-    Str other[2];
-    for (size_t s = 0; s < 2; s++) {
-        const Sources *sources = &pair->sources[s];
-        Str variant = pair->variants[s];
-        prompt[s] = text_of(arena, sources, variant, PROMPT_KEYS, STR("helpers"));
-        solver[s] =
-            text_of(arena, sources, variant, SOLVER_KEYS, solver_prefix(arena, sources, variant));
-        other[s] = other_text(arena, sources);
-    }
-    put_texts(pair, "prompt", prompt[0], prompt[1]);
-    put_texts(pair, "solver", solver[0], solver[1]);
-    if (!str_eq(other[0], other[1])) {
+    Str texts[2];
+    aspect_texts(pair, ASPECT_PROMPT, texts);
+    put_texts(pair, "prompt", texts[0], texts[1]);
+    aspect_texts(pair, ASPECT_SOLVER, texts);
+    put_texts(pair, "solver", texts[0], texts[1]);
+    aspect_texts(pair, ASPECT_OTHER, texts);
+    if (!str_eq(texts[0], texts[1])) {
         pair_put(pair, "eval", short_hash(arena, &specs[0]->eval_hash),
-                 short_hash(arena, &specs[1]->eval_hash), diff_text(arena, other[0], other[1]));
+                 short_hash(arena, &specs[1]->eval_hash), diff_text(arena, texts[0], texts[1]));
     }
 }
 
@@ -502,7 +333,7 @@ static Str samples_words(Arena *arena, const SampleCounts *counts)
 
 static const Value *few_shot_of(const RunPair *pair, size_t s)
 {
-    return member_of(pair->sources[s].eval, pair->variants[s], STR("few_shot"));
+    return eval_member(&pair->sources[s], pair->variants[s], STR("few_shot"));
 }
 
 /** Whether both variants take their shots in the same way. */
@@ -543,11 +374,10 @@ static bool change_dataset(Results *results, RunPair *pair, const Pairing *pairi
         return true; // the prompt says so
     }
     Str detail = STR_EMPTY;
-    static const char *const keys[] = {"dataset", NULL};
     if (known) {
-        detail =
-            diff_text(arena, text_of(arena, &pair->sources[0], STR_EMPTY, keys, STR("dataset ")),
-                      text_of(arena, &pair->sources[1], STR_EMPTY, keys, STR("dataset ")));
+        Str texts[2];
+        aspect_texts(pair, ASPECT_DATASET, texts);
+        detail = diff_text(arena, texts[0], texts[1]);
     }
     pair_put(pair, "dataset", short_hash(arena, &differ[0]->data_hash),
              short_hash(arena, &differ[1]->data_hash), detail);
@@ -634,17 +464,6 @@ static void change_provenance(ChangeList *list, const Value *from, const Value *
 
 // ---- All of it ----------------------------------------------------------------------------------
 
-static Sources sources_in(const RunInfo *run)
-{
-    const Value *sources = value_get_c(&run->spec.spec, "sources");
-    Sources found = {.eval = value_get_c(sources, "eval"), .lua = value_get_c(sources, "lua")};
-    if (found.eval == NULL || found.eval->kind != VALUE_MAP || found.lua == NULL ||
-        found.lua->kind != VALUE_MAP) {
-        return (Sources){0};
-    }
-    return found;
-}
-
 /** The sources of an eval, which one of its runs has, selected or not. */
 static bool sources_find(Results *results, Arena *arena, const Side *side, Str eval, Sources *out,
                          Err *err)
@@ -652,7 +471,7 @@ static bool sources_find(Results *results, Arena *arena, const Side *side, Str e
     *out = (Sources){0};
     for (size_t i = 0; i < side->n_runs && out->eval == NULL; i++) {
         if (str_eq(side->runs[i].eval, eval)) {
-            *out = sources_in(&side->runs[i]);
+            *out = eval_sources(&side->runs[i].spec.spec);
         }
     }
     if (out->eval != NULL) {
@@ -665,7 +484,7 @@ static bool sources_find(Results *results, Arena *arena, const Side *side, Str e
     }
     for (size_t i = 0; i < n && out->eval == NULL; i++) {
         if (str_eq(runs[i].info.eval, eval)) {
-            *out = sources_in(&runs[i].info);
+            *out = eval_sources(&runs[i].info.spec.spec);
         }
     }
     return true;

@@ -121,6 +121,7 @@ bool compare_metrics(Results *results, Arena *arena, const Pairing *pairing, Met
  * A line of the table of `diff`: one metric of a pairing that has runs on both sides. Verdicts
  * follow the interval, with the safeguards of a gate's pass (gate_rule.h) at one-sided 97.5 %:
  *   better, worse        the interval excludes 0, and the samples are such that it may be believed
+ *                        (where fewer than 10 pairs differ, the exact test of their signs agrees)
  *   no difference shown  it does not, and a difference of a tenth of the range would have been seen
  *   too few to tell      a difference of a tenth of the range could hide (effect is larger); or
  *                        fewer than 10 clusters; or the interval can not be believed

@@ -15,6 +15,7 @@
 #define ONE_SIDED    0.975 // of the same interval
 #define DETECT_SHARE 0.1   // of the range: a smaller difference may hide
 #define POWER        0.8
+#define FEW          10 // fewer pairs that differ have to convince by their signs too
 
 // ---- Sides that can be compared -----------------------------------------------------------------
 
@@ -225,13 +226,21 @@ static bool excludes_zero(const Interval *interval, bool *out_above)
     return interval->low > 0 || interval->high < 0;
 }
 
+/** The exact test of as many signs as pairs differ. */
+static double signs_p(const Comparison *row)
+{
+    return stats_mcnemar((int64_t)row->n_better, (int64_t)row->n_worse).p_exact;
+}
+
 /** An interval that excludes 0 is believed when a gate would believe it. */
 static const char *verdict_of(const Comparison *row, const GateOutcome outcomes[2])
 {
     bool above;
     if (excludes_zero(&row->difference.interval, &above)) {
         bool better = above != row->pairs->lower_is_better;
-        bool sure = outcomes[better ? 0 : 1].verdict == GATE_PASS;
+        bool few = row->n_better + row->n_worse < FEW;
+        bool sure = outcomes[better ? 0 : 1].verdict == GATE_PASS &&
+                    (!few || signs_p(row) < 1 - CONFIDENCE);
         return !sure ? "too few to tell" : better ? "better" : "worse";
     }
     const GateOutcome *outcome = &outcomes[0];
@@ -261,7 +270,7 @@ static void compare_paired(Comparison *row)
             size_t n = kept.cluster == NULL ? kept.n : row->difference.n_clusters;
             constant_limits(metric, (double)n, &row->difference.interval);
             row->method = "constant";
-            row->p = stats_mcnemar((int64_t)n_higher, (int64_t)n_lower).p_exact; // of the signs
+            row->p = signs_p(row);
         }
         clip_limits(metric, &row->difference.interval);
         GateOutcome outcomes[2] = {believed(metric, &kept, true), believed(metric, &kept, false)};

@@ -283,6 +283,35 @@ static void put_both(Buf *buf, const Layout *layout, const char *title, Str base
     }
 }
 
+/** A prompt as stored: text, or JSON messages, which are shown one after the other. */
+static Str prompt_text(Arena *arena, const AttemptInfo *attempt)
+{
+    Value messages;
+    Err ignored = ERR_INIT;
+    Str prompt = attempt == NULL ? STR_EMPTY : attempt->prompt;
+    if (!str_starts_with(prompt, STR("[{")) ||
+        !json_parse(arena, prompt, NULL, &messages, NULL, &ignored) ||
+        messages.kind != VALUE_LIST) {
+        return prompt;
+    }
+    Buf buf = {0};
+    for (size_t i = 0; i < messages.as.list.n; i++) {
+        const Value *message = &messages.as.list.items[i];
+        const Value *content = value_get_c(message, "content");
+        buf_c(&buf, i > 0 ? "\n<" : "<");
+        buf_str(&buf, value_get_str(message, "role", STR_EMPTY));
+        buf_c(&buf, ">\n");
+        if (content != NULL && content->kind == VALUE_STR) {
+            buf_str(&buf, content->as.str);
+        } else if (content != NULL) {
+            json_write(&buf, content, JSON_SPACED);
+        }
+    }
+    Str text = str_copy(arena, buf_view(&buf));
+    buf_finish(&buf);
+    return text;
+}
+
 /** "exact 1: 'Paris' is in the answer"; one line a grader. */
 static Str scores_text(Arena *arena, const AttemptInfo *attempt)
 {
@@ -372,8 +401,8 @@ void report_diff_sample(Buf *buf, const DiffSample *sample, const ReportOptions 
              side_title(&arena, "base", pairing->base_variant, pairing->base_model, sample->base),
              side_title(&arena, "candidate", pairing->candidate_variant, pairing->candidate_model,
                         sample->candidate));
-    put_both(buf, &layout, "prompt", sample->base != NULL ? sample->base->prompt : STR_EMPTY,
-             sample->candidate != NULL ? sample->candidate->prompt : STR_EMPTY);
+    put_both(buf, &layout, "prompt", prompt_text(&arena, sample->base),
+             prompt_text(&arena, sample->candidate));
     put_both(buf, &layout, "reply", reply_text(&arena, sample->base),
              reply_text(&arena, sample->candidate));
     put_both(buf, &layout, "choices (log-probability, nat)", choices_text(&arena, sample->base),

@@ -117,6 +117,17 @@ static void put_detail(Buf *buf, Str detail, const DiffLook *look)
     }
 }
 
+/** Whether the diff is about one eval, which then need not be named again and again. */
+static bool is_one_eval(const DiffReport *diff)
+{
+    for (size_t i = 1; i < diff->n_pairings; i++) {
+        if (!str_eq(diff->pairings[i].eval, diff->pairings[0].eval)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void put_changes(Buf *buf, Arena *arena, const DiffReport *diff, const DiffLook *look)
 {
     put_title(buf, look, "what changed");
@@ -130,7 +141,7 @@ static void put_changes(Buf *buf, Arena *arena, const DiffReport *diff, const Di
         Str eval = report_clean(arena, change->eval);
         buf_printf(buf, "  %-12s  " STR_FMT " \u2192 " STR_FMT, change->what, STR_ARG(from),
                    STR_ARG(to));
-        if (eval.len > 0) {
+        if (eval.len > 0 && !is_one_eval(diff)) {
             buf_printf(buf, "  (" STR_FMT ")", STR_ARG(eval));
         }
         buf_char(buf, '\n');

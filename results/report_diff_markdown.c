@@ -73,13 +73,25 @@ static void put_name(Buf *buf, Arena *arena, const DiffReport *diff, const Pairi
     }
 }
 
+/** The experiment's name, and what was selected in it. */
+static void put_side(Buf *buf, Arena *arena, const Side *side)
+{
+    Str head;
+    Str rest;
+    put_text(buf, arena, side->experiment.name);
+    if (str_cut(side->selector.text, STR(":"), &head, &rest)) {
+        buf_c(buf, ", ");
+        put_text(buf, arena, rest);
+    }
+}
+
 static void put_heading(Buf *buf, Arena *arena, const DiffReport *diff)
 {
     const Side *sides[] = {&diff->base, &diff->candidate};
     buf_c(buf, "### ");
-    put_text(buf, arena, diff->candidate.experiment.name);
+    put_side(buf, arena, &diff->candidate);
     buf_c(buf, " against ");
-    put_text(buf, arena, diff->base.experiment.name);
+    put_side(buf, arena, &diff->base);
     buf_c(buf, "\n\n");
     for (size_t s = 0; s < 2; s++) {
         const ExperimentInfo *experiment = &sides[s]->experiment;
