@@ -188,15 +188,22 @@ end
 
 -- ---- Grading --------------------------------------------------------------------------------------------------------
 
+-- Where all verdicts are right or wrong, so is the score: a proportion, with the error of one.
+local function score_of(verdicts, verdict)
+  for _, score in pairs(verdicts) do
+    if type(score) == "number" and score ~= 0 and score ~= 1 then return verdicts[verdict] end
+  end
+  return verdicts[verdict] == 1 or verdicts[verdict] == true
+end
+
 local function by_rubric(sample, reply, params, ctx)
   check_verdicts(params.verdicts)
   local reading = reading_of(params.verdicts)
   local ballots = ask_all(ctx, { rubric(sample, reply, params, reading.names) }, reading, params)[1]
   local verdict, why = majority(ballots)
   if not verdict then return unscored(why) end
-  local value = params.verdicts[verdict]
-  if value == json.null then return unscored("the judge says " .. verdict) end
-  return { value = value, why = "verdict " .. verdict, detail = detail_of(ballots) }
+  if params.verdicts[verdict] == json.null then return unscored("the judge says " .. verdict) end
+  return { value = score_of(params.verdicts, verdict), why = "verdict " .. verdict, detail = detail_of(ballots) }
 end
 
 local SWAPPED = { A = "B", B = "A", TIE = "TIE" }
@@ -242,7 +249,7 @@ local ABC = { A = 1, B = 0.5, C = 0 }
 
 return {
   name = "judge",
-  version = 1,
+  version = 2,
   description = "What a model says about the answer: a rubric with verdicts, or a comparison.",
   params = {
     prompt = template(""),
