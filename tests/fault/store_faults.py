@@ -20,6 +20,7 @@ import tempfile
 import time
 
 ROWS = 3000
+HERE = os.path.dirname(os.path.abspath(__file__))
 MANY = """schema: 1
 eval: many
 version: 1
@@ -88,7 +89,7 @@ class Room:
     def remove(self, name):
         for entry in os.listdir(self.folder):
             path = self.at(entry)
-            if entry != name and not entry.startswith(name + "-"):
+            if entry != name and not entry.startswith((name + "-", name + ".v")):
                 continue
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
@@ -528,7 +529,7 @@ def one_experiment_two_processes(room):
     first = subprocess.Popen([room.muster, *line.split(), "--db", room.at("t.db")], cwd=room.folder, env=room.env,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.time() + 20
-    while time.time() < until and not any(name.startswith("t.db-lock-") for name in os.listdir(room.folder)):
+    while time.time() < until and "running" not in room.run("list experiments", "t.db").stdout:
         time.sleep(0.002)
     first.send_signal(signal.SIGSTOP)
     expect(first.poll() is None, "the first one was too fast")
@@ -538,6 +539,62 @@ def one_experiment_two_processes(room):
     first.send_signal(signal.SIGCONT)
     expect(first.wait() == 0, "the first one did not end well")
     expect(len(rows_of(room, "t.db", "k")) == 20 * ROWS, "rows")
+
+
+def two_names_of_one_store(room):
+    """The lock lies beside the file that a link leads to."""
+    room.copy()
+    os.symlink(room.at("t.db"), room.at("link.db"))
+    process = holder(room.at("t.db-lock"), 60)
+    try:
+        room.run("run few.yaml -m echo -q --name third", "link.db", 5, f"by process {process.pid};")
+    finally:
+        process.kill()
+        process.wait()
+    room.run("run few.yaml -m echo -q --name third", "link.db")
+    expect(not os.path.exists(room.at("link.db-lock")), "a lock of its own")
+    room.remove("link.db")
+
+
+def killed_migration(room, more):
+    """kill -9 while a store of version 1 is brought up to date: it is one or the other, with the same results."""
+    with open(os.path.join(HERE, "..", "unit", "results", "schema_v1.sql"), encoding="utf-8") as f:
+        sql = f.read()
+    with sqlite3.connect(room.at("v1.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(sql)
+    db.close()
+    want = room.run("show old --digest", "v1.db").stdout
+    room.copy(of="v1.db")
+    began = time.time()
+    room.run("run few.yaml -m echo -q --name one", "t.db")
+    span = time.time() - began
+    rng = random.Random(4)
+    n_killed = n_old = 0
+    for _ in range(20 * more):
+        room.copy(of="v1.db")
+        process = subprocess.Popen([room.muster, *"run few.yaml -m echo -q --name one".split(), "--db",
+                                    room.at("t.db")], cwd=room.folder, env=room.env, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(rng.random() * span)
+        process.kill()
+        n_killed += process.wait() != 0
+        with sqlite3.connect(room.at("t.db")) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            expect(db.execute("PRAGMA integrity_check").fetchone()[0] == "ok", "integrity_check")
+        db.close()
+        expect(version in (1, 2), f"version {version}")
+        n_old += version == 1
+        expect(room.run("show old --digest", "t.db").stdout == want, f"version {version}: another digest")
+        room.run("run few.yaml -m echo -q --name one --resume", "t.db")
+        expect(room.run("show one --digest", "t.db").stdout.strip() == room.digest, "digest of the new run")
+        copies = [name for name in os.listdir(room.folder) if name.startswith("t.db.v1")]
+        expect(any(name.endswith(".bak") for name in copies), f"{copies}: no copy")
+        for name in copies:
+            if name.endswith(".bak"):
+                expect(room.run("show old --digest", name).stdout == want, f"{name}: another digest")
+    print(f"# {n_killed} of {20 * more} were killed in time, {n_old} before they were brought up to date")
+    expect(n_killed > 0 and n_old < 20 * more, "never killed in time")
 
 
 def killed_gc(room, more):
@@ -572,7 +629,7 @@ def killed_gc(room, more):
 
 TESTS = [no_store, empty_file, versions, damaged_header, damaged_anywhere, wal_of_another, wal_of_other_times, wal_cut,
          read_only_folder, read_only_file, "full", "start", "read-only", failing_calls, kill_at_every_call,
-         lock_is_waited_for, lock_names_its_holder, one_experiment_two_processes, killed_gc]
+         lock_is_waited_for, lock_names_its_holder, two_names_of_one_store, one_experiment_two_processes, killed_migration, killed_gc]
 
 
 def main():
@@ -592,7 +649,7 @@ def main():
             try:
                 if isinstance(test, str):
                     in_namespace(room, test)
-                elif test in (damaged_anywhere, kill_at_every_call, killed_gc):
+                elif test in (damaged_anywhere, kill_at_every_call, killed_migration, killed_gc):
                     test(room, more)
                 else:
                     test(room)
