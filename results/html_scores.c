@@ -188,9 +188,10 @@ static void put_line(const ScorePage *page, const ScoreLine *line, Str slice,
     } else {
         html_raw(buf, "</td><td class=\"interval\">");
         html_interval(buf, metric->low, metric->high);
-        html_raw(buf, " <small>");
-        html_text(buf, metric->method);
-        html_raw(buf, "</small>");
+        if (!str_eq(metric->method, STR("none"))) {
+            html_raw(buf, " ");
+            html_element(buf, "small", NULL, metric->method);
+        }
     }
     html_raw(buf, "</td>");
     HTML_CELL(buf, html_count(buf, metric->n));

@@ -13,7 +13,7 @@
       else if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
       else if (value !== null && value !== false) node.setAttribute(key, value === true ? '' : value);
     }
-    for (const child of children.flat()) {
+    for (const child of children.flat(Infinity)) {
       if (typeof child === 'string') putSafe(node, child);
       else if (child) node.append(child);
     }
@@ -221,6 +221,19 @@
       el('thead', {}, el('tr', {}, ['grader', 'score', 'answer', 'why'].map(h => el('th', {scope: 'col'}, h)))), el('tbody', {}, rows))), ...detail];
   }
 
+  /** Of several turns: the messages of the solver's last call, which holds those before; else null. */
+  function conversation(a) {
+    let before = promptOf(a);
+    const first = before;
+    let last = null;
+    for (const c of a.calls || []) {
+      if (c.prompt !== undefined) before = resolve(c.prompt, before);
+      if (!c.path.startsWith('g')) last = before;
+    }
+    const grew = Array.isArray(first) && Array.isArray(last) && last.length > first.length;
+    return grew && first.every((m, i) => JSON.stringify(m) === JSON.stringify(last[i])) ? last : null;
+  }
+
   function callBoxes(a) {
     const run = runs[a.run];
     let before = promptOf(a);
@@ -258,7 +271,7 @@
     if (!a.error || a.reply) parts.push(title('Reply'), textBox(a.reply, 'reply', marks), el('p', {class: 'note'}, usageLine(a)));
     if (a.scores.length) parts.push(title('Scores'), ...scoresTable(a));
     if (a.choices) parts.push(title('Choices (log-probability in nat)'), choicesTable(a.choices));
-    if (a.target && !withoutTarget) parts.push(title('Target'), textBox(targetText(a.target)));
+    if (targetText(a.target) && !withoutTarget) parts.push(title('Target'), textBox(targetText(a.target)));
     return parts;
   }
   function targetText(target) {
@@ -303,9 +316,9 @@
         return el('button', {type: 'button', 'aria-current': i === n ? 'true' : null, onclick: () => showAttempt(i)}, SIGNS[outcome(other)] + ' ' + name);
       })));
     }
-    const prompt = promptOf(a);
-    const boxes = promptBoxes(prompt, paleUnits(a));
-    box.append(title('Prompt'), ...boxes.filter(Boolean), ...afterPrompt(a), ...furtherBoxes(a));
+    const talk = conversation(a);
+    const boxes = promptBoxes(talk || promptOf(a), paleUnits(a));
+    box.append(title(talk ? 'Conversation' : 'Prompt'), ...boxes.filter(Boolean), ...afterPrompt(a), ...furtherBoxes(a));
     if (boxes.length === 1) boxes[0].scrollTop = boxes[0].scrollHeight; // the question is at the end
   }
 
@@ -358,7 +371,7 @@
       return;
     }
     if (any.input) box.append(title('Input'), ...promptBoxes(any.input).filter(Boolean));
-    if (sameTarget && any.target) box.append(title('Target'), textBox(targetText(any.target)));
+    if (sameTarget && targetText(any.target)) box.append(title('Target'), textBox(targetText(any.target)));
     box.append(el('div', {class: 'pair'}, pair.map((a, side) => {
       const run = a && runs[a.run];
       const column = el('div', {role: 'group', 'aria-label': side ? 'candidate' : 'base'},
