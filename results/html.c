@@ -36,7 +36,24 @@ typedef struct Survey {
     size_t cap;
     size_t n;
     size_t n_failed;
+    const Side *only; // or NULL
 } Survey;
+
+static bool side_has(const Side *side, int64_t run_id)
+{
+    for (size_t i = 0; i < side->n_runs; i++) {
+        if (side->runs[i].id == run_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool survey_wants(void *ctx, const AttemptInfo *attempt)
+{
+    const Survey *survey = ctx;
+    return side_has(survey->only, attempt->run_id);
+}
 
 static SeenRun *survey_run(Survey *survey, int64_t run_id)
 {
@@ -281,31 +298,7 @@ void html_experiment_line(Buf *buf, const ExperimentInfo *experiment)
     html_raw(buf, "</code></p>\n");
 }
 
-/** ":eval=..,variant=..", what of the experiment is here. */
-static void put_only(Buf *buf, const Selector *only)
-{
-    if (only == NULL) {
-        return;
-    }
-    const struct {
-        const char *key;
-        Str value;
-    } keys[] = {{"eval", only->eval},
-                {"part", only->part},
-                {"variant", only->variant},
-                {"model", only->model}};
-    const char *before = " <small>:";
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (keys[i].value.len > 0) {
-            buf_printf(buf, "%s%s=", before, keys[i].key);
-            html_text(buf, keys[i].value);
-            before = ",";
-        }
-    }
-    html_raw(buf, before[0] == ',' ? "</small>" : "");
-}
-
-static void put_head(Buf *buf, const ExperimentInfo *experiment, const Selector *only,
+static void put_head(Buf *buf, const ExperimentInfo *experiment, const Side *only,
                      const RunInfo *runs, size_t n_runs)
 {
     Arena arena = {0};
@@ -313,7 +306,11 @@ static void put_head(Buf *buf, const ExperimentInfo *experiment, const Selector 
     html_raw(buf, "<header><p class=\"kind\">muster \u00b7 experiment</p>\n");
     html_raw(buf, "<h1>");
     html_text(buf, experiment->name);
-    put_only(buf, only);
+    size_t selected = only != NULL ? str_find(only->selector.text, STR(":"), 0) : STR_NONE;
+    if (selected != STR_NONE) {
+        html_element(buf, "small", NULL,
+                     str_slice(only->selector.text, selected, only->selector.text.len));
+    }
     html_raw(buf, "</h1>\n");
     html_experiment_line(buf, experiment);
     html_raw(buf, "<dl class=\"facts\">\n");
@@ -449,36 +446,40 @@ static bool experiment_of(Results *results, Arena *arena, int64_t id, Experiment
     return ERR_SET(err, ERR_NOT_FOUND, "there is no experiment number %lld", (long long)id);
 }
 
-static bool takes(Str wanted, Str got)
+/** Whether a metric is across runs that are all asked for. */
+static bool cross_is_whole(const Content *content, const CrossMetric *cross, const Side *only)
 {
-    return wanted.len == 0 || str_eq(wanted, got);
+    for (size_t i = 0; i < content->n_runs; i++) {
+        const RunInfo *run = &content->runs[i];
+        bool counts = str_eq(run->eval, cross->eval) && str_eq(run->model, cross->model) &&
+                      (cross->over.len > 0 || str_eq(run->variant, cross->variant));
+        if (counts && !side_has(only, run->id)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /** Leave only the runs that are asked for, and the metrics across runs that are still whole. */
-static void content_select(Content *content, const Selector *only)
+static void content_select(Content *content, const Side *only)
 {
     size_t n = 0;
-    for (size_t i = 0; i < content->n_runs; i++) {
-        const RunInfo *run = &content->runs[i];
-        if (takes(only->eval, run->eval) && takes(only->part, run->part) &&
-            takes(only->variant, run->variant) && takes(only->model, run->model)) {
-            content->runs[n++] = *run;
-        }
-    }
-    content->n_runs = n;
-    n = 0;
     for (size_t i = 0; i < content->n_cross; i++) {
-        const CrossMetric *cross = &content->cross[i];
-        if (only->part.len == 0 && takes(only->eval, cross->eval) &&
-            takes(only->variant, cross->variant) && takes(only->model, cross->model)) {
-            content->cross[n++] = *cross;
+        if (cross_is_whole(content, &content->cross[i], only)) {
+            content->cross[n++] = content->cross[i];
         }
     }
     content->n_cross = n;
+    n = 0;
+    for (size_t i = 0; i < content->n_runs; i++) {
+        if (side_has(only, content->runs[i].id)) {
+            content->runs[n++] = content->runs[i];
+        }
+    }
+    content->n_runs = n;
 }
 
-static bool content_read(Results *results, Arena *arena, int64_t id, const Selector *only,
-                         Content *content, Err *err)
+static bool content_read(Results *results, Arena *arena, int64_t id, Content *content, Err *err)
 {
     if (!experiment_of(results, arena, id, &content->experiment, err) ||
         !results_runs(results, arena, id, &content->runs, &content->n_runs, err) ||
@@ -486,13 +487,9 @@ static bool content_read(Results *results, Arena *arena, int64_t id, const Selec
         return false;
     }
     AttemptFilter filter = {0};
-    if (only != NULL) {
-        filter = (AttemptFilter){
-            .eval = only->eval, .part = only->part, .variant = only->variant, .model = only->model};
-        content_select(content, only);
-        if (content->n_runs == 0) {
-            return ERR_SET(err, ERR_NOT_FOUND, "no run of the experiment matches");
-        }
+    if (content->survey.only != NULL) {
+        filter.wanted = survey_wants;
+        content_select(content, content->survey.only);
     }
     return results_attempts(results, id, &filter, survey_visit, &content->survey, err);
 }
@@ -525,9 +522,9 @@ bool report_html(Buf *buf, Results *results, int64_t experiment_id, const HtmlOp
     static const HtmlOptions usual = {.samples = HTML_SAMPLES};
     options = options != NULL ? options : &usual;
     Arena arena = {0};
-    Content content = {0};
+    Content content = {.survey.only = options->only};
     PageData data = {.json.limit_bytes = buf->limit_bytes};
-    bool ok = content_read(results, &arena, experiment_id, options->only, &content, err);
+    bool ok = content_read(results, &arena, experiment_id, &content, err);
     if (ok) {
         Survey *survey = &content.survey;
         size_t room = options->samples < (int64_t)survey->n ? (size_t)options->samples : survey->n;

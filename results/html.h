@@ -11,15 +11,15 @@
 #define HTML_ALL     INT64_MAX
 
 typedef struct HtmlOptions {
-    int64_t samples;      // transcripts at most, failing ones first; 0: none; HTML_ALL: every one
-    Str program;          // "muster 0.1.0", for the last line
-    const Selector *only; // report_html: the runs that it matches; NULL: all
+    int64_t samples;  // transcripts at most, failing ones first; 0: none; HTML_ALL: every one
+    Str program;      // "muster 0.1.0", for the last line
+    const Side *only; // report_html: the runs of this side; NULL: all
 } HtmlOptions;
 
 /**
  * One experiment: what ran, scores with intervals, cost, latency, transcripts.
  * in     options NULL: HTML_SAMPLES, no program.
- * fails  ERR_NOT_FOUND also when no run matches, ERR_STORE; ERR_LIMIT when the page does not fit
+ * fails  ERR_NOT_FOUND, ERR_STORE; ERR_LIMIT when the page does not fit
  * into buf's ceiling. */
 bool report_html(Buf *buf, Results *results, int64_t experiment_id, const HtmlOptions *options,
                  Err *err);

@@ -134,7 +134,7 @@ static bool export_html(Cli *cli, Results *results, const Side *side,
     if (!cli_html_options(cli, opts->samples, &how, err)) {
         return false;
     }
-    how.only = &side->selector;
+    how.only = side;
     Buf page = cli_html_buf();
     bool ok = report_html(&page, results, side->experiment.id, &how, err) &&
               cli_html_write(cli, path, &page, err);

@@ -192,6 +192,8 @@ def main():
 
         done = run("export", "<b>a:variant=shout", "--format", "html", "--samples", "3")
         page = check_page(tap, "part of it", done.stdout.decode())
+        tap.check("part of it: its name says so", page.text("h1").strip() + page.text("small")[:14] == "<b>a:variant=shout",
+                  page.text("h1"))
         tap.check("part of it: one run, three attempts", [len(page.data()[k]) for k in ("runs", "attempts")] == [1, 3])
         tap.check("part of it: says what is left out", f"3 of {len(EVIL)} attempts are in this file" in page.text("p"))
 
