@@ -42,6 +42,7 @@ with DAG(
         bash_command='''
             cd "$FOLDER"
             if muster list baselines main > /dev/null 2>&1; then
+                muster diff @main "$EXPERIMENT" --html "diff-$EXPERIMENT.html"
                 muster gate "$EXPERIMENT" --baseline @main --policy evals/release.yaml \
                     --junit "gate-$EXPERIMENT.xml" --markdown "gate-$EXPERIMENT.md"
             fi

@@ -521,7 +521,7 @@ def main():
                 except Skip as reason:
                     print(f"ok {number} - {name} # SKIP {reason}", flush=True)
                     continue
-                except (Fail, subprocess.SubprocessError, OSError, ValueError, KeyError, sqlite3.Error) as error:
+                except (Fail, subprocess.SubprocessError, OSError, ValueError, AttributeError, sqlite3.Error) as error:
                     problem = str(error) if isinstance(error, Fail) else repr(error)
                 if problem:
                     failed += 1

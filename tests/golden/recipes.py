@@ -154,6 +154,8 @@ def live(room, recipe):
     for name in reports:
         if name.endswith(".xml"):
             expect(xml.fromstring(room.read(name)).tag == "testsuites", name)
+    pages = [name for name in os.listdir(room.folder) if re.fullmatch(r"diff.*\.html", name)]
+    expect(pages and all("</html>" in room.read(name) for name in pages), f"pages: {pages}")
     if "GITHUB_STEP_SUMMARY" in recipe.more:
         expect("gate" in room.read("step.md"), "the step summary")
 
