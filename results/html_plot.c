@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define PLOT_MARGIN 4.0 // percent: a dot at an end is whole
-#define ROW_HEIGHT  22
+#define ROW_HEIGHT  30  // of a table's row: the grid goes through
 #define TICKS_MAX   12
 
 void html_range_add(HtmlRange *range, double d)
