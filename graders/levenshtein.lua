@@ -1,7 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Similarity by edits: 1 - distance / length of the longer text, in characters, the best over the targets. The distance
 -- is Levenshtein's (1965): the fewest insertions, deletions and replacements of one character. Two empty texts are
--- alike (1).
+-- alike (1). Unscored where both texts are so long (10,000 characters each) that comparing them takes too much time.
+local COMPARISONS_MAX = 1e8
+
 return {
   name = "levenshtein",
   version = 1,
@@ -17,7 +19,9 @@ return {
     local best, edits = -1, 0
     for _, target in ipairs(sample.target) do
       local wanted = normal(target)
-      local longer = math.max(text.len(answer), text.len(wanted))
+      local n, m = text.len(answer), text.len(wanted)
+      if n * m > COMPARISONS_MAX then return unscored(string.format("too long to compare: %d and %d characters", n, m)) end
+      local longer = math.max(n, m)
       local distance = text.levenshtein(answer, wanted)
       local similarity = longer == 0 and 1 or 1 - distance / longer
       if similarity > best then best, edits = similarity, distance end
@@ -30,6 +34,8 @@ return {
     { target = "abc", reply = "xyz", value = 0 },
     { target = "", reply = "", value = 1 },
     { target = "abcd", reply = "", value = 0 },
+    { target = "ab", reply = ("b"):rep(50000), value = 1 / 50000 },
+    { target = ("a"):rep(10001), reply = ("b"):rep(10000), unscored = "too long to compare: 10000 and 10001 characters" },
     { target = { "far away", "cat" }, reply = "car", value = 2 / 3 },
     { target = "\u{e4}\u{f6}", reply = "\u{e4}o", value = 0.5 },
     { target = "ABC", reply = "abc\n", params = { ignore_case = true, strip = true }, value = 1 },

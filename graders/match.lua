@@ -101,11 +101,15 @@ local function finite(v)
   return nil
 end
 
--- Python's float of an ASCII text, or nil; infinite where it is too large.
+-- Python's float of an ASCII text, or nil; infinite where it is too large. Of more digits than tonumber reads the first
+-- decide, as they do there.
 local function decimal(s)
   local sign, rest = s:match("^([-+]?)(.*)$")
   if not text.find(rest, "\\A(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)(?:[eE][-+]?[0-9]+)?\\z") then return nil end
-  local v = tonumber(rest) + 0.0
+  local v = tonumber(rest)
+  if not v and not rest:find("[eE]") then v = tonumber(rest:sub(1, 400)) end
+  if not v then return nil end
+  v = v + 0.0
   return sign == "-" and -v or v
 end
 
@@ -357,6 +361,15 @@ return {
     { target = "5", reply = "It is 25", params = { numeric = true }, value = 0, answer = "25" },
     { target = "1234.5", reply = "So $1,234.50.", params = { numeric = true }, value = 1, answer = "1234.5" },
     { target = "60", reply = "60%", params = { numeric = true }, value = 0 },
+    { -- a model that does not stop writing digits
+      target = "0.33333",
+      reply = "0." .. ("3"):rep(600),
+      params = { numeric = true },
+      value = 1,
+      answer = "0.33333",
+    },
+    { target = "3", reply = ("3"):rep(600), params = { numeric = true }, value = 0 },
+    { target = "3", reply = "3e" .. ("0"):rep(600), params = { numeric = true }, value = 0 },
     { target = "12", reply = "12 of 15", params = { numeric = true, location = "begin" }, value = 1 },
     { target = "12", reply = "of 15, 12 left", params = { numeric = true, location = "any" }, value = 1 },
     { target = "42", reply = "(42)", params = { numeric = true, location = "exact" }, value = 0 },

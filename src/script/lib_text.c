@@ -8,10 +8,10 @@
 
 #include <string.h>
 
-#define GROUPS_MAX      32
-#define MATCHES_MAX     (1 << 20)
-#define LEVENSHTEIN_MAX 20000 // code points a side
-#define REGEX_COST      50
+#define GROUPS_MAX            32
+#define MATCHES_MAX           (1 << 20)
+#define LEVENSHTEIN_CELLS_MAX 400000000 // pairs of code points
+#define REGEX_COST            50
 
 /** Text argument as valid UTF-8; what is made lies in scratch until the library's next call. */
 static Str check_text(lua_State *L, int index)
@@ -467,8 +467,9 @@ static int text_levenshtein(lua_State *L)
     size_t n, m;
     const uint32_t *a = code_points(arena, left, &n);
     const uint32_t *b = code_points(arena, right, &m);
-    if (n > LEVENSHTEIN_MAX || m > LEVENSHTEIN_MAX) {
-        return luaL_error(L, "levenshtein: a text of more than %d characters", LEVENSHTEIN_MAX);
+    if (m > 0 && n > LEVENSHTEIN_CELLS_MAX / m) {
+        return luaL_error(L, "levenshtein: texts of %I and %I characters are too long",
+                          (lua_Integer)n, (lua_Integer)m);
     }
     uint32_t *row = ARENA_ARRAY(arena, uint32_t, m + 1);
     for (size_t j = 0; j <= m; j++) {
