@@ -74,7 +74,9 @@ bool cli_faults(const Cli *cli, const Faults *faults)
 
 void cli_print(const Buf *buf)
 {
-    fwrite(buf->data, 1, buf->len, stdout);
+    if (buf->len > 0) {
+        fwrite(buf->data, 1, buf->len, stdout);
+    }
 }
 
 void cli_print_json(const Value *value)
