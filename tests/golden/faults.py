@@ -437,6 +437,15 @@ SITUATIONS = [
         ("failed attempts over budget", None, "gate nans --budget-error-rate 0.05", 1, ["error_rate <= 0.05: 0.1 of"]),
         ("what it cost is not known", None, "gate first --budget-cost 5", 1, ["what it cost is not known"]),
     ]),
+    ("Comparing and exporting", [
+        ("experiments without an eval in common", None, "diff silent first", 2, ["nothing pairs"]),
+        ("an experiment with itself", None, "diff first first", 2, ["the same runs of the same experiment"]),
+        ("with a baseline that there is not", None, "diff @nothing first", 2,
+         ["there is no baseline 'nothing'"]),
+        ("other data on both sides", None, "diff drift-old drift-new", 0,
+         ["60 → 60 (3 changed)", "left out of drift: 3 changed between the two"]),
+        ("a folder that there is not", None, "export first -o no/such/folder/x.jsonl", 2, ["No such file or directory"]),
+    ]),
     ("Rescoring", [
         ("the baseline's replies by the graders of now", None, "rescore strict-1 --name strict-now", 0, ["strict-now"]),
         ("and the gate against them", None, "gate strict-2 -b strict-now --max-regression 0.02 --detect 0.2", 0,
