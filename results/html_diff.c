@@ -207,7 +207,7 @@ static void put_row(const DiffTable *table, const Comparison *row, const HtmlSca
     html_raw(buf, "<tr><th scope=\"row\" class=\"name\">");
     html_text(buf, row->pairs->metric);
     if (table->slices) {
-        html_raw(buf, "<br>");
+        html_raw(buf, " ");
         html_text(buf, row->pairs->slice);
     }
     if (row->pairs->average.len > 0) {
