@@ -147,12 +147,11 @@ Str diff_number(Arena *arena, double d, int decimals, bool sign)
     }
     decimals -= most >= 1000 ? 2 : most >= 10 ? 1 : 0;
     Str text = str_printf(arena, sign ? "%+.*f" : "%.*f", decimals, d);
-    // No "-0.000": what is shown as nothing has no direction.
-    bool nothing = str_find_last(text, STR("1")) == STR_NONE;
-    for (size_t i = 0; i < text.len && nothing; i++) {
-        nothing = text.data[i] < '1' || text.data[i] > '9';
+    bool nothing = true; // neither +0.000 nor -0.000: what is shown as nothing has no direction
+    for (size_t i = 0; i < text.len; i++) {
+        nothing = nothing && !(text.data[i] >= '1' && text.data[i] <= '9');
     }
-    return nothing && text.data[0] == '-' ? str_slice(text, 1, text.len) : text;
+    return nothing ? str_trim_of(text, STR("+-")) : text;
 }
 
 Str diff_interval(Arena *arena, const Comparison *row)
