@@ -14,6 +14,7 @@
 #define FEW_CLUSTERS    10
 #define POWER           0.8
 #define DETECT_SHARE    0.10 // of the range
+#define FAR_CHANCE      1e-4 // one-sided: how surely a pass excludes a loss of `detect`
 #define UNBOUNDED_UNITS 59   // 0.95^59 < 0.05: a change of 5 % of the samples would have shown
 
 static const char *const VERDICT_WORDS[] = {
@@ -323,9 +324,46 @@ static bool score_exceeds(const Judge *judge, double value, double df)
     return above > stats_t_quantile(judge->check->confidence, df) * sqrt(variance / (size - 1));
 }
 
+/** Turn an interval of the metric into signed terms. */
+static Interval interval_signed(Interval interval, double sign)
+{
+    if (sign > 0) {
+        return interval;
+    }
+    return (Interval){.value = -interval.value,
+                      .stderr_ = interval.stderr_,
+                      .low = -interval.high,
+                      .high = -interval.low};
+}
+
+static double detect_of(const GateCheck *check, double range)
+{
+    if (!isnan(check->detect)) {
+        return check->detect;
+    }
+    return isfinite(range) ? DETECT_SHARE * range : (double)NAN;
+}
+
+/**
+ * Whether a loss of `detect` is excluded almost surely. At a few dozen samples a lucky draw lifts
+ * the limit above the bound; it must not do so for a loss that nobody would miss. Large samples
+ * never notice. */
+static bool excludes_far_loss(const Judge *judge)
+{
+    double beyond = detect_of(judge->check, judge->range) - judge->allowed;
+    if (judge->check->kind != GATE_LOSS || !(beyond > 0)) {
+        return true;
+    }
+    StatsEstimate estimate = stats_estimate(&judge->pairs, 1 - 2 * FAR_CHANCE);
+    return interval_signed(estimate.interval, judge->sign).low > judge->target - beyond;
+}
+
 static GateReason doubt_of_pass(const Judge *judge, const StatsEstimate *estimate, double value)
 {
     bool few = judge->few_differ;
+    if (!excludes_far_loss(judge)) {
+        return GATE_REASON_FAR_LOSS;
+    }
     if (estimate->method == STATS_WILSON || estimate->method == STATS_TANGO) {
         return GATE_REASON_LIMITS; // the flips are the data
     }
@@ -462,26 +500,6 @@ static GateVerdict verdict_of(Interval limits, double target)
         return GATE_PASS;
     }
     return limits.high < target ? GATE_FAIL : GATE_INCONCLUSIVE; // NaN is neither
-}
-
-/** Turn an interval of the metric into signed terms. */
-static Interval interval_signed(Interval interval, double sign)
-{
-    if (sign > 0) {
-        return interval;
-    }
-    return (Interval){.value = -interval.value,
-                      .stderr_ = interval.stderr_,
-                      .low = -interval.high,
-                      .high = -interval.low};
-}
-
-static double detect_of(const GateCheck *check, double range)
-{
-    if (!isnan(check->detect)) {
-        return check->detect;
-    }
-    return isfinite(range) ? DETECT_SHARE * range : (double)NAN;
 }
 
 /** What an inconclusive check is worth; would_fail: the limits alone said fail. */
