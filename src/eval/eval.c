@@ -31,6 +31,19 @@ bool stop_reason_from_word(Str word, StopReason *out)
     return false;
 }
 
+Str choice_letter(int64_t position, char out[8])
+{
+    char reversed[8];
+    size_t n = 0;
+    for (int64_t i = position; i >= 0 && n < sizeof(reversed); i = i / 26 - 1) {
+        reversed[n++] = (char)('A' + i % 26);
+    }
+    for (size_t i = 0; i < n; i++) {
+        out[i] = reversed[n - 1 - i];
+    }
+    return (Str){out, n};
+}
+
 static const TokenLogprob *tokens_copy(Arena *arena, const TokenLogprob *tokens, size_t n)
 {
     TokenLogprob *copy = ARENA_ARRAY(arena, TokenLogprob, n);

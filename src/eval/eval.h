@@ -266,6 +266,9 @@ typedef struct Choice {
     bool has_context;
 } Choice;
 
+/** "A" .. "Z", "AA" ... for a choice's position from 0, as the filter lettered counts. */
+Str choice_letter(int64_t position, char out[8]);
+
 /** One row of the dataset, rendered for one variant. `hash` says whether its content changed. */
 typedef struct Sample {
     Str id;

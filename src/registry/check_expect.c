@@ -93,7 +93,7 @@ static const char *other_value(const ExpectRow *at, const Value *value)
     if (value == NULL) {
         return "is missing";
     }
-    if (!tmpl_scalar_text(arena, value, &text)) {
+    if (!text_of_scalar(arena, value, &text)) {
         return str_printf(arena, "is %s", value_kind_word(value)).data;
     }
     Str shown = utf8_cut_columns(text, VALUE_SHOWN_COLUMNS);

@@ -119,7 +119,7 @@ static void check_hidden(RowCheck *check, const Sample *sample)
             field = value_list(texts, sample->n_choices);
         }
         bool same = value_equal(column, &field) ||
-                    (field.kind == VALUE_STR && tmpl_scalar_text(arena, column, &text) &&
+                    (field.kind == VALUE_STR && text_of_scalar(arena, column, &text) &&
                      str_eq(text, field.as.str));
         check->n_hidden[i] += !same;
     }

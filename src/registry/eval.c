@@ -64,7 +64,7 @@ static size_t count_keys(const Value *map, const char *const *keys)
 static bool axis_value_ok(EvalReader *reader, const Value *value)
 {
     Str text;
-    if (!tmpl_scalar_text(reader->arena, value, &text) || text.len == 0) {
+    if (!text_of_scalar(reader->arena, value, &text) || text.len == 0) {
         fault(reader, value, "wrong-type", "a matrix value has to be text, a number or a boolean");
         return false;
     }
@@ -122,9 +122,9 @@ static void check_axis_duplicates(EvalReader *reader, const MatrixAxis *axis)
 {
     for (size_t i = 0; i < axis->n; i++) {
         Str a = STR_EMPTY, b = STR_EMPTY;
-        bool text = tmpl_scalar_text(reader->arena, &axis->values[i], &a);
+        bool text = text_of_scalar(reader->arena, &axis->values[i], &a);
         for (size_t k = 0; text && k < i; k++) {
-            if (tmpl_scalar_text(reader->arena, &axis->values[k], &b) && str_eq(a, b)) {
+            if (text_of_scalar(reader->arena, &axis->values[k], &b) && str_eq(a, b)) {
                 faults_add(reader->faults, reader->file, axis->values[i].line, axis->values[i].col,
                            false, "duplicate", "two parts would be called '" STR_FMT "'",
                            STR_ARG(a));

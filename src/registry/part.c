@@ -62,7 +62,7 @@ static MatrixCell cell_of(const Axis *axes, size_t n_axes, const size_t *at, Are
         const Value *value = &axes[i].values[at[i]];
         const Value *extra = &axes[i].extras[at[i]];
         Str text = STR_EMPTY;
-        tmpl_scalar_text(arena, value, &text);
+        text_of_scalar(arena, value, &text);
         name = i == 0 ? text : str_printf(arena, STR_FMT "/" STR_FMT, STR_ARG(name), STR_ARG(text));
         map_builder_put(&vars, axes[i].name, *value);
         for (size_t k = 0; extra->kind == VALUE_MAP && k < extra->as.map.n; k++) {
@@ -251,7 +251,7 @@ static bool part_name(Registry *registry, const Eval *eval, const Value *vars, A
                            .arena = arena};
     Value value;
     bool ok = tmpl_render(&session, &tmpl, &value, err);
-    if (ok && !tmpl_scalar_text(arena, &value, out)) {
+    if (ok && !text_of_scalar(arena, &value, out)) {
         ok = ERR_SET(err, ERR_SCRIPT, "dataset.part has to be text, not %s",
                      value_kind_word(&value));
     }

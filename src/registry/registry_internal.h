@@ -178,8 +178,6 @@ typedef struct TmplSession {
 
 bool tmpl_session_set(TmplSession *session, Str name, Value value, Err *err);
 bool tmpl_render(TmplSession *session, const Tmpl *tmpl, Value *out, Err *err);
-/** Text as Jinja prints a scalar; false for lists, maps and null. */
-bool tmpl_scalar_text(Arena *arena, const Value *value, Str *out);
 
 // ---- An eval's messages ------------------------------------------------------------------------
 

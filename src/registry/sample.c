@@ -65,14 +65,14 @@ void sample_tmpl_build(TmplBuilder *builder, const Eval *eval, const EvalVariant
 static bool choice_of_value(Arena *arena, const Value *value, size_t index, Choice *out, Err *err)
 {
     *out = (Choice){.text = STR_EMPTY, .context = STR_EMPTY};
-    if (tmpl_scalar_text(arena, value, &out->text)) {
+    if (text_of_scalar(arena, value, &out->text)) {
         return true;
     }
     const Value *text = value_get_c(value, "text");
     const Value *context = value_get_c(value, "context");
     out->has_context = context != NULL;
-    if (text != NULL && tmpl_scalar_text(arena, text, &out->text) &&
-        (context == NULL || tmpl_scalar_text(arena, context, &out->context))) {
+    if (text != NULL && text_of_scalar(arena, text, &out->text) &&
+        (context == NULL || text_of_scalar(arena, context, &out->context))) {
         return true;
     }
     return ERR_SET(err, ERR_SCRIPT,
@@ -176,7 +176,7 @@ bool sample_targets(Arena *arena, const Value *value, Sample *out, Err *err)
     }
     Str *texts = ARENA_ARRAY(arena, Str, n + 1);
     for (size_t i = 0; i < n; i++) {
-        if (!tmpl_scalar_text(arena, &items[i], &texts[i])) {
+        if (!text_of_scalar(arena, &items[i], &texts[i])) {
             return ERR_SET(err, ERR_SCRIPT, "a target has to be text, not %s",
                            value_kind_word(&items[i]));
         }
@@ -195,7 +195,7 @@ static bool render_text(TmplSession *session, const Tmpl *tmpl, const char *what
     if (!tmpl_render(session, tmpl, &value, err)) {
         return false;
     }
-    return tmpl_scalar_text(session->arena, &value, out) ||
+    return text_of_scalar(session->arena, &value, out) ||
            ERR_SET(err, ERR_SCRIPT, "%s has to be text, not %s", what, value_kind_word(&value));
 }
 
@@ -211,7 +211,7 @@ static bool render_input(TmplSession *session, const SampleTmpl *tmpl, Sample *o
     if (out->input.kind == VALUE_LIST) {
         return true;
     }
-    if (!tmpl_scalar_text(session->arena, &out->input, &text)) {
+    if (!text_of_scalar(session->arena, &out->input, &text)) {
         return ERR_SET(err, ERR_SCRIPT, "input has to be text or a list of messages, not %s",
                        value_kind_word(&out->input));
     }
@@ -231,7 +231,7 @@ static bool render_files(TmplSession *session, const Tmpl *tmpl, Value *out, Err
     for (size_t i = 0; i < files.as.map.n; i++) {
         const ValuePair *pair = &files.as.map.pairs[i];
         Str text;
-        if (!tmpl_scalar_text(session->arena, &pair->value, &text)) {
+        if (!text_of_scalar(session->arena, &pair->value, &text)) {
             return ERR_SET(err, ERR_SCRIPT, "file '" STR_FMT "' has to be text, not %s",
                            STR_ARG(pair->key), value_kind_word(&pair->value));
         }

@@ -117,7 +117,7 @@ static Str row_id(const ShotMaker *maker, size_t row_number, const Value *row, A
         task_session_init(maker->registry, maker->task, maker->program, (int64_t)row_number, row,
                           arena, &session);
         if (tmpl_render(&session, &maker->tmpl.id, &value, &ignored) &&
-            tmpl_scalar_text(arena, &value, &id)) {
+            text_of_scalar(arena, &value, &id)) {
             return id;
         }
     }
@@ -186,7 +186,7 @@ static size_t listed_at(const Value *ids, Str id)
     size_t i = 0;
     for (; i < ids->as.list.n; i++) {
         Str text = STR_EMPTY;
-        if (tmpl_scalar_text(&scratch, &ids->as.list.items[i], &text) && str_eq(text, id)) {
+        if (text_of_scalar(&scratch, &ids->as.list.items[i], &text) && str_eq(text, id)) {
             break;
         }
     }
@@ -217,7 +217,7 @@ static bool picks_of_ids(const ShotMaker *maker, size_t *picks, Err *err)
     }
     for (size_t i = 0; ok && i < n; i++) {
         Str id = STR_EMPTY;
-        if (picks[i] == SIZE_MAX && tmpl_scalar_text(&arena, &ids->as.list.items[i], &id)) {
+        if (picks[i] == SIZE_MAX && text_of_scalar(&arena, &ids->as.list.items[i], &id)) {
             ok = ERR_SET(err, ERR_CONFIG,
                          STR_FMT ":%u: few_shot: no row%s" STR_FMT " has the id '" STR_FMT "'",
                          STR_ARG(maker->task->eval->file), ids->as.list.items[i].line,
@@ -245,17 +245,6 @@ static bool picks_count(const ShotMaker *maker, size_t n, size_t *out_count, siz
 }
 
 // ---- What a shot holds -------------------------------------------------------------------------
-
-/** "A" for 0, "Z" for 25, "AA" for 26: as the filter lettered counts. */
-static Str letter_of(Arena *arena, int64_t position)
-{
-    char text[16];
-    size_t at = sizeof(text);
-    for (int64_t n = position + 1; n > 0 && at > 0; n = (n - 1) / 26) {
-        text[--at] = (char)('A' + (n - 1) % 26);
-    }
-    return str_copy(arena, (Str){text + at, sizeof(text) - at});
-}
 
 static Value value_of_texts(Arena *arena, const Str *texts, size_t n)
 {
@@ -326,7 +315,9 @@ static void put_target(ShotFields *fields, Sample *sample)
         field_put(fields, "target", value_of_texts(arena, sample->targets, sample->n_targets));
     }
     if (sample->n_correct > 0) {
-        field_put(fields, "letter", value_str(letter_of(arena, sample->correct[0])));
+        char buf[8];
+        Str letter = choice_letter(sample->correct[0], buf);
+        field_put(fields, "letter", value_str(str_copy(arena, letter)));
     }
 }
 
@@ -340,7 +331,7 @@ static void put_fields(ShotFields *fields)
     if (fields->tmpl->input_is_messages
             ? messages_render(session, &fields->tmpl->input_messages, &value, &err)
             : tmpl_render(session, &fields->tmpl->input, &value, &err)) {
-        bool scalar = tmpl_scalar_text(session->arena, &value, &text);
+        bool scalar = text_of_scalar(session->arena, &value, &text);
         field_put(fields, "input", scalar ? value_str(text) : value);
     } else {
         field_failed(fields, "input", &err);

@@ -232,30 +232,6 @@ bool tmpl_render(TmplSession *session, const Tmpl *tmpl, Value *out, Err *err)
            script_render(session->script, tmpl->unit, session->arena, out, err);
 }
 
-bool tmpl_scalar_text(Arena *arena, const Value *value, Str *out)
-{
-    char real[40];
-    switch ((ValueKind)value->kind) {
-    case VALUE_STR:
-        *out = value->as.str;
-        return true;
-    case VALUE_BOOL:
-        *out = value->as.boolean ? STR("True") : STR("False");
-        return true;
-    case VALUE_INT:
-        *out = str_printf(arena, "%lld", (long long)value->as.integer);
-        return true;
-    case VALUE_REAL:
-        *out = str_copy(arena, (Str){real, text_format_real(value->as.real, real)});
-        return true;
-    case VALUE_NULL:
-    case VALUE_LIST:
-    case VALUE_MAP:
-        break;
-    }
-    return false;
-}
-
 // ---- Messages ----------------------------------------------------------------------------------
 
 /** What a message holds beside role, content and name. */
@@ -354,7 +330,7 @@ static bool text_of(TmplSession *session, const Tmpl *tmpl, const char *what, St
     if (!tmpl_render(session, tmpl, &value, err)) {
         return false;
     }
-    if (!tmpl_scalar_text(session->arena, &value, out)) {
+    if (!text_of_scalar(session->arena, &value, out)) {
         return ERR_SET(err, ERR_SCRIPT, "%s of a message has to be text, not %s", what,
                        value_kind_word(&value));
     }

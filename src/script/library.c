@@ -161,16 +161,6 @@ void library_params(lua_State *L, const Unit *unit, int given, int vars, Arena *
 
 // ---- Literal lists ------------------------------------------------------------------------------
 
-static bool uses_err(const Unit *unit, const Value *at, Str what, Err *err)
-{
-    if (at->line > 0) {
-        return ERR_SET(err, ERR_CONFIG, "grader '" STR_FMT "', line %u, column %u: " STR_FMT,
-                       STR_ARG(unit->source.name), at->line, at->col, STR_ARG(what));
-    }
-    return ERR_SET(err, ERR_CONFIG, "grader '" STR_FMT "': " STR_FMT, STR_ARG(unit->source.name),
-                   STR_ARG(what));
-}
-
 typedef struct Loading {
     Program *program;
     size_t number;
@@ -190,7 +180,8 @@ static bool check_item(Script *script, Program *program, const Unit *unit, const
     Str use = value_get_str(item, "use", STR_EMPTY);
     size_t number = program_find(program, UNIT_LIBRARY, use);
     if (use.len == 0 || number == STR_NONE) {
-        return uses_err(unit, item, library_unknown(program, use, arena), err);
+        return unit_err(UNIT_GRADER, unit->source.name, item, library_unknown(program, use, arena),
+                        err);
     }
     Vm *vm = script_vm(script);
     Loading loading = {.program = program, .number = number};
@@ -228,7 +219,8 @@ bool library_check_uses(Script *script, Program *program, const Unit *unit, Err 
     for (size_t i = 0; i < list->as.list.n; i++) {
         const Value *item = &list->as.list.items[i];
         if (item->kind != VALUE_MAP) {
-            return uses_err(unit, item, STR("a check is a map with use: NAME"), err);
+            return unit_err(UNIT_GRADER, unit->source.name, item,
+                            STR("a check is a map with use: NAME"), err);
         }
         if (!check_item(script, program, unit, item, err)) {
             return false;

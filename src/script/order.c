@@ -11,24 +11,14 @@ typedef struct Ordering {
     Err *err;
 } Ordering;
 
-static bool order_err(const Unit *unit, const Value *at, Str what, Err *err)
-{
-    if (at != NULL && at->line > 0) {
-        return ERR_SET(err, ERR_CONFIG, "grader '" STR_FMT "', line %u, column %u: " STR_FMT,
-                       STR_ARG(unit->source.name), at->line, at->col, STR_ARG(what));
-    }
-    return ERR_SET(err, ERR_CONFIG, "grader '" STR_FMT "': " STR_FMT, STR_ARG(unit->source.name),
-                   STR_ARG(what));
-}
-
 static bool add_after(Program *program, Unit *unit, Str name, const Value *at, Err *err)
 {
     size_t other = program_find(program, UNIT_GRADER, name);
     if (name.len > 0 && other != STR_NONE) {
         for (size_t i = 0; i < unit->n_after; i++) {
             if (unit->after[i] == other) {
-                return order_err(
-                    unit, at,
+                return unit_err(
+                    UNIT_GRADER, unit->source.name, at,
                     str_printf(&program->arena, "'" STR_FMT "' is named twice", STR_ARG(name)),
                     err);
             }
@@ -48,10 +38,10 @@ static bool add_after(Program *program, Unit *unit, Str name, const Value *at, E
     Str hint = near == STR_NONE ? STR_EMPTY
                                 : str_printf(&program->arena, " (did you mean '" STR_FMT "'?)",
                                              STR_ARG(names[near]));
-    return order_err(unit, at,
-                     str_printf(&program->arena, "no grader '" STR_FMT "'" STR_FMT, STR_ARG(name),
-                                STR_ARG(hint)),
-                     err);
+    return unit_err(UNIT_GRADER, unit->source.name, at,
+                    str_printf(&program->arena, "no grader '" STR_FMT "'" STR_FMT, STR_ARG(name),
+                               STR_ARG(hint)),
+                    err);
 }
 
 /** The graders that the param names: a list of names, or a map from names to weights. */
@@ -64,12 +54,12 @@ static bool read_after(Program *program, Unit *unit, Err *err)
     }
     bool is_map = value->kind == VALUE_MAP;
     if (!is_map && value->kind != VALUE_LIST) {
-        return order_err(unit, value,
-                         str_printf(&program->arena,
-                                    "param '" STR_FMT "' is a list of graders' names or a map "
-                                    "from names to weights, not %s",
-                                    STR_ARG(param), value_kind_word(value)),
-                         err);
+        return unit_err(UNIT_GRADER, unit->source.name, value,
+                        str_printf(&program->arena,
+                                   "param '" STR_FMT "' is a list of graders' names or a map "
+                                   "from names to weights, not %s",
+                                   STR_ARG(param), value_kind_word(value)),
+                        err);
     }
     size_t n = is_map ? value->as.map.n : value->as.list.n;
     unit->after = ARENA_ARRAY(&program->arena, size_t, n);
@@ -83,8 +73,8 @@ static bool read_after(Program *program, Unit *unit, Err *err)
             good = weight > 0 && isfinite(weight);
         }
         if (!good) {
-            return order_err(
-                unit, item,
+            return unit_err(
+                UNIT_GRADER, unit->source.name, item,
                 is_map ? STR("a weight is a number above 0") : STR("a grader's name is text"), err);
         }
         if (!add_after(program, unit, is_map ? value->as.map.pairs[i].key : item->as.str, item,

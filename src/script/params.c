@@ -322,16 +322,14 @@ void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *o
 
 // ---- Params of an eval --------------------------------------------------------------------------
 
-/** "grader 'number'" and, where it is known, the value's place. */
-static bool param_err(const UnitInfo *info, UnitKind kind, const Value *value, Str what, Err *err)
+bool unit_err(UnitKind kind, Str name, const Value *at, Str what, Err *err)
 {
-    if (value != NULL && value->line > 0) {
+    if (at != NULL && at->line > 0) {
         return ERR_SET(err, ERR_CONFIG, "%s '" STR_FMT "', line %u, column %u: " STR_FMT,
-                       unit_words[kind], STR_ARG(info->name), value->line, value->col,
-                       STR_ARG(what));
+                       unit_words[kind], STR_ARG(name), at->line, at->col, STR_ARG(what));
     }
-    return ERR_SET(err, ERR_CONFIG, "%s '" STR_FMT "': " STR_FMT, unit_words[kind],
-                   STR_ARG(info->name), STR_ARG(what));
+    return ERR_SET(err, ERR_CONFIG, "%s '" STR_FMT "': " STR_FMT, unit_words[kind], STR_ARG(name),
+                   STR_ARG(what));
 }
 
 static bool fits_type(const UnitParam *param, const Value *value)
@@ -371,7 +369,7 @@ static bool check_one_of(const UnitInfo *info, UnitKind kind, const UnitParam *p
                          STR_ARG(param->name), STR_ARG(buf_view(&words)), STR_ARG(value->as.str),
                          STR_ARG(param->one_of[near]));
     buf_finish(&words);
-    return param_err(info, kind, value, what, err);
+    return unit_err(kind, info->name, value, what, err);
 }
 
 static const char *type_word(const UnitParam *param)
@@ -392,11 +390,11 @@ static bool check_param(const UnitInfo *info, UnitKind kind, const ValuePair *pa
         if (!fits_type(param, &pair->value)) {
             bool is_text =
                 str_eq(param->type, STR("one_of")) || str_eq(param->type, STR("template"));
-            return param_err(info, kind, &pair->value,
-                             str_printf(arena, "param '" STR_FMT "' is %s, not %s",
-                                        STR_ARG(pair->key), is_text ? "text" : type_word(param),
-                                        value_kind_word(&pair->value)),
-                             err);
+            return unit_err(kind, info->name, &pair->value,
+                            str_printf(arena, "param '" STR_FMT "' is %s, not %s",
+                                       STR_ARG(pair->key), is_text ? "text" : type_word(param),
+                                       value_kind_word(&pair->value)),
+                            err);
         }
         return !str_eq(param->type, STR("one_of")) ||
                check_one_of(info, kind, param, &pair->value, arena, err);
@@ -406,7 +404,7 @@ static bool check_param(const UnitInfo *info, UnitKind kind, const ValuePair *pa
                    ? str_printf(arena, "unknown param '" STR_FMT "'", STR_ARG(pair->key))
                    : str_printf(arena, "unknown param '" STR_FMT "' (did you mean '" STR_FMT "'?)",
                                 STR_ARG(pair->key), STR_ARG(names[near]));
-    return param_err(info, kind, &pair->value, what, err);
+    return unit_err(kind, info->name, &pair->value, what, err);
 }
 
 bool params_check(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena, Err *err)
@@ -431,8 +429,8 @@ bool params_resolve(const UnitInfo *info, UnitKind kind, const Value *given, Are
         const UnitParam *param = &info->params[i];
         const Value *value = value_get(given, param->name);
         if (value == NULL && param->required) {
-            return param_err(
-                info, kind, NULL,
+            return unit_err(
+                kind, info->name, NULL,
                 str_printf(arena, "param '" STR_FMT "' is required", STR_ARG(param->name)), err);
         }
         map_builder_put(&builder, param->name,

@@ -4,19 +4,6 @@
 
 #include <math.h>
 
-Str choice_letter(int64_t position, char out[8])
-{
-    char reversed[8];
-    size_t n = 0;
-    for (int64_t i = position; i >= 0 && n < sizeof(reversed); i = i / 26 - 1) {
-        reversed[n++] = (char)('A' + i % 26);
-    }
-    for (size_t i = 0; i < n; i++) {
-        out[i] = reversed[n - 1 - i];
-    }
-    return (Str){out, n};
-}
-
 static void set_str(lua_State *L, const char *key, Str s)
 {
     vm_push_str(L, s);

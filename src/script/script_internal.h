@@ -338,8 +338,6 @@ const ReplyView *reply_view(lua_State *L, int index);
 void push_messages(lua_State *L, const Message *messages, size_t n);
 /** Read a list of messages; raises. */
 Message *read_messages(lua_State *L, int index, Arena *arena, size_t *out_n);
-/** "A" .. "Z", "AA" ... for a position from 0. */
-Str choice_letter(int64_t position, char out[8]);
 
 /** What templates of solver and grader params see. */
 typedef struct VarsView {
@@ -566,6 +564,8 @@ Str words_hint(Arena *arena, Str word, const char *const *words);
 void unit_read(lua_State *L, int index, UnitKind kind, Arena *arena, UnitInfo *out);
 /** Fill in what the table declares as a function of the params at index `params`; raises. */
 void unit_read_for(lua_State *L, int index, int params, Arena *arena, UnitInfo *out);
+/** "grader 'number', line 3, column 9: what", the place only where it is known. fails always */
+bool unit_err(UnitKind kind, Str name, const Value *at, Str what, Err *err);
 /** Check given params against the declarations: names and types. */
 bool params_check(const UnitInfo *info, UnitKind kind, const Value *given, Arena *arena, Err *err);
 /** Check given params against the declarations and fill in defaults. */

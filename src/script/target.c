@@ -11,28 +11,6 @@ typedef struct Targets {
     size_t cap;
 } Targets;
 
-/** Text as the registry makes it of a sample's target. */
-static Str scalar_text(lua_State *L, const Value *value, Arena *arena)
-{
-    char real[40];
-    switch ((ValueKind)value->kind) {
-    case VALUE_STR:
-        return value->as.str;
-    case VALUE_BOOL:
-        return value->as.boolean ? STR("True") : STR("False");
-    case VALUE_INT:
-        return str_printf(arena, "%lld", (long long)value->as.integer);
-    case VALUE_REAL:
-        return str_copy(arena, (Str){real, text_format_real(value->as.real, real)});
-    case VALUE_NULL:
-    case VALUE_LIST:
-    case VALUE_MAP:
-        break;
-    }
-    luaL_error(L, "a target has to be text, not %s", value_kind_word(value));
-    return STR_EMPTY;
-}
-
 static void add_value(lua_State *L, const Value *value, Arena *arena, Targets *out)
 {
     bool is_list = value->kind == VALUE_LIST;
@@ -51,7 +29,10 @@ static void add_value(lua_State *L, const Value *value, Arena *arena, Targets *o
         out->cap = cap;
     }
     for (size_t i = 0; i < n; i++) {
-        out->texts[out->n++] = scalar_text(L, &items[i], arena);
+        Str *text = &out->texts[out->n++];
+        if (!text_of_scalar(arena, &items[i], text)) {
+            luaL_error(L, "a target has to be text, not %s", value_kind_word(&items[i]));
+        }
     }
 }
 

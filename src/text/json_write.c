@@ -273,3 +273,27 @@ Str json_plain(Arena *arena, const Value *value)
     buf_finish(&buf);
     return out;
 }
+
+bool text_of_scalar(Arena *arena, const Value *value, Str *out)
+{
+    char real[40];
+    switch ((ValueKind)value->kind) {
+    case VALUE_STR:
+        *out = value->as.str;
+        return true;
+    case VALUE_BOOL:
+        *out = value->as.boolean ? STR("True") : STR("False");
+        return true;
+    case VALUE_INT:
+        *out = str_printf(arena, "%lld", (long long)value->as.integer);
+        return true;
+    case VALUE_REAL:
+        *out = str_copy(arena, (Str){real, text_format_real(value->as.real, real)});
+        return true;
+    case VALUE_NULL:
+    case VALUE_LIST:
+    case VALUE_MAP:
+        break;
+    }
+    return false;
+}

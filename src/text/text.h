@@ -71,6 +71,8 @@ Str json_plain(Arena *arena, const Value *value);
  * ("1.0", "0.0001", "1e-05", "1e+300"); "nan", "inf", "-inf" for the rest.
  * returns the length; out ends in NUL. */
 size_t text_format_real(double d, char out[40]);
+/** A scalar as Python, and so a template, prints it; false for lists, maps and null. */
+bool text_of_scalar(Arena *arena, const Value *value, Str *out);
 
 /** Bytes [from, to) of a text. */
 typedef struct TextSpan {

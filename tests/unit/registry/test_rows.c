@@ -186,7 +186,7 @@ static void test_rows__several_files(void)
         Value row;
         CHECK(rows_get(rows, i, &test_arena, &row, &err));
         Str text;
-        CHECK(tmpl_scalar_text(&test_arena, value_get_c(&row, "a"), &text));
+        CHECK(text_of_scalar(&test_arena, value_get_c(&row, "a"), &text));
         CHECK_STR(text, str_printf(&test_arena, "%zu", i));
     }
     CHECK_STR(rows_place(rows, 1, &test_arena), STR("p1.jsonl:2, row 1"));
