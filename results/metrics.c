@@ -642,7 +642,7 @@ void scan_part_end(Scan *scan)
 
 // ---- Metrics ------------------------------------------------------------------------------------
 
-/** By key, then by value: numbers as such, texts bytewise. */
+/** By key, then by value: numbers as such, and behind them texts, bytewise. */
 static int compare_slices(const void *a, const void *b)
 {
     const Slice *left = *(const Slice *const *)a;
@@ -657,7 +657,12 @@ static int compare_slices(const void *a, const void *b)
     double y;
     bool cut = str_cut(left->name, STR("="), &key, &left_value) &&
                str_cut(right->name, STR("="), &key, &right_value);
-    if (cut && str_to_f64(left_value, &x) && str_to_f64(right_value, &y) && x != y) {
+    bool left_is_number = cut && str_to_f64(left_value, &x) && !isnan(x);
+    bool right_is_number = cut && str_to_f64(right_value, &y) && !isnan(y);
+    if (left_is_number != right_is_number) {
+        return left_is_number ? -1 : 1;
+    }
+    if (left_is_number && x != y) {
         return x < y ? -1 : 1;
     }
     return str_cmp(left->name, right->name);
