@@ -42,6 +42,20 @@ static const Reply *made_up_reply(const Request *request, Arena *arena)
     return reply;
 }
 
+/** A limit in dollars holds only where the price is known. */
+static bool cost_is_bounded(const Eval *eval, const Model *model, Err *err)
+{
+    if (!(eval->limits.cost_usd > 0) || !str_eq(model->provider, STR("openai")) ||
+        !(isnan(model->price_input_usd) || isnan(model->price_output_usd))) {
+        return true;
+    }
+    return ERR_SET(
+        err, ERR_CONFIG,
+        "limits: cost_usd needs the price of model '" STR_FMT
+        "', which is unknown: give price_usd in a file of registry/models, or limit tokens",
+        STR_ARG(model->spec));
+}
+
 /** See whether everybody can do what a step asks for, and answer it. False with *err set: no. */
 static bool answer_step(Rehearsal *rehearsal, const StepOutput *step, bool solving, bool *out_more,
                         Err *err)
@@ -53,6 +67,10 @@ static bool answer_step(Rehearsal *rehearsal, const StepOutput *step, bool solvi
         Role *role;
         if (!effect_route(rehearsal->loop, rehearsal->cell, rehearsal->tested, &rehearsal->sample,
                           1, &effect, &role, arena, err)) {
+            return false;
+        }
+        const Model *asked = role != NULL ? role->model : rehearsal->tested->model;
+        if (solving && !cost_is_bounded(rehearsal->cell->task->eval, asked, err)) {
             return false;
         }
         if (rehearsal->in.n_log == CALLS_SEEN_MAX) {

@@ -125,6 +125,10 @@ def limited(then):
     return prepare
 
 
+def priced(room):
+    room.write("priced.yaml", EVAL.replace("capitals", "priced") + "limits: {cost_usd: 0.5}\n")
+
+
 def polite(room):
     room.write("polite.yaml", POLITE)
 
@@ -346,7 +350,7 @@ SITUATIONS = [
          4, ["to go on: run the same command with --resume"]),
         ("every connection breaks", None, f"{SERVED}/cut/v1 --max-retries 2", 4, ["transfer closed", "3 to do"]),
         ("no answer in time", None, f"{SERVED}/slowheader;s=9/v1 --timeout 1 --max-retries 1", 4,
-         ["timed out after 1000 milliseconds"]),
+         ["timed out after 1"]),
         ("the server keeps failing (500), retries are spent", None, f"{SERVED}/status;code=500/v1 --max-retries 2", 3,
          ["3 errors", "the server keeps failing (status 500)", "--failed"]),
         ("the rate limit does not end (429)", None, f"{SERVED}/status;code=429/v1 --max-retries 1 -n 1", 3,
@@ -386,6 +390,8 @@ SITUATIONS = [
          ["3 unscored"]),
         ("a judge whose verdict can not be read", judged, "run polite.yaml -m echo --role judge=echo", 0,
          ["1 unscored"]),
+        ("a limit in dollars on a model of unknown price", priced, "run priced.yaml -m openai/m --base-url SERVER/ok/v1", 2,
+         ["cost_usd needs the price of model"]),
         ("a limit is spent, `then: error`", limited("error"), "run twice.yaml -m echo", 3,
          ["12 errors", "the limit of tokens is spent"]),
         ("a limit is spent, `then: zero`: right answers count as wrong", limited("zero"), "run twice.yaml -m echo", 0,
