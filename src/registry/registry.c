@@ -145,6 +145,10 @@ bool registry_not_found(Registry *registry, RegistryKind kind, const char *what,
     size_t n = 0;
     registry_names(registry, kind, &arena, &names, &n);
     Str hint = schema_did_you_mean(&arena, name, names, n);
+    Str file = str_concat(&arena, name, STR(".yaml"));
+    if ((kind == REGISTRY_EVALS || kind == REGISTRY_GATES) && file_exists(file)) {
+        hint = str_printf(&arena, "; did you mean '" STR_FMT "'?", STR_ARG(file));
+    }
     ERR_SET(err, ERR_NOT_FOUND, "no %s '" STR_FMT "'" STR_FMT " (muster list %s shows them all)",
             what, STR_ARG(name), STR_ARG(hint), registry_kind_dir(kind));
     arena_finish(&arena);

@@ -186,6 +186,7 @@ def wrong_usage(room):
         ("run capitals.yaml -m echo --variant v", "eval 'capitals' has no variant 'v'"),
         ("run capitals.yaml -m nosuch/x", "no provider 'nosuch'"),
         ("run nope -m echo", "no eval 'nope' (muster list evals shows them all)"),
+        ("run capitals -m echo", "no eval 'capitals'; did you mean 'capitals.yaml'? (muster list evals shows them all)"),
         ("run zz* -m echo", "no eval matches 'zz*'"),
         ("list things", "list: 'things' is not one of evals, datasets"),
         ("show", "there is no store '.muster/muster.db' yet"),
