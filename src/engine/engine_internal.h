@@ -16,7 +16,7 @@ typedef struct Item {
     uint32_t leaf;
     const int32_t *tokens; // the job's
     uint32_t n;
-    TrieNode *node;   // where it ends; holds a reference
+    TrieNode *node;   // where it ends; holds a reference. NULL: nothing of it is wanted
     uint32_t n_wants; // not computed yet
     bool started;
 } Item;
@@ -25,15 +25,17 @@ typedef struct Item {
 typedef struct Sequence {
     Job *job;
     uint32_t reply;
-    ExtentList path; // slots of the prompt, then those reserved for the reply
-    uint32_t n_prompt;
+    ExtentList path;     // slots of the prompt once it runs, then those reserved for the reply
+    uint32_t n_prompt;   // of path; 0 before it runs
     EngineToken *tokens; // picked so far
     uint32_t n_tokens;
     uint32_t cap_tokens;
     Buf text;
     EngineStop stop;
+    bool started; // its first token is picked
     bool done;
-    uint32_t row; // of logits in the current step; UINT32_MAX none
+    uint32_t row;      // of logits in the current step; UINT32_MAX none
+    uint64_t ran_step; // the last step that it had a row in
 } Sequence;
 
 /** A request on its way. One block of memory holds the request's own arrays. */
@@ -50,10 +52,8 @@ struct Job {
     uint32_t *misses;    // scoring: per leaf, tokens that were not the most likely
     uint64_t n_cached;
     int64_t submitted_ns;
-    bool admitted; // generation: its slots are reserved
-    bool started;  // generation: its first tokens are picked
-    bool finished;
-    Err *err; // owned; NULL unless the request failed (an Err is large, jobs are many)
+    bool admitted; // generation: slots for its first reply are reserved, and a place to run
+    Err *err;      // owned; NULL unless the request failed (an Err is large, jobs are many)
 };
 
 /** A log-probability asked for in the current step. */
@@ -93,8 +93,11 @@ typedef struct Schedule {
     Trie trie;
     Item **items; // not finished, in depth-first order
     size_t n_items, cap_items;
-    Sequence **running; // oldest first
+    Sequence **running; // those that waited longest first
     size_t n_running, cap_running;
+    Sequence **parked; // first token picked, no slots or no place to run yet; oldest first
+    size_t n_parked, cap_parked;
+    size_t n_admitted; // jobs that are admitted and have not started
     StepPlan plan;
     float *logits;
     TargetLogprob *logprobs;
@@ -139,8 +142,10 @@ typedef enum EmitResult {
     EMIT_BLOCKED, // no slots
 } EmitResult;
 
-/** Slots that a job's replies can come to hold: the last token of a reply is never computed. */
-uint64_t job_reserve(const Job *job);
+/** Slots that one reply of a job can come to hold: its last token is never computed. 0: scoring. */
+uint32_t job_reserve(const Job *job);
+/** Reserve the slots of a reply; false when the pool can not give them now. */
+bool sequence_reserve(Schedule *schedule, Sequence *sequence);
 void plan_clear(StepPlan *plan);
 /** The next token of every running reply, oldest first, as far as rows of logits go. */
 void plan_decode(Schedule *schedule);

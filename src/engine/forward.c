@@ -295,11 +295,10 @@ static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted,
     int32_t argmax[LOGIT_ROWS];
     for (size_t i = 0; i < n; i++) {
         const BatchRow *row = &batch->rows[wanted[i]];
-        if (row->kind == ROW_LOGITS) {
-            if (!take_logits(f, i, out_logits + row->out * vocab, err)) {
-                return false;
-            }
-        } else if (row->n_targets > 0) {
+        if (row->kind == ROW_LOGITS && !take_logits(f, i, out_logits + row->out * vocab, err)) {
+            return false;
+        }
+        if (row->n_targets > 0) {
             ask[n_ask] =
                 (KLogprobRow){.row = (uint32_t)i,
                               .n_targets = row->n_targets,
@@ -313,7 +312,8 @@ static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted,
         return false;
     }
     for (size_t i = 0; i < n_ask; i++) {
-        TargetLogprob *out = out_logprobs + batch->rows[wanted[ask[i].row]].out;
+        const BatchRow *row = &batch->rows[wanted[ask[i].row]];
+        TargetLogprob *out = out_logprobs + (row->kind == ROW_LOGITS ? row->out_targets : row->out);
         for (uint32_t t = 0; t < ask[i].n_targets; t++) {
             out[t] = (TargetLogprob){.logprob = ask[i].out_logprobs[t], .argmax = argmax[i]};
         }

@@ -14,7 +14,7 @@ typedef struct Forward Forward;
 typedef enum RowKind {
     ROW_KV,      // keys and values only
     ROW_LOGPROB, // log-probabilities of given next tokens, and the most likely token
-    ROW_LOGITS,  // the whole row of logits, for the picker
+    ROW_LOGITS,  // the whole row of logits, for the picker; and log-probabilities, if any
 } RowKind;
 
 typedef struct KvExtent {
@@ -34,10 +34,11 @@ typedef struct BatchSpan {
 typedef struct BatchRow {
     int32_t token;
     uint8_t kind;       // RowKind
-    uint32_t n_targets; // ROW_LOGPROB: how many next tokens are asked for
+    uint32_t n_targets; // not ROW_KV: how many next tokens' log-probabilities are asked for
     const int32_t *targets;
     uint32_t out; // ROW_LOGPROB: index of its first result in out_logprobs; ROW_LOGITS: row in
                   // out_logits
+    uint32_t out_targets; // ROW_LOGITS with targets: index of its first result in out_logprobs
 } BatchRow;
 
 typedef struct Batch {

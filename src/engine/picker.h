@@ -24,8 +24,9 @@ int32_t picker_pick(const PickerSettings *settings, const float *logits, size_t 
 /** log softmax of one token, natural, accumulated in float64 in id order. */
 float picker_logprob(const float *logits, size_t n_vocab, int32_t token);
 
-/** The n most likely tokens, best first, lowest id among equals, with their log-probabilities. */
-void picker_top(const float *logits, size_t n_vocab, size_t n, int32_t *out_ids,
-                float *out_logprobs, PickerScratch *scratch);
+/** The n <= n_vocab most likely tokens, best first, lowest id among equals, with their
+ * log-probabilities; returns that of token. */
+float picker_top(const float *logits, size_t n_vocab, int32_t token, size_t n, int32_t *out_ids,
+                 float *out_logprobs);
 
 void picker_scratch_finish(PickerScratch *scratch);

@@ -70,6 +70,7 @@ void schedule_finish(Schedule *schedule)
     slots_finish(&schedule->slots);
     mem_free(schedule->items);
     mem_free(schedule->running);
+    mem_free(schedule->parked);
     mem_free(schedule->plan.rows);
     mem_free(schedule->plan.spans);
     mem_free(schedule->plan.refs);
@@ -83,7 +84,7 @@ void schedule_finish(Schedule *schedule)
 
 bool schedule_has_work(const Schedule *schedule)
 {
-    return schedule->n_items > 0 || schedule->n_running > 0;
+    return schedule->n_items > 0 || schedule->n_running > 0 || schedule->n_parked > 0;
 }
 
 // ---- Planning ---------------------------------------------------------------------------------
@@ -104,20 +105,32 @@ static int compare_items(const void *a, const void *b)
     return x->job->id < y->job->id ? -1 : x->job->id > y->job->id;
 }
 
+/** Ask for the row of logits that a prompt ends in. */
+static void item_want_start(Item *item)
+{
+    TrieNode *node = item->node;
+    trie_want(
+        node,
+        &(TrieWant){.offset = item->n - 1 - node->first_pos, .logits = true, .request = item->job});
+    item->n_wants = 1;
+}
+
 static void item_insert(Schedule *schedule, Item *item)
 {
     Job *job = item->job;
-    item->node = trie_insert(&schedule->trie, item->tokens, item->n);
-    schedule->stats.prefill_tokens_total += item->n;
-    if (job->request.n_leaves == 0) {
-        TrieNode *node = item->node;
-        trie_want(
-            node,
-            &(TrieWant){.offset = item->n - 1 - node->first_pos, .logits = true, .request = job});
-        item->n_wants = 1;
+    const EngineLeaf *leaf = job->request.n_leaves == 0 ? NULL : &job->request.leaves[item->leaf];
+    if (leaf != NULL && leaf->n_tokens == leaf->n_context) { // nothing of it is scored
         return;
     }
-    const EngineLeaf *leaf = &job->request.leaves[item->leaf];
+    item->node = trie_insert(&schedule->trie, item->tokens, item->n);
+    schedule->stats.prefill_tokens_total += item->n;
+    if (leaf == NULL) {
+        for (int64_t i = 0; i < job->request.n_replies; i++) {
+            job->sequences[i] = (Sequence){.job = job, .reply = (uint32_t)i, .row = UINT32_MAX};
+        }
+        item_want_start(item);
+        return;
+    }
     TrieNode *node = item->node;
     for (size_t i = leaf->n_tokens; i-- > leaf->n_context;) {
         uint32_t pos = (uint32_t)i - 1;
@@ -177,10 +190,10 @@ static uint64_t pool_wish(const Schedule *schedule)
 
 // ---- Ending jobs ------------------------------------------------------------------------------
 
-static void item_release(Item *item)
+static void item_release(Schedule *schedule, Item *item)
 {
     if (item->node != NULL) {
-        trie_release(item->node);
+        trie_release(&schedule->trie, item->node);
         item->node = NULL;
     }
 }
@@ -203,9 +216,8 @@ static void sequence_release(Schedule *schedule, Sequence *sequence)
 static void job_finish(Schedule *schedule, Job *job)
 {
     if (job->request.n_leaves == 0) {
-        item_release(&job->items[0]);
+        item_release(schedule, &job->items[0]);
     }
-    job->finished = true;
     schedule->finish(schedule->ctx, job);
 }
 
@@ -216,15 +228,22 @@ static void job_item_done(Schedule *schedule, Job *job)
     }
 }
 
-/** Give back what was reserved for replies that have not started. */
+static void sequence_unreserve(Schedule *schedule, Sequence *sequence)
+{
+    slots_give(&schedule->slots, sequence->path.items, sequence->path.n);
+    extents_finish(&sequence->path);
+}
+
+/** Take back the place of a job that has not started. */
 static void job_unadmit(Schedule *schedule, Job *job)
 {
-    for (int64_t i = 0; job->admitted && !job->started && i < job->request.n_replies; i++) {
-        ExtentList *path = &job->sequences[i].path;
-        slots_give(&schedule->slots, path->items, path->n);
-        extents_finish(path);
+    for (int64_t i = 0; job->admitted && i < job->request.n_replies; i++) {
+        if (!job->sequences[i].started) {
+            sequence_unreserve(schedule, &job->sequences[i]);
+        }
     }
-    job->admitted = job->started;
+    schedule->n_admitted -= job->admitted ? 1 : 0;
+    job->admitted = false;
 }
 
 /** Keep a job's first failure; false when it has one already. */
@@ -250,27 +269,38 @@ static bool cancel_matches(const Job *job, const uint64_t *ids, size_t n)
     return ids == NULL || bsearch(&job->id, ids, n, sizeof(*ids), compare_ids) != NULL;
 }
 
+/** Release the sequences of a list whose jobs are given up; returns how many stay. */
+static size_t cancel_sequences(Schedule *schedule, Sequence **list, size_t n, const uint64_t *ids,
+                               size_t n_ids, const Err *err, Job **hit, size_t *n_hit)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        Sequence *sequence = list[i];
+        if (!cancel_matches(sequence->job, ids, n_ids)) {
+            list[kept++] = sequence;
+            continue;
+        }
+        sequence_release(schedule, sequence);
+        if (job_fail(sequence->job, err)) {
+            hit[(*n_hit)++] = sequence->job;
+        }
+    }
+    return kept;
+}
+
 void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err)
 {
     if (n_ids > 1) { // one pass for all: a run that is stopped gives up a hundred thousand at once
         qsort(ids, n_ids, sizeof(*ids), compare_ids);
     }
-    Job **hit = mem_alloc(schedule->n_items + schedule->n_running + 1, sizeof(Job *));
+    Job **hit =
+        mem_alloc(schedule->n_items + schedule->n_running + schedule->n_parked + 1, sizeof(Job *));
     size_t n_hit = 0;
+    schedule->n_running = cancel_sequences(schedule, schedule->running, schedule->n_running, ids,
+                                           n_ids, err, hit, &n_hit);
+    schedule->n_parked = cancel_sequences(schedule, schedule->parked, schedule->n_parked, ids,
+                                          n_ids, err, hit, &n_hit);
     size_t kept = 0;
-    for (size_t i = 0; i < schedule->n_running; i++) {
-        Sequence *sequence = schedule->running[i];
-        if (!cancel_matches(sequence->job, ids, n_ids)) {
-            schedule->running[kept++] = sequence;
-            continue;
-        }
-        sequence_release(schedule, sequence);
-        if (job_fail(sequence->job, err)) {
-            hit[n_hit++] = sequence->job;
-        }
-    }
-    schedule->n_running = kept;
-    kept = 0;
     for (size_t i = 0; i < schedule->n_items; i++) {
         Item *item = schedule->items[i];
         if (!cancel_matches(item->job, ids, n_ids)) {
@@ -282,7 +312,7 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
             hit[n_hit++] = item->job;
         }
         if (item->job->request.n_leaves > 0) {
-            item_release(item);
+            item_release(schedule, item);
         } else {
             job_unadmit(schedule, item->job);
         }
@@ -301,7 +331,7 @@ static bool pool_ensure(Schedule *schedule, Err *err)
 {
     uint64_t wish = pool_wish(schedule);
     wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
-    if (schedule->n_running > 0 || wish <= schedule->slots.n_slots) {
+    if (schedule->n_running + schedule->n_parked > 0 || wish <= schedule->slots.n_slots) {
         return true;
     }
     if (wish < schedule->slots.n_slots + schedule->slots.n_slots / 2) {
@@ -379,8 +409,7 @@ static void sequence_pick(Schedule *schedule, Sequence *sequence, const float *l
         size_t n = (size_t)request->top_logprobs;
         int32_t *ids = ARENA_ARRAY(&sequence->job->arena, int32_t, n);
         float *values = ARENA_ARRAY(&sequence->job->arena, float, n);
-        picker_top(logits, schedule->vocab, n, ids, values, &schedule->scratch);
-        token->logprob = picker_logprob(logits, schedule->vocab, id);
+        token->logprob = picker_top(logits, schedule->vocab, id, n, ids, values);
         token->top_ids = ids;
         token->top_logprobs = values;
     }
@@ -406,59 +435,98 @@ static void sequence_done(Schedule *schedule, Sequence *sequence)
     job_item_done(schedule, sequence->job);
 }
 
-/** A prompt's logits are there: all replies of the job fork from this row. */
+/** Join the slots of the prompt with those reserved for the reply, and let it run. */
+static void sequence_run(Schedule *schedule, Sequence *sequence)
+{
+    Item *item = &sequence->job->items[0];
+    ExtentList path = {0};
+    path_extents(item->node, item->n, &path);
+    for (uint32_t k = 0; k < sequence->path.n; k++) {
+        extents_append(&path, sequence->path.items[k]);
+    }
+    extents_finish(&sequence->path);
+    sequence->path = path;
+    sequence->n_prompt = item->n;
+    sequence->ran_step = schedule->step;
+    GROW(schedule->running, schedule->n_running, schedule->cap_running);
+    schedule->running[schedule->n_running++] = sequence;
+}
+
+/**
+ * A prompt's logits are there: all replies of the job fork from this row. One runs on where there
+ * is a place and slots for it, the others wait with their first token. */
 static void job_start(Schedule *schedule, const StartRef *start)
 {
     Job *job = start->job;
     const float *logits = schedule->logits + (size_t)start->row * schedule->vocab;
-    uint32_t n_prompt = job->items[0].n;
-    job->started = true;
     size_t n_replies = (size_t)job->request.n_replies;
-    for (size_t i = 0; i < n_replies; i++) {
-        Sequence *sequence = &job->sequences[i];
-        ExtentList path = {0};
-        path_extents(job->items[0].node, n_prompt, &path);
-        for (uint32_t k = 0; k < sequence->path.n; k++) {
-            extents_append(&path, sequence->path.items[k]);
-        }
-        extents_finish(&sequence->path);
-        sequence->path = path;
-        sequence->n_prompt = n_prompt;
-        sequence_pick(schedule, sequence, logits);
-        schedule->stats.decode_tokens++;
-    }
+    schedule->n_admitted -= job->admitted ? 1 : 0;
+    job->admitted = false;
     for (size_t i = 0; i < n_replies; i++) { // the job outlives this loop: its item is still listed
         Sequence *sequence = &job->sequences[i];
+        if (sequence->started) {
+            continue;
+        }
+        sequence->started = true;
+        sequence_pick(schedule, sequence, logits);
+        schedule->stats.decode_tokens++;
+        bool place = schedule->n_parked == 0 &&
+                     schedule->n_running + schedule->n_admitted < schedule->max_batch;
         if (sequence->done) {
             sequence_done(schedule, sequence);
+        } else if (sequence->path.n > 0 || (place && sequence_reserve(schedule, sequence))) {
+            sequence_run(schedule, sequence);
         } else {
-            GROW(schedule->running, schedule->n_running, schedule->cap_running);
-            schedule->running[schedule->n_running++] = sequence;
+            GROW(schedule->parked, schedule->n_parked, schedule->cap_parked);
+            schedule->parked[schedule->n_parked++] = sequence;
         }
     }
 }
 
+/** Let waiting replies run, oldest first, as far as places and slots go. */
+static void parked_admit(Schedule *schedule)
+{
+    size_t n = 0;
+    while (n < schedule->n_parked &&
+           schedule->n_running + schedule->n_admitted < schedule->max_batch &&
+           sequence_reserve(schedule, schedule->parked[n])) {
+        sequence_run(schedule, schedule->parked[n++]);
+    }
+    schedule->n_parked -= n;
+    if (n > 0) {
+        memmove(schedule->parked, schedule->parked + n,
+                schedule->n_parked * sizeof(*schedule->parked));
+    }
+}
+
+/** Pick for those that had a row; they go behind those that had none, which are first next time. */
 static void take_decode(Schedule *schedule, size_t n_before)
 {
-    for (size_t i = 0; i < n_before; i++) {
-        Sequence *sequence = schedule->running[i];
-        if (sequence->row != UINT32_MAX) {
-            sequence_pick(schedule, sequence,
-                          schedule->logits + (size_t)sequence->row * schedule->vocab);
-            schedule->stats.decode_tokens++;
-        }
-    }
+    Sequence **ran = mem_alloc(n_before + 1, sizeof(*ran));
+    size_t n_ran = 0;
     size_t kept = 0;
     size_t n = schedule->n_running;
     for (size_t i = 0; i < n; i++) {
         Sequence *sequence = schedule->running[i];
+        if (i >= n_before || sequence->row == UINT32_MAX) {
+            schedule->running[kept++] = sequence;
+            continue;
+        }
+        sequence_pick(schedule, sequence,
+                      schedule->logits + (size_t)sequence->row * schedule->vocab);
+        sequence->ran_step = schedule->step;
+        schedule->stats.decode_tokens++;
         if (sequence->done) {
             sequence_done(schedule, sequence);
         } else {
-            schedule->running[kept++] = sequence;
+            ran[n_ran++] = sequence;
         }
     }
-    schedule->n_running = kept;
+    if (n_ran > 0) {
+        memcpy(schedule->running + kept, ran, n_ran * sizeof(*ran));
+    }
+    schedule->n_running = kept + n_ran;
+    mem_free(ran);
 }
 
 static void take_logprobs(Schedule *schedule)
@@ -481,7 +549,7 @@ static void items_leave(Schedule *schedule, size_t n)
     memmove(schedule->items, schedule->items + n, schedule->n_items * sizeof(*schedule->items));
     for (size_t i = 0; i < n; i++) {
         if (left[i]->job->request.n_leaves > 0) {
-            item_release(left[i]);
+            item_release(schedule, left[i]);
         }
         job_item_done(schedule, left[i]->job);
     }
@@ -502,9 +570,65 @@ static void step_count(Schedule *schedule, double seconds)
     stats->n_running = schedule->n_running;
 }
 
+/** Send waiting replies but those of one job back to their prompts: they pick the same again. */
+static void parked_requeue(Schedule *schedule, const Job *but)
+{
+    size_t kept = 0;
+    Item **back = mem_alloc(schedule->n_parked + schedule->n_items + 1, sizeof(*back));
+    size_t n_back = 0;
+    for (size_t i = 0; i < schedule->n_parked; i++) {
+        Sequence *sequence = schedule->parked[i];
+        Job *job = sequence->job;
+        if (job == but) {
+            schedule->parked[kept++] = sequence;
+            continue;
+        }
+        sequence->started = false;
+        sequence->n_tokens = 0;
+        buf_clear(&sequence->text);
+        if (job->items[0].n_wants == 0) {
+            item_want_start(&job->items[0]);
+            job->n_left++;
+            back[n_back++] = &job->items[0];
+        }
+    }
+    schedule->n_parked = kept;
+    memcpy(back + n_back, schedule->items, schedule->n_items * sizeof(*back));
+    mem_free(schedule->items);
+    schedule->items = back;
+    schedule->n_items += n_back;
+    schedule->cap_items = schedule->n_items;
+}
+
+/** Drop the keys and values that other items than this will need again; false: there were none. */
+static bool items_drop(Schedule *schedule, Item *keep)
+{
+    bool dropped = false;
+    for (size_t i = 0; i < schedule->n_items; i++) {
+        Item *item = schedule->items[i];
+        if (item == keep) {
+            continue;
+        }
+        dropped = dropped || item->job->admitted;
+        if (item->job != keep->job) {
+            job_unadmit(schedule, item->job);
+        }
+        for (TrieNode *node = item->node; node != NULL; node = node->parent) {
+            bool shared = node->first_pos < keep->n && trie_at(keep->node, node->first_pos) == node;
+            if (node->n_computed > 0 && !shared) {
+                slots_give(&schedule->slots, node->extents.items, node->extents.n);
+                extents_finish(&node->extents);
+                node->n_computed = 0;
+                dropped = true;
+            }
+        }
+    }
+    return dropped;
+}
+
 /**
  * Nothing fits and nothing runs: grow the pool for what came while something ran, else drop what
- * other items will need again, or give the item up. */
+ * others will need again, or give up the job that is first. */
 static void step_unblock(Schedule *schedule)
 {
     Err err = ERR_INIT;
@@ -516,22 +640,12 @@ static void step_unblock(Schedule *schedule)
     if (schedule->slots.n_slots > n_slots) {
         return;
     }
-    Item *item = schedule->items[0];
-    bool dropped = false;
-    for (size_t i = schedule->n_items; i-- > 1;) {
-        for (TrieNode *node = schedule->items[i]->node; node->parent != NULL; node = node->parent) {
-            if (node->n_computed > 0 && trie_at(item->node, node->first_pos) != node) {
-                slots_give(&schedule->slots, node->extents.items, node->extents.n);
-                extents_finish(&node->extents);
-                node->n_computed = 0;
-                dropped = true;
-            }
-        }
-    }
-    if (dropped) {
+    Item *item = schedule->n_parked > 0 ? &schedule->parked[0]->job->items[0] : schedule->items[0];
+    parked_requeue(schedule, item->job);
+    if (items_drop(schedule, item)) {
         return;
     }
-    uint64_t need = item->n + job_reserve(item->job);
+    uint64_t need = item->n + (uint64_t)job_reserve(item->job);
     ERR_SET(&err, ERR_LIMIT,
             STR_FMT
             ": needs keys and values of %llu tokens, and the pool has %u; give more --kv-memory "
@@ -544,16 +658,17 @@ static void step_unblock(Schedule *schedule)
 void schedule_step(Schedule *schedule)
 {
     StepPlan *plan = &schedule->plan;
-    size_t n_before = schedule->n_running;
     size_t n_done = 0;
     schedule->step++;
+    parked_admit(schedule);
+    size_t n_before = schedule->n_running;
     plan_clear(plan);
     plan_decode(schedule);
     EmitResult result = plan_prefill(schedule, &n_done);
     if (plan->n_rows == 0) {
         if (n_done > 0) {
             items_leave(schedule, n_done);
-        } else if (result == EMIT_BLOCKED) {
+        } else if (result == EMIT_BLOCKED || schedule->n_parked > 0) {
             step_unblock(schedule);
         }
         return;
@@ -563,7 +678,10 @@ void schedule_step(Schedule *schedule)
     }
     for (uint32_t i = 0; i < plan->n_rows; i++) {
         BatchRow *row = &plan->rows[i];
-        row->targets = row->kind == ROW_LOGPROB ? plan->targets + row->out : NULL;
+        row->targets = NULL;
+        if (row->n_targets > 0) {
+            row->targets = plan->targets + (row->kind == ROW_LOGITS ? row->out_targets : row->out);
+        }
     }
     if (plan->n_refs > schedule->cap_logprobs) {
         schedule->cap_logprobs = plan->cap_refs;

@@ -6,12 +6,13 @@
 
 #include <string.h>
 
-uint64_t job_reserve(const Job *job)
+uint32_t job_reserve(const Job *job)
 {
     if (job->request.n_leaves > 0) {
         return 0;
     }
-    return (uint64_t)job->request.n_replies * (uint64_t)(job->request.max_tokens - 1);
+    int64_t n = job->request.max_tokens - 1;
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; // what is too much for any pool stays so
 }
 
 // ------------------------------------------------------------------------------------------
@@ -54,77 +55,87 @@ void path_extents(const TrieNode *node, uint32_t n, ExtentList *out)
     }
 }
 
-/** Reserve the slots of a job's replies; false when the pool can not give them now. */
-static bool job_admit(Schedule *schedule, Job *job)
+bool sequence_reserve(Schedule *schedule, Sequence *sequence)
 {
-    if (job->admitted) {
-        return true;
-    }
-    if (job_reserve(job) > schedule->slots.n_slots) { // never fits, and may not fit 32 bits
-        return false;
-    }
-    uint32_t per_reply = (uint32_t)job->request.max_tokens - 1;
-    uint32_t need = (uint32_t)job_reserve(job);
+    uint32_t need = job_reserve(sequence->job);
     if (slots_free(&schedule->slots) < need && !trie_evict(&schedule->trie, need)) {
         return false;
     }
-    for (int64_t i = 0; i < job->request.n_replies; i++) {
-        Sequence *sequence = &job->sequences[i];
-        *sequence = (Sequence){.job = job, .reply = (uint32_t)i, .row = UINT32_MAX};
-        slots_take(&schedule->slots, per_reply, &sequence->path);
-    }
-    job->admitted = true;
+    slots_take(&schedule->slots, need, &sequence->path);
     return true;
 }
 
 /**
- * Attach what is wanted at one offset of a node to a row: log-probabilities of any request, or else
- * the logits of jobs whose replies can start now. What is left waits for the row to be run again.
- */
+ * Give a job a place to run and slots for its first reply; false when there are none now. While
+ * replies wait that have their first token already, nothing new starts: that bounds the prompts
+ * that are held for waiting ones. */
+static EmitResult job_admit(Schedule *schedule, Job *job)
+{
+    if (job->admitted) {
+        return EMIT_DONE;
+    }
+    if (schedule->n_parked > 0 ||
+        schedule->n_running + schedule->n_admitted >= schedule->max_batch) {
+        return EMIT_PARTLY;
+    }
+    Sequence *first = job->sequences;
+    for (int64_t i = 1; first->started && i < job->request.n_replies; i++) {
+        first = &job->sequences[i];
+    }
+    if (!sequence_reserve(schedule, first)) {
+        return EMIT_BLOCKED;
+    }
+    job->admitted = true;
+    schedule->n_admitted++;
+    return EMIT_DONE;
+}
+
+static void want_target(StepPlan *plan, const TrieWant *want)
+{
+    if (plan->n_refs == plan->cap_refs) {
+        plan->cap_refs = plan->cap_refs == 0 ? 64 : plan->cap_refs * 2;
+        plan->refs = mem_realloc(plan->refs, plan->cap_refs, sizeof(*plan->refs));
+        plan->targets = mem_realloc(plan->targets, plan->cap_refs, sizeof(*plan->targets));
+    }
+    plan->refs[plan->n_refs++] = (TargetRef){
+        .job = want->request, .leaf = want->leaf, .index = want->index, .target = want->target};
+}
+
+/**
+ * Attach all that is wanted at one offset of a node to a row: log-probabilities, and the first
+ * tokens of replies, which need no slots to be picked. Only without a row of logits left do replies
+ * wait for the row to be run again. */
 static void row_wants(Schedule *schedule, TrieNode *node, uint32_t offset, BatchRow *row)
 {
     StepPlan *plan = &schedule->plan;
-    bool scored = false;
-    for (uint32_t i = 0; i < node->n_wants; i++) {
-        scored = scored || (node->wants[i].offset == offset && !node->wants[i].logits);
-    }
     uint32_t kept = 0;
     uint32_t first = plan->n_refs;
     for (uint32_t i = 0; i < node->n_wants; i++) {
         TrieWant want = node->wants[i];
         Job *job = want.request;
-        bool take = want.offset == offset && want.logits != scored;
-        if (take && want.logits) {
-            bool room = row->kind == ROW_LOGITS || plan->n_logits < ENGINE_LOGITS_ROWS;
-            take = room && job_admit(schedule, job);
-        }
-        if (!take) {
+        bool room = row->kind == ROW_LOGITS || plan->n_logits < ENGINE_LOGITS_ROWS;
+        if (want.offset != offset || (want.logits && !room)) {
             node->wants[kept++] = want;
             continue;
         }
         job->items[want.leaf].n_wants--;
-        if (want.logits) {
-            if (row->kind != ROW_LOGITS) {
-                row->kind = ROW_LOGITS;
-                row->out = plan->n_logits++;
-            }
-            GROW(plan->starts, plan->n_starts, plan->cap_starts);
-            plan->starts[plan->n_starts++] = (StartRef){.job = job, .row = row->out};
-        } else {
-            if (plan->n_refs == plan->cap_refs) {
-                plan->cap_refs = plan->cap_refs == 0 ? 64 : plan->cap_refs * 2;
-                plan->refs = mem_realloc(plan->refs, plan->cap_refs, sizeof(*plan->refs));
-                plan->targets = mem_realloc(plan->targets, plan->cap_refs, sizeof(*plan->targets));
-            }
-            plan->refs[plan->n_refs++] = (TargetRef){
-                .job = job, .leaf = want.leaf, .index = want.index, .target = want.target};
+        if (!want.logits) {
+            want_target(plan, &want);
+            continue;
         }
+        if (row->kind != ROW_LOGITS) {
+            row->kind = ROW_LOGITS;
+            row->out = plan->n_logits++;
+        }
+        GROW(plan->starts, plan->n_starts, plan->cap_starts);
+        plan->starts[plan->n_starts++] = (StartRef){.job = job, .row = row->out};
     }
     node->n_wants = kept;
-    if (scored) {
+    row->n_targets = plan->n_refs - first;
+    row->out_targets = first;
+    if (row->kind != ROW_LOGITS && row->n_targets > 0) {
         row->kind = ROW_LOGPROB;
         row->out = first;
-        row->n_targets = plan->n_refs - first;
     }
 }
 
@@ -213,11 +224,7 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
         if (full || node->step == schedule->step) {
             return EMIT_PARTLY;
         }
-        uint32_t before = node->n_wants;
         node_rerun(schedule, node, offset);
-        if (node->n_wants == before) { // its job can not start: no slots for replies
-            return EMIT_BLOCKED;
-        }
     }
     return EMIT_DONE;
 }
@@ -255,20 +262,19 @@ static EmitResult item_advance(Schedule *schedule, Item *item, uint32_t max_rows
 {
     Job *job = item->job;
     if (item->n_wants == 0) { // another item's rows gave it all
+        job->n_cached += item->started || item->node == NULL ? 0 : item->n;
+        item->started = true;
         return EMIT_DONE;
+    }
+    if (job->request.n_leaves == 0) {
+        EmitResult admitted = job_admit(schedule, job);
+        if (admitted != EMIT_DONE) {
+            return admitted;
+        }
     }
     if (!item->started) {
         item->started = true;
         job->n_cached += path_computed(item->node);
-    }
-    if (job->request.n_leaves == 0) {
-        bool busy = schedule->n_running + schedule->plan.n_starts >= schedule->max_batch;
-        if ((busy && !job->admitted) || schedule->plan.n_logits >= ENGINE_LOGITS_ROWS) {
-            return EMIT_PARTLY;
-        }
-        if (!job_admit(schedule, job)) {
-            return EMIT_BLOCKED;
-        }
     }
     EmitResult result = path_advance(schedule, item->node, job, max_rows);
     return result == EMIT_DONE && item->n_wants > 0 ? EMIT_PARTLY : result;

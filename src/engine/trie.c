@@ -2,8 +2,80 @@
 #include "engine/trie.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
+
+// ---- Which nodes can go: a binary heap ---------------------------------------------------------
+
+/** Whether a goes before b. */
+static bool goes_first(const TrieNode *a, const TrieNode *b)
+{
+    return a->last_use != b->last_use ? a->last_use < b->last_use : a->first_pos > b->first_pos;
+}
+
+static void heap_put(Trie *trie, size_t at, TrieNode *node)
+{
+    trie->evictable[at] = node;
+    node->heap_at = at + 1;
+}
+
+static void heap_up(Trie *trie, size_t at, TrieNode *node)
+{
+    while (at > 0 && goes_first(node, trie->evictable[(at - 1) / 2])) {
+        heap_put(trie, at, trie->evictable[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_put(trie, at, node);
+}
+
+static void heap_down(Trie *trie, size_t at, TrieNode *node)
+{
+    for (size_t kid = 2 * at + 1; kid < trie->n_evictable; kid = 2 * at + 1) {
+        if (kid + 1 < trie->n_evictable &&
+            goes_first(trie->evictable[kid + 1], trie->evictable[kid])) {
+            kid++;
+        }
+        if (!goes_first(trie->evictable[kid], node)) {
+            break;
+        }
+        heap_put(trie, at, trie->evictable[kid]);
+        at = kid;
+    }
+    heap_put(trie, at, node);
+}
+
+static void heap_remove(Trie *trie, TrieNode *node)
+{
+    if (node->heap_at == 0) {
+        return;
+    }
+    size_t at = node->heap_at - 1;
+    node->heap_at = 0;
+    TrieNode *last = trie->evictable[--trie->n_evictable];
+    if (last == node) {
+        return;
+    }
+    if (at > 0 && goes_first(last, trie->evictable[(at - 1) / 2])) {
+        heap_up(trie, at, last);
+    } else {
+        heap_down(trie, at, last);
+    }
+}
+
+/** Make a node evictable if nothing needs it: no sequence and no child. */
+static void heap_offer(Trie *trie, TrieNode *node)
+{
+    if (node->n_refs > 0 || node->child != NULL || node->parent == NULL || node->heap_at > 0) {
+        return;
+    }
+    if (trie->n_evictable == trie->cap_evictable) {
+        trie->cap_evictable = trie->cap_evictable == 0 ? 64 : trie->cap_evictable * 2;
+        trie->evictable =
+            mem_realloc(trie->evictable, trie->cap_evictable, sizeof(*trie->evictable));
+    }
+    heap_up(trie, trie->n_evictable++, node);
+}
+
+// ---- Nodes ------------------------------------------------------------------------------------
 
 static TrieNode *node_create(Trie *trie, TrieNode *parent, const int32_t *tokens, uint32_t n)
 {
@@ -70,6 +142,7 @@ void trie_finish(Trie *trie)
         node_destroy(trie, node);
         node = parent;
     }
+    mem_free(trie->evictable);
     *trie = (Trie){0};
 }
 
@@ -77,6 +150,7 @@ void trie_finish(Trie *trie)
 static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
 {
     TrieNode *parent = node->parent;
+    heap_remove(trie, node); // its place there depends on where it starts
     TrieNode **link = child_link(parent, node->tokens[0]);
     TrieNode *upper = node_create(trie, parent, node->tokens, at);
     upper->sibling = node->sibling;
@@ -108,6 +182,7 @@ static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
         }
     }
     node->n_wants = kept;
+    heap_offer(trie, node);
     return upper;
 }
 
@@ -140,16 +215,18 @@ TrieNode *trie_insert(Trie *trie, const int32_t *tokens, uint32_t n)
             at += same;
         }
         node = child;
+        heap_remove(trie, node);
         node->n_refs++;
     }
     return node;
 }
 
-void trie_release(TrieNode *node)
+void trie_release(Trie *trie, TrieNode *node)
 {
     for (; node != NULL; node = node->parent) {
         assert(node->n_refs > 0);
         node->n_refs--;
+        heap_offer(trie, node);
     }
 }
 
@@ -197,40 +274,14 @@ static TrieNode *node_next(const TrieNode *node)
     return node == NULL ? NULL : node->sibling;
 }
 
-static int by_last_use(const void *a, const void *b)
+static void node_evict(Trie *trie, TrieNode *node)
 {
-    const TrieNode *x = *(TrieNode *const *)a;
-    const TrieNode *y = *(TrieNode *const *)b;
-    if (x->last_use != y->last_use) {
-        return x->last_use < y->last_use ? -1 : 1;
-    }
-    return x->first_pos > y->first_pos ? -1 : x->first_pos < y->first_pos; // deeper first
-}
-
-static void node_unlink(Trie *trie, TrieNode *node)
-{
-    TrieNode **link = child_link(node->parent, node->tokens[0]);
-    *link = node->sibling;
-    node->parent->n_children--;
+    TrieNode *parent = node->parent;
+    heap_remove(trie, node);
+    *child_link(parent, node->tokens[0]) = node->sibling;
+    parent->n_children--;
     node_destroy(trie, node);
-}
-
-/** One round over today's unreferenced leaves; true when any was dropped. */
-static bool evict_leaves(Trie *trie, uint32_t n)
-{
-    TrieNode **leaves = mem_alloc(trie->n_nodes, sizeof(TrieNode *));
-    size_t n_leaves = 0;
-    for (TrieNode *node = trie->root; node != NULL; node = node_next(node)) {
-        if (node->child == NULL && node->n_refs == 0 && node->parent != NULL) {
-            leaves[n_leaves++] = node;
-        }
-    }
-    qsort(leaves, n_leaves, sizeof(*leaves), by_last_use);
-    for (size_t i = 0; i < n_leaves && slots_free(trie->slots) < n; i++) {
-        node_unlink(trie, leaves[i]);
-    }
-    mem_free(leaves);
-    return n_leaves > 0;
+    heap_offer(trie, parent);
 }
 
 bool trie_evict(Trie *trie, uint32_t n)
@@ -238,10 +289,8 @@ bool trie_evict(Trie *trie, uint32_t n)
     if (n > trie->slots->n_slots) {
         return false;
     }
-    // Some more than asked for, so that the walk over the tree is not repeated for every span.
-    uint32_t spare = trie->slots->n_slots / 32;
-    uint32_t goal = n + spare < trie->slots->n_slots ? n + spare : trie->slots->n_slots;
-    while (slots_free(trie->slots) < n && evict_leaves(trie, goal)) {
+    while (slots_free(trie->slots) < n && trie->n_evictable > 0) {
+        node_evict(trie, trie->evictable[0]);
     }
     return slots_free(trie->slots) >= n;
 }
@@ -272,5 +321,7 @@ void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, E
     child->n_computed = n;
     child->last_use = now;
     *extents = (ExtentList){0};
+    heap_remove(trie, node);
     child_add(node, child);
+    heap_offer(trie, child);
 }

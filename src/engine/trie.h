@@ -30,9 +30,10 @@ struct TrieNode {
     ExtentList extents;
     uint32_t n_refs; // unfinished sequences that pass through or end here
     uint32_t n_children;
-    uint64_t last_use;
-    uint64_t step;   // the step that last computed something here
-    TrieWant *wants; // owned
+    uint64_t last_use; // does not change while nothing refers to the node
+    size_t heap_at;    // place among the evictable, from 1; 0: not evictable
+    uint64_t step;     // the step that last computed something here
+    TrieWant *wants;   // owned
     uint32_t n_wants;
     uint32_t cap_wants;
 };
@@ -42,6 +43,9 @@ typedef struct Trie {
     Slots *slots;               // of the pool; extents are given back when nodes go
     uint64_t n_tokens_inserted; // distinct prefix tokens ever put in: what has to be computed
     size_t n_nodes;
+    TrieNode **evictable; // heap: leaves without references, least recently used first
+    size_t n_evictable;
+    size_t cap_evictable;
 } Trie;
 
 void trie_init(Trie *trie, Slots *slots);
@@ -49,14 +53,14 @@ void trie_finish(Trie *trie);
 /** The node at whose end the sequence ends, made as needed; adds one reference along its path. */
 TrieNode *trie_insert(Trie *trie, const int32_t *tokens, uint32_t n);
 /** Take back the reference of a sequence that ended at node. */
-void trie_release(TrieNode *node);
+void trie_release(Trie *trie, TrieNode *node);
 /** The node that holds an absolute position on the path that ends at node. */
 TrieNode *trie_at(TrieNode *node, uint32_t pos);
 void trie_want(TrieNode *node, const TrieWant *want);
 /** Drop the wants of a request that will not be answered any more, along a path. */
 void trie_unwant(TrieNode *node, const void *request);
-/** Free slots of nodes without references, least recently used first, until n are free; false: too
- * few. */
+/** Free slots of nodes without references, least recently used first and deeper ones before those
+ * they hang on, until n are free; false: too few. O(log nodes) for each node that goes. */
 bool trie_evict(Trie *trie, uint32_t n);
 /** Forget all keys and values (the pool is gone). */
 void trie_forget(Trie *trie);

@@ -33,7 +33,10 @@ def sequences_of(lines, limit):
             ids = sequence["ids"]
             if not ids:
                 raise SystemExit("a sequence without token ids: use a local model and --tokens")
-            yield tuple(ids[:-1] if sequence["n_context"] > 0 else ids)
+            if sequence["n_context"] == 0:
+                yield tuple(ids)
+            elif sequence["n_context"] < len(ids):  # something of it is scored
+                yield tuple(ids[:-1])
 
 
 def distinct_prefixes(sequences):

@@ -158,8 +158,8 @@ static void test_forward__logprobs_are_of_the_softmax(void)
     for (uint32_t i = 0; i < N; i++) {
         rows[i] = (BatchRow){.token = ids[i], .kind = ROW_KV};
     }
-    rows[4] = (BatchRow){ids[4], ROW_LOGPROB, 3, targets, 0};
-    rows[7] = (BatchRow){ids[7], ROW_LOGPROB, 1, targets + 2, 3};
+    rows[4] = (BatchRow){ids[4], ROW_LOGPROB, 3, targets, 0, 0};
+    rows[7] = (BatchRow){ids[7], ROW_LOGPROB, 1, targets + 2, 3, 0};
     KvExtent all = {100, N};
     BatchSpan span = {0, N, 0, &all, 1};
     Batch batch = {rows, N, &span, 1};
@@ -177,6 +177,14 @@ static void test_forward__logprobs_are_of_the_softmax(void)
         CHECK_NEAR(got[i].logprob, (double)row[targets[i < 3 ? i : 2]] - log(sum), 1e-5);
         CHECK_INT(got[i].argmax, best);
     }
+    // A row can give its logits as well, and other rows of the same batch nothing else.
+    TargetLogprob both[4] = {{0}};
+    float *picked = mem_zalloc(model.vocab, sizeof(float));
+    rows[4] = (BatchRow){ids[4], ROW_LOGITS, 3, targets, 0, 0};
+    CHECK_OK(forward_run(forward, &batch, picked, both, &err), &err);
+    CHECK(memcmp(picked, logits + 4 * model.vocab, model.vocab * sizeof(float)) == 0);
+    CHECK(memcmp(both, got, sizeof(both)) == 0);
+    mem_free(picked);
     forward_close(forward);
     unlink(path.data);
 }
@@ -257,7 +265,7 @@ static void check_company(const Same *same, Forward *forward, uint32_t n, uint32
         spans[i] = (BatchSpan){i, 1, shared, extents[i], 2};
     }
     for (uint32_t i = 0; i < 3; i++) {
-        rows[n + i] = (BatchRow){same->ids[shared - 3 + i], ROW_LOGITS, 0, NULL, n + i};
+        rows[n + i] = (BatchRow){same->ids[shared - 3 + i], ROW_LOGITS, 0, NULL, n + i, 0};
     }
     spans[n] = (BatchSpan){n, 3, shared - 3, &prefix, 1};
     Batch batch = {rows, n + 3, spans, n + 1};
@@ -272,7 +280,7 @@ static void check_wanted(const Same *same, Forward *forward)
     enum { N = 300 };
     BatchRow rows[N];
     for (uint32_t i = 0; i < N; i++) {
-        rows[i] = (BatchRow){same->ids[i], i == 299 ? ROW_LOGITS : ROW_KV, 0, NULL, 0};
+        rows[i] = (BatchRow){same->ids[i], i == 299 ? ROW_LOGITS : ROW_KV, 0, NULL, 0, 0};
     }
     float *got = arena_alloc(&arena, same->vocab, sizeof(float));
     KvExtent all = {3, N};
@@ -353,7 +361,7 @@ static void test_forward__says_that_a_logit_is_no_number(void)
     KvExtent slot = {0, 1};
     BatchSpan span = {0, 1, 0, &slot, 1};
     for (int kind = ROW_LOGPROB; kind <= ROW_LOGITS; kind++) {
-        BatchRow row = {5, (uint8_t)kind, 1, &target, 0};
+        BatchRow row = {5, (uint8_t)kind, 1, &target, 0, 0};
         Batch batch = {&row, 1, &span, 1};
         Err err = ERR_INIT;
         CHECK(!forward_run(forward, &batch, logits, &out, &err));
