@@ -79,7 +79,8 @@ typedef struct ExperimentSpec {
     Str name_suffix; // of a made-up name; when there is one, the name follows from name_seed alone
     uint64_t name_seed;
     Value tags; // map
-    Value spec; // settings, seed, limit, shard
+    Value
+        spec; // settings, seed, limit; shard {k, n}, or shards {n, have} of a merge that lacks some
     const RunSpec *runs;
     size_t n_runs;
     Value provenance; // git, host, program version, command line: recorded, not compared

@@ -44,12 +44,14 @@ static bool has_eval(const Rescoring *rescoring, Str name)
     return false;
 }
 
-/** The eval that a run was of: the file that the experiment says, else by name. */
+/** The eval that a run was of: the file that the experiment says, where it is there, else by name.
+ */
 static bool eval_load(Cli *cli, Rescoring *rescoring, Str name, Err *err)
 {
     const Value *files = value_get_c(&rescoring->from.provenance, "evals");
     const Value *file = value_get(files, name);
-    Str word = file != NULL && file->kind == VALUE_STR ? file->as.str : name;
+    bool is_file = file != NULL && file->kind == VALUE_STR && file_exists(file->as.str);
+    Str word = is_file ? file->as.str : name;
     Faults faults;
     faults_init(&faults, &cli->arena);
     const Eval *eval = NULL;
