@@ -32,14 +32,6 @@ static bool check_eval(Cli *cli, Str name, bool rows, Faults *faults, Err *err)
     return false;
 }
 
-static bool is_eval_text(Arena *arena, Str path)
-{
-    Str text;
-    Err err = ERR_INIT;
-    return file_read(arena, path, 8 << 20, &text, &err) &&
-           (str_starts_with(text, STR("eval:")) || str_find(text, STR("\neval:"), 0) != STR_NONE);
-}
-
 static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_files, Err *err)
 {
     if (file_is_dir(path)) {
@@ -62,7 +54,7 @@ static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_
         return cli_check_lua(cli, path, faults, &n_examples, err);
     }
     bool is_file = str_ends_with(path, STR(".yaml")) || str_ends_with(path, STR(".yml"));
-    if (!is_file || is_eval_text(&cli->arena, path)) {
+    if (!is_file || registry_is_eval_file(cli->registry, path)) {
         return check_eval(cli, path, rows, faults, err);
     }
     return registry_check_file(cli->registry, path, faults, err) || err->code == ERR_CONFIG;
@@ -108,11 +100,12 @@ const Command cmd_check = {
     .name = "check",
     .args = "[PATH...]",
     .summary = "check evals, datasets, models and gates without running anything",
-    .details = "PATH is a YAML file, a folder, the name of an eval, or a Lua file (its examples are "
-               "run); default: all of the registry. Exits 2 "
-               "when there are\nerrors; warnings exit 0. --json prints a list of {file, line, col, "
-               "end_col, "
-               "severity, code, message, hint}.",
+    .details =
+        "PATH is a YAML file, a folder, the name of an eval, or a Lua file (its examples are "
+        "run); default: all of the registry. Exits 2 "
+        "when there are\nerrors; warnings exit 0. --json prints a list of {file, line, col, "
+        "end_col, "
+        "severity, code, message, hint}.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(CheckOptions),

@@ -309,10 +309,8 @@ static size_t grader_index(const Eval *eval, Str name)
     return STR_NONE;
 }
 
-static void check_weights(const EvalCheck *check, const Named *named, size_t n, const Value *at)
+static void check_weights(const EvalCheck *check, const Named *named, size_t n)
 {
-    double sum = 0;
-    size_t n_numbers = 0;
     for (size_t i = 0; i < n; i++) {
         const Value *weight = named[i].weight;
         if (weight == NULL) {
@@ -324,14 +322,9 @@ static void check_weights(const EvalCheck *check, const Named *named, size_t n, 
             continue;
         }
         double number = weight->kind == VALUE_INT ? (double)weight->as.integer : weight->as.real;
-        if (number < 0) {
-            FAULT(check, weight, "bad-value", "a weight has to be at least 0");
+        if (!(number > 0)) {
+            FAULT(check, weight, "bad-value", "a weight has to be above 0");
         }
-        sum += number;
-        n_numbers++;
-    }
-    if (n > 0 && n_numbers == n && sum == 0) {
-        FAULT(check, at, "bad-value", "all weights are 0");
     }
 }
 
@@ -384,8 +377,7 @@ static void check_members(const EvalCheck *check, const LuaUnit *const *units)
             }
         }
         if (n > 0) {
-            check_weights(check, named, n,
-                          value_get(&eval->graders[i].params, units[i]->info.after));
+            check_weights(check, named, n);
         }
         bool *visited = ARENA_ARRAY(check->arena, bool, eval->n_graders + 1);
         Value at;

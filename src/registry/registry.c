@@ -558,6 +558,19 @@ static const struct {
     {"gate", check_gate},
 };
 
+bool registry_is_eval_file(Registry *registry, Str path)
+{
+    Arena scratch = {0};
+    Faults unwanted; // whoever checks the file lists them
+    Err not_one = ERR_INIT;
+    Value root;
+    faults_init(&unwanted, &scratch);
+    bool is_eval = registry_yaml(registry, path, &unwanted, &root, &not_one) &&
+                   value_get_c(&root, "eval") != NULL;
+    arena_finish(&scratch);
+    return is_eval;
+}
+
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err)
 {
     Value root;

@@ -58,6 +58,8 @@ bool registry_eval_schema(Script *script, Arena *arena, Value *out, Err *err);
  *        without a gate. */
 bool registry_gate(Registry *registry, Str name_or_path, Faults *faults, Value *out, Str *out_eval,
                    Str *out_file, Err *err);
+/** Whether a YAML file is an eval's, well-formed or not; false where it can not be read as YAML. */
+bool registry_is_eval_file(Registry *registry, Str path);
 /** Check any registry file (eval, dataset, model, gate): kind is told by its first key. */
 bool registry_check_file(Registry *registry, Str path, Faults *faults, Err *err);
 /**

@@ -230,9 +230,11 @@ static bool check_number(const KeyRow *row, Str name, const Value *value, Str fi
     if (!(row->min < row->max) || (number >= row->min && number <= row->max)) {
         return true;
     }
-    if (row->max >= 1e6) {
+    if (row->max >= 1e6) { // a limit of the program's, which only who passes it wants to know
+        bool over = number > row->max;
         faults_add(faults, file, value->line, value->col, false, "bad-value",
-                   "'" STR_FMT "' has to be at least %g", STR_ARG(name), row->min);
+                   "'" STR_FMT "' has to be at %s %.10g", STR_ARG(name), over ? "most" : "least",
+                   over ? row->max : row->min);
     } else {
         faults_add(faults, file, value->line, value->col, false, "bad-value",
                    "'" STR_FMT "' has to lie between %g and %g", STR_ARG(name), row->min, row->max);
