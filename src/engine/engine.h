@@ -60,6 +60,7 @@ typedef struct EngineOptions {
     uint64_t kv_bytes;      // 0: min(what is needed, half of the available memory)
     int64_t context_tokens; // 0: the model's own
     int64_t max_batch;      // most sequences decoded at once; 0: default
+    int64_t max_rows;       // most rows of one step, prompts' and replies'; 0: default
 } EngineOptions;
 
 typedef struct EngineModelInfo {
@@ -146,14 +147,31 @@ typedef struct EngineResult {
 
 typedef void EngineDone(void *ctx, uint64_t id, const EngineResult *result);
 
+/** What the requests of the first quiescence come to, known before the first token. */
+typedef struct EnginePlan {
+    uint64_t requests; // 0: nothing was planned yet
+    uint64_t tokens;   // of prompts and scored sequences, as if nothing were shared
+    uint64_t distinct; // of these: what has to be computed
+    uint64_t replies;
+    uint64_t new_tokens;   // that the replies can come to at most
+    uint64_t kv_bytes;     // to compute nothing twice: the longest path and the replies at once
+    uint64_t kv_bytes_all; // to keep everything
+    double seconds;        // that planning took
+} EnginePlan;
+
 typedef struct EngineStats {
+    EnginePlan plan;
     uint64_t prefill_tokens_total;
-    uint64_t prefill_tokens_needed;
-    uint64_t prefill_tokens_computed;
+    uint64_t prefill_tokens_needed;   // distinct prefixes
+    uint64_t prefill_tokens_computed; // rows of prompts that the forward pass ran
     uint64_t decode_tokens;
+    double plan_seconds; // of all quiescences
     double prefill_seconds;
     double decode_seconds;
+    double first_token_seconds; // from the first quiescence to the first token or score
+    double seconds_left;        // at most, by the speed so far; < 0 unknown
     uint64_t kv_peak_bytes;
+    uint64_t kv_pool_bytes;
     uint64_t steps;
     size_t n_waiting;
     size_t n_running;

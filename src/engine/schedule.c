@@ -48,8 +48,12 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
         .max_batch = options->max_batch > 0 && options->max_batch < ENGINE_LOGITS_ROWS
                          ? (uint32_t)options->max_batch
                          : BATCH_DEFAULT,
+        .max_rows = forward_max_rows(forward),
         .vocab = (uint32_t)forward_info(forward)->vocab,
     };
+    if (options->max_rows > 0 && options->max_rows < schedule->max_rows) {
+        schedule->max_rows = (uint32_t)options->max_rows;
+    }
     if (schedule->pool_limit_slots > INT32_MAX) {
         schedule->pool_limit_slots = INT32_MAX;
     }
@@ -163,6 +167,33 @@ static void items_merge(Schedule *schedule, Item **fresh, size_t n)
     schedule->cap_items = total;
 }
 
+/** What the first requests come to. */
+static void plan_count(Schedule *schedule, Job *const *jobs, size_t n)
+{
+    EnginePlan *plan = &schedule->stats.plan;
+    size_t slot_bytes = forward_slot_bytes(schedule->forward);
+    uint64_t longest = 0;
+    uint64_t most_reserve = 0;
+    plan->requests = n;
+    plan->tokens = schedule->stats.prefill_tokens_total;
+    plan->distinct = schedule->trie.n_tokens_inserted;
+    for (size_t i = 0; i < n; i++) {
+        const Job *job = jobs[i];
+        for (uint32_t k = 0; k < job->n_items; k++) {
+            longest = job->items[k].n > longest ? job->items[k].n : longest;
+        }
+        if (job->request.n_leaves == 0) {
+            uint64_t reserve = job_reserve(job);
+            most_reserve = reserve > most_reserve ? reserve : most_reserve;
+            plan->replies += (uint64_t)job->request.n_replies;
+            plan->new_tokens += (reserve + 1) * (uint64_t)job->request.n_replies;
+        }
+    }
+    uint64_t at_once = plan->replies < schedule->max_batch ? plan->replies : schedule->max_batch;
+    plan->kv_bytes = (longest + at_once * most_reserve) * slot_bytes;
+    plan->kv_bytes_all = (plan->distinct + at_once * most_reserve) * slot_bytes;
+}
+
 /** The pool that the waiting items would like: all of it computed once, and the replies' reserve.
  */
 static uint64_t pool_wish(const Schedule *schedule)
@@ -213,8 +244,16 @@ static void sequence_release(Schedule *schedule, Sequence *sequence)
     extents_finish(&sequence->path);
 }
 
+/** Tokens that the replies of a job can come to. */
+static uint64_t job_new_tokens(const Job *job)
+{
+    const EngineRequest *request = &job->request;
+    return request->n_leaves > 0 ? 0 : (uint64_t)request->max_tokens * (uint64_t)request->n_replies;
+}
+
 static void job_finish(Schedule *schedule, Job *job)
 {
+    schedule->new_tokens_left -= job_new_tokens(job);
     if (job->request.n_leaves == 0) {
         item_release(schedule, &job->items[0]);
     }
@@ -350,9 +389,11 @@ static bool pool_ensure(Schedule *schedule, Err *err)
 
 void schedule_add(Schedule *schedule, Job **jobs, size_t n)
 {
+    int64_t from_ns = clock_ns();
     size_t n_items = 0;
     for (size_t i = 0; i < n; i++) {
         n_items += jobs[i]->n_items;
+        schedule->new_tokens_left += job_new_tokens(jobs[i]);
     }
     Item **fresh = mem_alloc(n_items + 1, sizeof(*fresh));
     size_t at = 0;
@@ -368,6 +409,13 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
     items_merge(schedule, fresh, n_items);
     mem_free(fresh);
     schedule->stats.prefill_tokens_needed = schedule->trie.n_tokens_inserted;
+    if (schedule->stats.plan.requests == 0) {
+        schedule->first_ns = from_ns;
+        plan_count(schedule, jobs, n);
+        schedule->stats.plan.seconds = (double)(clock_ns() - from_ns) * 1e-9;
+    }
+    schedule->stats.plan_seconds += (double)(clock_ns() - from_ns) * 1e-9;
+    schedule->stats.seconds_left = -1;
     Err err = ERR_INIT;
     if (!pool_ensure(schedule, &err)) {
         schedule_cancel(schedule, NULL, 0, &err);
@@ -556,6 +604,25 @@ static void items_leave(Schedule *schedule, size_t n)
     mem_free(left);
 }
 
+/**
+ * At most how long the rest takes. A row costs what rows cost so far; a step that decodes reads all
+ * weights once, at the 20 GB/s that any machine of today has. */
+static double seconds_left(const Schedule *schedule)
+{
+    const EngineStats *stats = &schedule->stats;
+    double n_rows = (double)stats->prefill_tokens_computed + (double)stats->decode_tokens;
+    double seconds = stats->prefill_seconds + stats->decode_seconds;
+    if (n_rows < 64 || !(seconds > 0)) {
+        return -1;
+    }
+    double needed = (double)stats->prefill_tokens_needed;
+    double prompts = needed - (double)stats->prefill_tokens_computed;
+    double left = (double)schedule->new_tokens_left;
+    double steps = left / (double)schedule->max_batch;
+    double weights = (double)forward_info(schedule->forward)->weight_bytes;
+    return ((prompts > 0 ? prompts : 0) + left) * seconds / n_rows + steps * weights / 20e9;
+}
+
 static void step_count(Schedule *schedule, double seconds)
 {
     const StepPlan *plan = &schedule->plan;
@@ -566,8 +633,14 @@ static void step_count(Schedule *schedule, double seconds)
     stats->prefill_seconds += seconds * share;
     stats->decode_seconds += seconds * (1 - share);
     stats->kv_peak_bytes = (uint64_t)schedule->slots.peak * forward_slot_bytes(schedule->forward);
+    stats->kv_pool_bytes =
+        (uint64_t)schedule->slots.n_slots * forward_slot_bytes(schedule->forward);
     stats->n_waiting = schedule->n_items;
     stats->n_running = schedule->n_running;
+    if (stats->first_token_seconds == 0 && plan->n_refs + plan->n_starts > 0) {
+        stats->first_token_seconds = (double)(clock_ns() - schedule->first_ns) * 1e-9;
+    }
+    stats->seconds_left = seconds_left(schedule);
 }
 
 /** Send waiting replies but those of one job back to their prompts: they pick the same again. */

@@ -283,7 +283,7 @@ static EmitResult item_advance(Schedule *schedule, Item *item, uint32_t max_rows
 void plan_decode(Schedule *schedule)
 {
     StepPlan *plan = &schedule->plan;
-    uint32_t max_rows = forward_max_rows(schedule->forward);
+    uint32_t max_rows = schedule->max_rows;
     for (size_t i = 0; i < schedule->n_running; i++) {
         Sequence *sequence = schedule->running[i];
         sequence->row = UINT32_MAX;
@@ -305,7 +305,7 @@ void plan_decode(Schedule *schedule)
 /** Take items in order until the step is full; what is wholly in the step leaves the list. */
 EmitResult plan_prefill(Schedule *schedule, size_t *out_done)
 {
-    uint32_t max_rows = forward_max_rows(schedule->forward);
+    uint32_t max_rows = schedule->max_rows;
     EmitResult result = EMIT_DONE;
     size_t done = 0;
     while (done < schedule->n_items && result == EMIT_DONE) {
