@@ -3,6 +3,8 @@
 // the right type, that each grader gets from solver and sample what it needs.
 #include "registry/eval_check.h"
 
+#include "text/json_schema.h"
+
 static const char *kind_word(UnitKind kind)
 {
     return kind == UNIT_SOLVER ? "solver" : kind == UNIT_METRIC ? "metric" : "grader";
@@ -211,6 +213,21 @@ static bool check_eval_need(const EvalCheck *check, Str need, const char *who, S
     return keys_word_in(needs, need);
 }
 
+/** A JSON schema that is written into the eval: that it is one. */
+static void check_json_schema(const EvalCheck *check, const Value *schema)
+{
+    JsonSchema *compiled = NULL;
+    JsonSchemaOptions options = {0};
+    Err err = ERR_INIT;
+    if (schema == NULL || schema->kind != VALUE_MAP) {
+        return;
+    }
+    if (!json_schema_create(schema, &options, &compiled, &err)) {
+        FAULT(check, schema, "bad-value", "%s", err.message);
+    }
+    json_schema_destroy(compiled);
+}
+
 void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaUnit **out)
 {
     const EvalSolver *solver = &variant->solver;
@@ -221,6 +238,7 @@ void check_solver(const EvalCheck *check, const EvalVariant *variant, const LuaU
         return;
     }
     check_params(check, unit, &solver->params, &keys_solver, &keys_generation, &at);
+    check_json_schema(check, &solver->settings.schema);
     unit = *out = unit_for(check, unit, &solver->params);
     const UnitInfo *info = &unit->info;
     for (size_t i = 0; i < info->n_needs; i++) {
@@ -473,6 +491,9 @@ void check_graders(const EvalCheck *check, const LuaUnit *const *solvers, const 
         out[i] = unit_for(check, out[i], &grader->params);
         check_uses(check, grader, out[i]);
         check_verdicts(check, grader);
+        if (str_eq_c(grader->use, "json_schema")) {
+            check_json_schema(check, value_get_c(&grader->params, "schema"));
+        }
         for (size_t v = 0; v < eval->n_variants; v++) {
             size_t before = check->faults->n_errors;
             if (solvers[v] != NULL) {
@@ -547,6 +568,24 @@ static void check_uses_roles(const EvalCheck *check, const EvalGrader *grader, c
     }
 }
 
+/** Who plays a role: warnings only, since --role may name another model. */
+static void check_role_models(const EvalCheck *check)
+{
+    const Value *roles = &check->eval->roles;
+    for (size_t i = 0; roles->kind == VALUE_MAP && i < roles->as.map.n; i++) {
+        const ValuePair *role = &roles->as.map.pairs[i];
+        const Model *ignored = NULL;
+        Err err = ERR_INIT;
+        Str spec = role->value.kind == VALUE_STR ? role->value.as.str : STR_EMPTY;
+        // What weights or replies are on this disk says nothing about the eval.
+        bool files = str_starts_with(spec, STR("local/")) || str_starts_with(spec, STR("replay/"));
+        if (spec.len > 0 && !files && !registry_model(check->registry, spec, &ignored, &err)) {
+            WARN(check, &role->value, "role", "role '" STR_FMT "': %s", STR_ARG(role->key),
+                 err.message);
+        }
+    }
+}
+
 void registry_check_roles(Registry *registry, const Eval *eval, Faults *faults)
 {
     Arena arena = {0};
@@ -571,6 +610,7 @@ void registry_check_roles(Registry *registry, const Eval *eval, Faults *faults)
             check_uses_roles(&check, grader, unit);
         }
     }
+    check_role_models(&check);
     registry_faults_sort(faults, before);
     arena_finish(&arena);
 }
