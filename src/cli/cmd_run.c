@@ -265,58 +265,41 @@ static void on_note(void *ctx, bool warning, Str line)
 
 // ---- What came out ----------------------------------------------------------------------------
 
-static void stats_put(MapBuilder *map, const SamplerStats *s)
+/** Of all models together. */
+static RunModelStats stats_sum(const RunOutcome *outcome)
 {
-    map_builder_put(map, STR("prefill_tokens_total"), value_int((int64_t)s->prefill_tokens_total));
-    map_builder_put(map, STR("prefill_tokens_needed"),
-                    value_int((int64_t)s->prefill_tokens_needed));
-    map_builder_put(map, STR("prefill_tokens_computed"),
-                    value_int((int64_t)s->prefill_tokens_computed));
-    map_builder_put(map, STR("decode_tokens"), value_int((int64_t)s->decode_tokens));
-    map_builder_put(map, STR("prefill_seconds"), value_real(s->prefill_seconds));
-    map_builder_put(map, STR("decode_seconds"), value_real(s->decode_seconds));
-    double prefill_rate =
-        s->prefill_seconds > 0 ? (double)s->prefill_tokens_computed / s->prefill_seconds : 0;
-    double decode_rate = s->decode_seconds > 0 ? (double)s->decode_tokens / s->decode_seconds : 0;
-    map_builder_put(map, STR("prefill_tokens_per_s"), value_real(prefill_rate));
-    map_builder_put(map, STR("decode_tokens_per_s"), value_real(decode_rate));
-    map_builder_put(map, STR("kv_peak_bytes"), value_int((int64_t)s->kv_peak_bytes));
-}
-
-static void stats_sum(SamplerStats *total, const SamplerStats *s)
-{
-    total->prefill_tokens_total += s->prefill_tokens_total;
-    total->prefill_tokens_needed += s->prefill_tokens_needed;
-    total->prefill_tokens_computed += s->prefill_tokens_computed;
-    total->decode_tokens += s->decode_tokens;
-    total->prefill_seconds += s->prefill_seconds;
-    total->decode_seconds += s->decode_seconds;
-    total->kv_peak_bytes =
-        s->kv_peak_bytes > total->kv_peak_bytes ? s->kv_peak_bytes : total->kv_peak_bytes;
-}
-
-static void engine_line(const RunOutcome *outcome)
-{
+    RunModelStats total = {.seconds = outcome->seconds};
+    SamplerStats *sum = &total.stats;
     for (size_t m = 0; m < outcome->n_models; m++) {
         const SamplerStats *s = &outcome->models[m].stats;
-        if (s->prefill_tokens_total == 0) {
-            continue;
+        total.load_seconds += outcome->models[m].load_seconds;
+        total.render_seconds += outcome->models[m].render_seconds;
+        sum->prefill_tokens_total += s->prefill_tokens_total;
+        sum->prefill_tokens_needed += s->prefill_tokens_needed;
+        sum->prefill_tokens_computed += s->prefill_tokens_computed;
+        sum->decode_tokens += s->decode_tokens;
+        sum->plan_seconds += s->plan_seconds;
+        sum->prefill_seconds += s->prefill_seconds;
+        sum->decode_seconds += s->decode_seconds;
+        sum->first_token_seconds = fmax(sum->first_token_seconds, s->first_token_seconds);
+        sum->kv_peak_bytes =
+            s->kv_peak_bytes > sum->kv_peak_bytes ? s->kv_peak_bytes : sum->kv_peak_bytes;
+        sum->kv_pool_bytes =
+            s->kv_pool_bytes > sum->kv_pool_bytes ? s->kv_pool_bytes : sum->kv_pool_bytes;
+    }
+    return total;
+}
+
+/** What the engine did, for each model that has one. */
+static void engine_lines(Arena *arena, const RunOutcome *outcome)
+{
+    for (size_t m = 0; m < outcome->n_models; m++) {
+        Value stats = run_model_stats_value(arena, &outcome->models[m]);
+        Str words = run_model_stats_words(arena, &stats);
+        if (words.len > 0) {
+            fprintf(stderr, STR_FMT ": " STR_FMT "\n", STR_ARG(outcome->models[m].model),
+                    STR_ARG(words));
         }
-        double sharing = s->prefill_tokens_computed > 0
-                             ? (double)s->prefill_tokens_total / (double)s->prefill_tokens_computed
-                             : 1;
-        fprintf(stderr, STR_FMT ": %llu prompt tokens, %llu computed (shared %.1fx)",
-                STR_ARG(outcome->models[m].model), (unsigned long long)s->prefill_tokens_total,
-                (unsigned long long)s->prefill_tokens_computed, sharing);
-        if (s->prefill_seconds > 0) {
-            fprintf(stderr, ", %.0f tok/s",
-                    (double)s->prefill_tokens_computed / s->prefill_seconds);
-        }
-        if (s->decode_tokens > 0 && s->decode_seconds > 0) {
-            fprintf(stderr, "; %llu generated, %.0f tok/s", (unsigned long long)s->decode_tokens,
-                    (double)s->decode_tokens / s->decode_seconds);
-        }
-        fprintf(stderr, "; KV peak %.0f MB\n", (double)s->kv_peak_bytes / 1e6);
     }
 }
 
@@ -360,18 +343,11 @@ static void print_json(Cli *cli, const RunOutcome *outcome, const ExperimentInfo
                        const RunInfo *runs, size_t n_runs, const CrossMetric *cross, size_t n_cross)
 {
     Arena *arena = &cli->arena;
-    SamplerStats total = {0};
+    RunModelStats total = stats_sum(outcome);
     MapBuilder map;
-    MapBuilder engine;
     map_builder_init(&map, arena);
-    map_builder_init(&engine, arena);
-    for (size_t m = 0; m < outcome->n_models; m++) {
-        stats_sum(&total, &outcome->models[m].stats);
-    }
-    stats_put(&engine, &total);
-    map_builder_put(&engine, STR("seconds"), value_real(outcome->seconds));
     map_builder_put(&map, STR("experiment"), report_experiment_value(arena, experiment));
-    map_builder_put(&map, STR("engine"), map_builder_done(&engine));
+    map_builder_put(&map, STR("engine"), run_model_stats_value(arena, &total));
     if (outcome->n_roles > 0) {
         map_builder_put(&map, STR("roles"), role_stats_value(arena, outcome));
     }
@@ -408,13 +384,13 @@ static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
 }
 
 /** The words after the table: what it is called, what to type next. */
-static void print_epilogue(const Cli *cli, const RunOutcome *outcome)
+static void print_epilogue(Cli *cli, const RunOutcome *outcome)
 {
     if (cli->global.quiet) {
         return;
     }
     fflush(stdout);
-    engine_line(outcome);
+    engine_lines(&cli->arena, outcome);
     role_lines(outcome);
     fprintf(stderr, "experiment " STR_FMT " (" STR_FMT "): %lld of %lld attempts",
             STR_ARG(outcome->name), STR_ARG(outcome->short_id), (long long)outcome->done,

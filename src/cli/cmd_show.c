@@ -2,6 +2,8 @@
 // muster show: an experiment's table, or its attempts with prompt, reply, scores and why.
 #include "cli/cli.h"
 
+#include "run/run.h"
+
 typedef struct ShowOptions {
     bool failed;
     Str sample;
@@ -39,7 +41,24 @@ static Value experiment_value(Cli *cli, const ExperimentInfo *info, const RunInf
     map_builder_put(&map, STR("experiment"), report_experiment_value(&cli->arena, info));
     map_builder_put(&map, STR("runs"), report_runs_value(&cli->arena, runs, n_runs));
     map_builder_put(&map, STR("metrics"), report_cross_value(&cli->arena, cross, n_cross));
+    if (info->stats.kind == VALUE_MAP) {
+        map_builder_put(&map, STR("engine"), info->stats);
+    }
     return map_builder_done(&map);
+}
+
+/** What the engines did in the last process that worked on it. */
+static void show_engines(Cli *cli, const ExperimentInfo *info)
+{
+    size_t n = info->stats.kind == VALUE_MAP && !cli->global.quiet ? info->stats.as.map.n : 0;
+    fflush(stdout);
+    for (size_t i = 0; i < n; i++) {
+        const ValuePair *of = &info->stats.as.map.pairs[i];
+        Str words = run_model_stats_words(&cli->arena, &of->value);
+        if (words.len > 0) {
+            fprintf(stderr, STR_FMT ": " STR_FMT "\n", STR_ARG(of->key), STR_ARG(words));
+        }
+    }
 }
 
 static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info, Err *err)
@@ -64,6 +83,7 @@ static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info, E
     report_runs(&buf, runs, n_runs, cross, n_cross, &look);
     cli_print(&buf);
     buf_finish(&buf);
+    show_engines(cli, info);
     return true;
 }
 

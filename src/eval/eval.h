@@ -346,9 +346,18 @@ typedef struct SamplerStats {
     uint64_t prefill_tokens_needed;   // distinct prefixes (DESIGN.md 4.4)
     uint64_t prefill_tokens_computed; // rows that reached the kernels
     uint64_t decode_tokens;
+    double plan_seconds; // sorting requests into the tree
     double prefill_seconds;
     double decode_seconds;
+    double first_token_seconds; // from the first plan to the first token or score
+    double seconds_left;        // at most, by the speed so far; < 0 unknown
     uint64_t kv_peak_bytes;
+    uint64_t kv_pool_bytes;
+    uint64_t plan_requests;   // what the first plan came to; 0: nothing was planned yet
+    uint64_t plan_tokens;     // as if nothing were shared
+    uint64_t plan_distinct;   // tokens to compute
+    uint64_t plan_new_tokens; // that replies can come to at most
+    uint64_t plan_kv_bytes;   // to compute nothing twice
     uint64_t requests;
     uint64_t retries;
 } SamplerStats;

@@ -234,8 +234,38 @@ static bool stop_check(Loop *loop)
 
 // ---- One model --------------------------------------------------------------------------------
 
+/** Say once what the first plan came to; false while it is to be said yet. */
+static bool plan_note(Loop *loop, int64_t from_ns)
+{
+    Source *source = loop->source;
+    if (source->planned) {
+        return true;
+    }
+    if (source->render_seconds == 0) { // everything known is submitted
+        source->render_seconds = (double)(clock_ns() - from_ns) * 1e-9;
+    }
+    SamplerStats stats;
+    source_stats(source, &stats);
+    source->planned = (source->sampler->caps & CAP_WANTS_ALL) == 0 ||
+                      (stats.plan_requests > 0 && stats.first_token_seconds > 0);
+    bool timed = stats.plan_requests > 0 && stats.seconds_left >= 0;
+    if (!timed && !source->planned) {
+        return false;
+    }
+    source->planned = true;
+    if (stats.plan_requests == 0) {
+        return true;
+    }
+    Arena arena = {0};
+    Str text = run_plan_words(&arena, &stats);
+    loop_note(loop, false, STR_FMT ": " STR_FMT, STR_ARG(source->model->spec), STR_ARG(text));
+    arena_finish(&arena);
+    return true;
+}
+
 static void model_run(Loop *loop, size_t model)
 {
+    int64_t from_ns = clock_ns();
     loop->model = model;
     loop->source = &loop->sources[model];
     loop->script_model = script_model_of(loop->source->sampler, loop->config->models[model]);
@@ -261,7 +291,7 @@ static void model_run(Loop *loop, size_t model)
         if (!took && loop->n_in_flight > 0 && !admission_open(loop)) {
             sources_quiesce(loop, loop->exhausted && !told_closed);
             told_closed = told_closed || loop->exhausted;
-            completions_wait(loop, 100);
+            completions_wait(loop, plan_note(loop, from_ns) ? 100 : 10);
         }
         progress_show(loop, loop->stop_ns != 0 ? "finishing" : "running", false);
     }
@@ -314,24 +344,6 @@ static bool loop_begin(Loop *loop, Arena *arena, Err *err)
                                   &loop->experiment, err);
 }
 
-static Value stats_value(Arena *arena, const SamplerStats *stats, double seconds)
-{
-    MapBuilder map;
-    map_builder_init(&map, arena);
-    map_builder_put(&map, STR("prefill_tokens_total"),
-                    value_int((int64_t)stats->prefill_tokens_total));
-    map_builder_put(&map, STR("prefill_tokens_needed"),
-                    value_int((int64_t)stats->prefill_tokens_needed));
-    map_builder_put(&map, STR("prefill_tokens_computed"),
-                    value_int((int64_t)stats->prefill_tokens_computed));
-    map_builder_put(&map, STR("decode_tokens"), value_int((int64_t)stats->decode_tokens));
-    map_builder_put(&map, STR("prefill_seconds"), value_real(stats->prefill_seconds));
-    map_builder_put(&map, STR("decode_seconds"), value_real(stats->decode_seconds));
-    map_builder_put(&map, STR("kv_peak_bytes"), value_int((int64_t)stats->kv_peak_bytes));
-    map_builder_put(&map, STR("seconds"), value_real(seconds));
-    return map_builder_done(&map);
-}
-
 static void loop_outcome(Loop *loop, Arena *arena, RunOutcome *out)
 {
     *out = (RunOutcome){
@@ -353,6 +365,8 @@ static RunModelStats model_stats(const Source *source, double seconds, Arena *ar
 {
     RunModelStats out = {.model = source->model->spec,
                          .description = str_copy(arena, source->sampler->description),
+                         .load_seconds = source->load_seconds,
+                         .render_seconds = source->render_seconds,
                          .seconds = seconds};
     source_stats(source, &out.stats);
     return out;
@@ -376,7 +390,7 @@ static bool loop_run(Loop *loop, Arena *arena, RunOutcome *out, Err *err)
         double seconds = (double)(clock_ns() - from_ns) * 1e-9;
         models[n_models] = model_stats(&loop->sources[m], seconds, arena);
         map_builder_put(&engines, models[n_models].model,
-                        stats_value(arena, &models[n_models].stats, seconds));
+                        run_model_stats_value(arena, &models[n_models]));
         n_models++;
     }
     Value stats = map_builder_done(&engines);

@@ -92,8 +92,17 @@ typedef struct RunModelStats {
     Str model;
     Str description; // the sampler's
     SamplerStats stats;
-    double seconds;
+    double load_seconds;   // opening it
+    double render_seconds; // rendering and tokenising all first requests
+    double seconds;        // at work
 } RunModelStats;
+
+/** What is stored of them with the experiment, and `run --json` and `show` tell. */
+Value run_model_stats_value(Arena *arena, const RunModelStats *stats);
+/** The numbers of such a map in a line or two for people; "" when the model has no engine. */
+Str run_model_stats_words(Arena *arena, const Value *stats);
+/** What an engine's plan found, in a line. */
+Str run_plan_words(Arena *arena, const SamplerStats *stats);
 
 /** What those who play one role were asked, over all evals and models under test. */
 typedef struct RunRoleStats {

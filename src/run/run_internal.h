@@ -8,7 +8,10 @@
 typedef struct Source {
     const Model *model;
     Sampler *sampler;
-    size_t n_requests; // in flight
+    size_t n_requests;     // in flight
+    double load_seconds;   // opening it
+    double render_seconds; // until all first requests were submitted
+    bool planned;          // what the first plan came to has been said
 } Source;
 
 /** A role in the cells of one target: who plays it, and what it was asked so far. */

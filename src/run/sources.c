@@ -53,6 +53,7 @@ static bool same_model(const Model *a, const Model *b)
 static bool source_open(Loop *loop, const Model *model, Err *err)
 {
     Source *source = &loop->sources[loop->n_sources];
+    int64_t from_ns = clock_ns();
     *source = (Source){.model = model};
     if (model == &nobody_model) {
         nobody_open(&loop->nobody);
@@ -61,6 +62,7 @@ static bool source_open(Loop *loop, const Model *model, Err *err)
         return ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(model->spec));
     }
     loop->n_sources++;
+    source->load_seconds = (double)(clock_ns() - from_ns) * 1e-9;
     const Sampler *sampler = source->sampler;
     return sampler->ops->ready == NULL || sampler->ops->ready(sampler, err) ||
            ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(model->spec));

@@ -559,9 +559,18 @@ static void local_stats(const Sampler *sampler, SamplerStats *out)
         .prefill_tokens_needed = stats.prefill_tokens_needed,
         .prefill_tokens_computed = stats.prefill_tokens_computed,
         .decode_tokens = stats.decode_tokens,
+        .plan_seconds = stats.plan_seconds,
         .prefill_seconds = stats.prefill_seconds,
         .decode_seconds = stats.decode_seconds,
+        .first_token_seconds = stats.first_token_seconds,
+        .seconds_left = stats.seconds_left,
         .kv_peak_bytes = stats.kv_peak_bytes,
+        .kv_pool_bytes = stats.kv_pool_bytes,
+        .plan_requests = stats.plan.requests,
+        .plan_tokens = stats.plan.tokens,
+        .plan_distinct = stats.plan.distinct,
+        .plan_new_tokens = stats.plan.new_tokens,
+        .plan_kv_bytes = stats.plan.kv_bytes,
     };
 }
 

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// The engine's counters of a run: as a map to be stored, and as words for people.
+#include "run/run.h"
+
+#include <math.h>
+
+static double rate(double n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+Value run_model_stats_value(Arena *arena, const RunModelStats *of)
+{
+    const SamplerStats *s = &of->stats;
+    const struct {
+        Str key;
+        uint64_t value;
+    } counts[] = {
+        {STR("prefill_tokens_total"), s->prefill_tokens_total},
+        {STR("prefill_tokens_needed"), s->prefill_tokens_needed},
+        {STR("prefill_tokens_computed"), s->prefill_tokens_computed},
+        {STR("decode_tokens"), s->decode_tokens},
+        {STR("kv_peak_bytes"), s->kv_peak_bytes},
+        {STR("kv_pool_bytes"), s->kv_pool_bytes},
+    };
+    const struct {
+        Str key;
+        double value;
+    } reals[] = {
+        {STR("load_seconds"), of->load_seconds},
+        {STR("render_seconds"), of->render_seconds},
+        {STR("plan_seconds"), s->plan_seconds},
+        {STR("prefill_seconds"), s->prefill_seconds},
+        {STR("decode_seconds"), s->decode_seconds},
+        {STR("first_token_seconds"), s->first_token_seconds},
+        {STR("prefill_tokens_per_s"), rate((double)s->prefill_tokens_computed, s->prefill_seconds)},
+        {STR("decode_tokens_per_s"), rate((double)s->decode_tokens, s->decode_seconds)},
+        {STR("seconds"), of->seconds},
+    };
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        map_builder_put(&map, counts[i].key, value_int((int64_t)counts[i].value));
+    }
+    for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
+        map_builder_put(&map, reals[i].key, value_real(reals[i].value));
+    }
+    return map_builder_done(&map);
+}
+
+Str run_model_stats_words(Arena *arena, const Value *stats)
+{
+    int64_t total = value_get_int(stats, "prefill_tokens_total", 0);
+    int64_t computed = value_get_int(stats, "prefill_tokens_computed", 0);
+    int64_t needed = value_get_int(stats, "prefill_tokens_needed", 0);
+    if (total == 0) {
+        return STR_EMPTY;
+    }
+    Buf buf = {0};
+    buf_printf(&buf, "%lld prompt tokens, %lld computed (shared %.1fx", (long long)total,
+               (long long)computed, computed > 0 ? (double)total / (double)computed : 1);
+    if (computed > needed && needed > 0) {
+        buf_printf(&buf, ", %.2f of what is needed", (double)computed / (double)needed);
+    }
+    buf_printf(&buf, "), %.0f tok/s", value_get_real(stats, "prefill_tokens_per_s", 0));
+    int64_t decoded = value_get_int(stats, "decode_tokens", 0);
+    if (decoded > 0) {
+        buf_printf(&buf, "; %lld generated, %.0f tok/s", (long long)decoded,
+                   value_get_real(stats, "decode_tokens_per_s", 0));
+    }
+    buf_printf(&buf, "; KV peak %.0f MB", (double)value_get_int(stats, "kv_peak_bytes", 0) / 1e6);
+    buf_printf(
+        &buf,
+        "\n  load %.1f s, render %.1f s, plan %.2f s, first token %.2f s, prefill %.1f s, "
+        "decode %.1f s",
+        value_get_real(stats, "load_seconds", 0), value_get_real(stats, "render_seconds", 0),
+        value_get_real(stats, "plan_seconds", 0), value_get_real(stats, "first_token_seconds", 0),
+        value_get_real(stats, "prefill_seconds", 0), value_get_real(stats, "decode_seconds", 0));
+    Str words = str_copy(arena, buf_view(&buf));
+    buf_finish(&buf);
+    return words;
+}
+
+/** "12 s", "7 min", "3.5 h". */
+static void put_duration(Buf *buf, double seconds)
+{
+    if (seconds < 90) {
+        buf_printf(buf, "%.0f s", fmax(seconds, 1));
+    } else if (seconds < 5400) {
+        buf_printf(buf, "%.0f min", seconds / 60);
+    } else {
+        buf_printf(buf, "%.1f h", seconds / 3600);
+    }
+}
+
+Str run_plan_words(Arena *arena, const SamplerStats *s)
+{
+    Buf buf = {0};
+    double shared = s->plan_distinct > 0 ? (double)s->plan_tokens / (double)s->plan_distinct : 1;
+    buf_printf(&buf, "%llu request%s, %llu prompt tokens, %llu distinct (shared %.1fx)",
+               (unsigned long long)s->plan_requests, s->plan_requests == 1 ? "" : "s",
+               (unsigned long long)s->plan_tokens, (unsigned long long)s->plan_distinct, shared);
+    if (s->plan_new_tokens > 0) {
+        buf_printf(&buf, ", up to %llu new", (unsigned long long)s->plan_new_tokens);
+    }
+    buf_printf(&buf, "; KV needed %.1f MB", (double)s->plan_kv_bytes / 1e6);
+    if (s->seconds_left >= 0) {
+        buf_printf(&buf, "; at most about ");
+        put_duration(&buf, s->seconds_left);
+    }
+    Str words = str_copy(arena, buf_view(&buf));
+    buf_finish(&buf);
+    return words;
+}
