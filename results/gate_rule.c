@@ -14,7 +14,7 @@
 #define FEW_CLUSTERS    10
 #define POWER           0.8
 #define DETECT_SHARE    0.10 // of the range
-#define FAR_CHANCE      1e-4 // one-sided: how surely a pass excludes a loss of `detect`
+#define FAR_CHANCE      5e-5 // one-sided: how surely a pass excludes a loss of `detect`
 #define UNBOUNDED_UNITS 59   // 0.95^59 < 0.05: a change of 5 % of the samples would have shown
 
 static const char *const VERDICT_WORDS[] = {
@@ -285,13 +285,14 @@ static double flips_limit(const Judge *judge)
 }
 
 /**
- * Score test of "the mean is the target": the units' variance under weights of greatest empirical
+ * Score test of "the mean is target": the units' variance under weights of greatest empirical
  * likelihood that give them that mean. True when the estimate lies above it at the confidence.
  * For differences -1, 0 and 1 these weights are Tango's restricted estimate. */
-static bool score_exceeds(const Judge *judge, double value, double df)
+static bool score_exceeds(const Judge *judge, double value, double target, double confidence,
+                          double df)
 {
     size_t n = judge->n_units;
-    double above = value - judge->target;
+    double above = value - target;
     double least = INFINITY;
     for (size_t u = 0; u < n; u++) {
         least = fmin(least, above + judge->influence[u]);
@@ -321,7 +322,7 @@ static bool score_exceeds(const Judge *judge, double value, double df)
     }
     variance /= (double)n;
     double size = (double)n;
-    return above > stats_t_quantile(judge->check->confidence, df) * sqrt(variance / (size - 1));
+    return above > stats_t_quantile(confidence, df) * sqrt(variance / (size - 1));
 }
 
 /** Turn an interval of the metric into signed terms. */
@@ -355,7 +356,12 @@ static bool excludes_far_loss(const Judge *judge)
         return true;
     }
     StatsEstimate estimate = stats_estimate(&judge->pairs, 1 - 2 * FAR_CHANCE);
-    return interval_signed(estimate.interval, judge->sign).low > judge->target - beyond;
+    Interval limits = interval_signed(estimate.interval, judge->sign);
+    double far = judge->target - beyond;
+    if (!(limits.low > far) || estimate.method == STATS_TANGO || judge->all_equal) {
+        return limits.low > far;
+    }
+    return score_exceeds(judge, limits.value, far, 1 - FAR_CHANCE, estimate.df);
 }
 
 static GateReason doubt_of_pass(const Judge *judge, const StatsEstimate *estimate, double value)
@@ -375,7 +381,8 @@ static GateReason doubt_of_pass(const Judge *judge, const StatsEstimate *estimat
             return few ? GATE_REASON_FEW_DIFFER : GATE_REASON_ALL_EQUAL;
         }
     }
-    if (!judge->all_equal && !score_exceeds(judge, value, estimate->df)) {
+    if (!judge->all_equal &&
+        !score_exceeds(judge, value, judge->target, judge->check->confidence, estimate->df)) {
         return GATE_REASON_SKEWED;
     }
     return GATE_REASON_LIMITS;
