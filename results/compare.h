@@ -99,7 +99,11 @@ typedef struct MetricPairs {
     double *base_best;
     double *candidate_worst;
     size_t n_partial[2]; // such samples of base, candidate
-    StatsPairs pairs;    // over the same arrays: weights, clusters, parts, binary, exponential
+    // Why the two sides mean different things by this name, so that no gate compares them: one does
+    // not have it, its Lua or its params changed, or it hangs on how many epochs a sample has. ""
+    // where they mean the same, or where the pairing has one side only.
+    Str unlike;
+    StatsPairs pairs; // over the same arrays: weights, clusters, parts, binary, exponential
     size_t n;
     // Planned on either side and without any row, so that no id is known; at least so many. Of all
     // samples together: 0 in slices, since nobody knows theirs.

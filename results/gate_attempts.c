@@ -282,6 +282,7 @@ static bool observed(GateWork *work, const GateDemand *demand, double *out)
     }
     int64_t n_planned = 0;
     int64_t n_errors = 0;
+    int64_t n_done = 0;
     double cost = 0;
     double tokens = 0;
     for (size_t i = 0; i < work->candidate.n_runs; i++) {
@@ -289,9 +290,13 @@ static bool observed(GateWork *work, const GateDemand *demand, double *out)
         if (in_budget(demand, run)) {
             n_planned += run->n_planned;
             n_errors += run->n_errors;
+            n_done += run->n_done;
             cost += run->cost_usd;
             tokens += (double)(run->usage.input + run->usage.output);
         }
+    }
+    if (tokens == 0 && n_done > 0) {
+        tokens = NAN; // nobody answers without reading: the provider does not say
     }
     *out = demand->kind == GATE_DEMAND_COST     ? cost
            : demand->kind == GATE_DEMAND_TOKENS ? tokens
@@ -307,6 +312,9 @@ static Str budget_words(Arena *arena, const GateLine *line, GateDemandKind kind)
         return kind == GATE_DEMAND_COST
                    ? STR("what it cost is not known, and so it is over budget: give the model a "
                          "price_usd in registry/models")
+               : kind == GATE_DEMAND_TOKENS
+                   ? STR("how many tokens it took is not known, and so it is over budget: the "
+                         "model does not say")
                    : STR("there are no attempts to measure");
     }
     return str_printf(arena, "%.6g%s of %.6g%s", line->value, unit, line->bound, unit);

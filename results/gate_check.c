@@ -484,6 +484,22 @@ static void check_without_base(GateWork *work, const Pairing *pairing, const Gat
                               "with one that has, or promote once with --force");
 }
 
+/** A bound that no sample can miss judges nothing: 2 where 0.02 was meant. "" if it is none. */
+static Str bound_out_of_range(GateWork *work, const MetricPairs *metric, const GateDemand *demand)
+{
+    double low = metric->range_low;
+    double high = metric->range_high;
+    bool vacuous = metric->paired && !metric->pairs.exponential &&
+                   (demand->kind == GATE_DEMAND_LOSS  ? demand->bound >= high - low
+                    : demand->kind == GATE_DEMAND_MIN ? demand->bound < low
+                                                      : demand->bound > high);
+    return !vacuous ? STR_EMPTY
+                    : str_printf(work->arena,
+                                 "every candidate is within this bound, since the metric lies "
+                                 "between %.6g and %.6g%s",
+                                 low, high, low == 0 && high == 1 ? " (two points are 0.02)" : "");
+}
+
 static bool check_demand(GateWork *work, Metrics *metrics, const GateDemand *demand)
 {
     bool is_loss = demand->kind == GATE_DEMAND_LOSS;
@@ -509,6 +525,19 @@ static bool check_demand(GateWork *work, Metrics *metrics, const GateDemand *dem
     }
     if (metric == NULL) {
         return check_unknown(work, metrics, demand, pairs, n);
+    }
+    if (is_loss && metric->unlike.len > 0) {
+        line_failed(work, metrics->pairing, demand, metric->metric,
+                    str_printf(work->arena,
+                               STR_FMT ": nothing can be compared; run the baseline again with the "
+                                       "eval and the settings of now",
+                               STR_ARG(metric->unlike)));
+        return true;
+    }
+    Str vacuous = bound_out_of_range(work, metric, demand);
+    if (vacuous.len > 0) {
+        line_failed(work, metrics->pairing, demand, metric->metric, vacuous);
+        return true;
     }
     GateLine *line = line_begin(work, metrics->pairing, demand, metric->metric);
     count_states(metric, line);

@@ -22,6 +22,7 @@ typedef struct Joined {
 /** What metrics share: the union of samples, and the numbers of slices on both sides. */
 typedef struct Union {
     Arena *arena; // of what is handed out
+    const Pairing *pairing;
     Gathering *sides[2];
     Joined *rows;
     size_t n;
@@ -161,7 +162,8 @@ static void join_sides(Union *join, Arena *scratch, const Pairing *pairing, bool
 /** One metric on both sides; NO_ROW gauge: the side does not have it. */
 typedef struct Twin {
     size_t gauge[2];
-    const TallyAsk *ask; // the candidate's, else the base's
+    const TallyAsk *asks[2]; // NULL: the side does not have it
+    const TallyAsk *ask;     // the candidate's, else the base's
     Str name;
     bool average_parts;
 } Twin;
@@ -392,6 +394,51 @@ static void fill_own(const Union *join, const Twin *twin, size_t slice, double s
     out->pairs.binary = proportion && any;
 }
 
+/** Whether a sample's number says more, or less, the more epochs it is made of. */
+static bool hangs_on_epochs(MetricKind kind)
+{
+    return kind == METRIC_MAX || kind == METRIC_MIN || kind == METRIC_MEDIAN ||
+           kind == METRIC_MAJORITY || kind == METRIC_AT_LEAST;
+}
+
+/** MetricPairs.unlike. */
+static Str unlike_of(const Union *join, const Twin *twin)
+{
+    const Pairing *pairing = join->pairing;
+    bool has[2] = {false, false};
+    int64_t epochs[2] = {0, 0}; // where they differ
+    for (size_t i = 0; i < pairing->n_parts; i++) {
+        const RunInfo *base = pairing->base[i];
+        const RunInfo *candidate = pairing->candidate[i];
+        has[0] |= base != NULL;
+        has[1] |= candidate != NULL;
+        if (base != NULL && candidate != NULL && base->spec.epochs != candidate->spec.epochs) {
+            epochs[0] = base->spec.epochs;
+            epochs[1] = candidate->spec.epochs;
+        }
+    }
+    if (!has[0] || !has[1]) {
+        return STR_EMPTY;
+    }
+    if (twin->asks[0] == NULL || twin->asks[1] == NULL) {
+        return str_printf(join->arena, "the %s does not have this metric",
+                          twin->asks[0] == NULL ? "baseline" : "candidate");
+    }
+    const MetricSpec *base = twin->asks[0]->spec;
+    const MetricSpec *candidate = twin->asks[1]->spec;
+    if (base->kind != candidate->kind || !str_eq(base->lua, candidate->lua) ||
+        !value_equal(&base->params, &candidate->params)) {
+        return STR("the metric's Lua or its params changed since the baseline ran");
+    }
+    if (hangs_on_epochs(candidate->kind) && epochs[0] != epochs[1]) {
+        return str_printf(join->arena,
+                          "the baseline has %lld epoch%s and the candidate %lld, and this metric "
+                          "hangs on how many there are",
+                          (long long)epochs[0], epochs[0] == 1 ? "" : "s", (long long)epochs[1]);
+    }
+    return STR_EMPTY;
+}
+
 /** All members for the chosen rows; slice is the union's number, or STR_NONE. */
 static void metric_fill(const Union *join, const Twin *twin, const Chosen *chosen, size_t slice,
                         Str slice_name, MetricPairs *out)
@@ -405,6 +452,7 @@ static void metric_fill(const Union *join, const Twin *twin, const Chosen *chose
         .grader = str_copy(join->arena, twin->ask->grader->name),
         .lower_is_better = metric_lower_is_better(twin->ask->spec, twin->ask->grader),
         .paired = !metric_info(kind)->needs_rows,
+        .unlike = unlike_of(join, twin),
         .n = chosen->n,
         .n_missing_planned = slice == STR_NONE ? join->n_missing_planned : 0,
         .base = ARENA_ARRAY(join->arena, double, chosen->n),
@@ -530,7 +578,10 @@ static Twin *twins_of(Arena *scratch, Gathering *sides[2], size_t *out_n)
             Twin *twin = &twins[n++];
             twin->gauge[s] = metric->gauge;
             twin->gauge[1 - s] = other == NULL ? STR_NONE : other->gauge;
-            twin->ask = scan_gauge(&sides[s]->scan, metric->gauge);
+            twin->asks[s] = scan_gauge(&sides[s]->scan, metric->gauge);
+            twin->asks[1 - s] =
+                other == NULL ? NULL : scan_gauge(&sides[1 - s]->scan, other->gauge);
+            twin->ask = twin->asks[s];
             twin->name = metric->row.name;
             twin->average_parts = metric->average_parts;
         }
@@ -591,7 +642,7 @@ bool compare_metrics(Results *results, Arena *arena, const Pairing *pairing, Met
         ok = gather(results, arena, runs[s], pairing->n_parts, clustered, &sides[s], err);
     }
     if (ok) {
-        Union join = {.arena = arena, .sides = {&sides[0], &sides[1]}};
+        Union join = {.arena = arena, .pairing = pairing, .sides = {&sides[0], &sides[1]}};
         join_sides(&join, &scratch, pairing, clustered);
         metrics_fill(&join, &scratch, out, out_n);
     }

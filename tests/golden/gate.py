@@ -34,6 +34,17 @@ SHAKY = """return {
   end,
 }
 """
+SHARE = """return {
+  name = "share",
+  version = 1,
+  params = { plus = 0 },
+  metric = function(scores, params)
+    local sum = 0
+    for _, score in ipairs(scores) do sum = sum + score.value end
+    return sum / #scores + params.plus
+  end,
+}
+"""
 GATE = "schema: 1\ngate: {name}\n{body}\n"
 HOSTILE = ["::error title=x::pwned", "a\n::set-output name=x::y", "\033[31mred\033[0m", "<script>alert(1)</script>",
            "]]>&amp;\"'", "| a | **b** | [x](http://evil.example) `c`", "@everyone #1 ##[error]x www.evil.example",
@@ -133,6 +144,11 @@ def build(room):
     room.eval("forms", "few",
               more='prompt: "{{ input }}"\nvariants: {plain: {}, loud: {prompt: "{{ input | upper }}"}}\n'
                    "metrics: [accuracy, {use: worst, over: variants}]\n")
+    room.eval("most", "cap", more="metrics: [max, {use: at_least, k: 1}]\n")
+    room.eval("most2", "cap", more="metrics: [max, {use: at_least, k: 1, min: 0}]\n")
+    room.eval("lua", "cap", more="metrics: [share]\n")
+    room.eval("lua2", "cap", more="metrics: [{use: share, plus: 0.5}]\n")
+    room.write("metrics/share.lua", SHARE)
     room.eval("parted", "few", more="matrix: {half: [north, south]}\n")
     base = set(range(0, 400, 4))                 # 100 wrong: 0.75
     room.experiment("base", ["cap.yaml"], rows, wrong=base)
@@ -159,6 +175,15 @@ def build(room):
     room.experiment("forms", ["forms.yaml"], few, wrong=set(range(10)))
     room.experiment("forms-again", ["forms.yaml"], few, wrong=set(range(10)))
     room.experiment("parts", ["parted.yaml"], few)
+    room.experiment("most", ["most.yaml"], rows, wrong=base)
+    room.experiment("most-often", ["most.yaml"], rows, wrong=base, flags=["--epochs", "3"])
+    room.experiment("most-easily", ["most2.yaml"], rows, wrong=set(range(300)))
+    room.experiment("lua", ["lua.yaml"], rows, wrong=base)
+    room.experiment("lua-params", ["lua2.yaml"], rows, wrong=base)
+    room.write("metrics/share.lua", SHARE.replace("/ #scores", "/ #scores + 0.1"))
+    room.experiment("lua-text", ["lua.yaml"], rows, wrong=base)
+    room.write("silent.replies.jsonl", '{"text": "a0"}\n')
+    room.run(["run", "cap.yaml", "-m", "replay/silent.replies.jsonl", "--name", "silent", "-q"])
     room.run(["run", "cap.yaml", "-m", "echo", "-m", "replay/base.replies.jsonl", "--name", "models", "-q"])
     room.run(["run", "cap.yaml", "-m", "replay/better.replies.jsonl", "-m", "replay/worse.replies.jsonl", "--name",
               "models-again", "-q"])
@@ -216,6 +241,19 @@ SITUATIONS = [
     ("unknown cost", "base --budget-cost 5", 1, ["what it cost is not known"]),
     ("known cost", "free --budget-cost 0 --budget-p95-latency 60", 0, ["PASS"]),
     ("too many tokens", "base --budget-tokens 100", 1, ["4800 of 100"]),
+    ("tokens that nobody counted", "silent --budget-tokens 100", 1, ["how many tokens it took is not known"]),
+    ("a loss that nothing can exceed", "worse -b base --max-regression 2", 1,
+     ["every candidate is within this bound", "two points are 0.02"]),
+    ("a min below everything", "worse --min cap=-1", 1, ["lies between 0 and 1"]),
+    ("a max above everything", "worse --max cap=75", 1, ["every candidate is within this bound"]),
+    ("the best of more epochs", f"most-often -b most {LOSS}", 1,
+     ["the baseline has 1 epoch and the candidate 3, and this metric hangs on how many"]),
+    ("a metric that the baseline does not have", "most-easily -b most --max-regression most.at_least_1_min_0=0.02", 1,
+     ["the baseline does not have this metric"]),
+    ("a metric that the candidate does not have", "most-easily -b most --max-regression most.at_least_1=0.02", 1,
+     ["the candidate does not have this metric"]),
+    ("a metric with other params", f"lua-params -b lua {LOSS} --detect 0.1", 1, ["Lua or its params changed"]),
+    ("a metric with other Lua", f"lua-text -b lua {LOSS} --detect 0.1", 1, ["Lua or its params changed"]),
     ("samples that have to be right", "few-base:eval=few --must-pass tag=smoke", 1,
      ["4 of 4 samples are not right", "samples 0, 1, 2, 3"]),
     ("and are", "few-fixed --must-pass tag=smoke", 0, ["PASS"]),
