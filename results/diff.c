@@ -205,6 +205,7 @@ static GateOutcome believed(const MetricPairs *metric, const StatsPairs *kept, b
         .low = metric->range_low,
         .high = metric->range_high,
         .lower_is_better = metric->lower_is_better == better,
+        .lucky_passes = true,
     };
     return gate_check(&check, kept);
 }

@@ -352,7 +352,7 @@ static double detect_of(const GateCheck *check, double range)
 static bool excludes_far_loss(const Judge *judge)
 {
     double beyond = detect_of(judge->check, judge->range) - judge->allowed;
-    if (judge->check->kind != GATE_LOSS || !(beyond > 0)) {
+    if (judge->check->kind != GATE_LOSS || judge->check->lucky_passes || !(beyond > 0)) {
         return true;
     }
     StatsEstimate estimate = stats_estimate(&judge->pairs, 1 - 2 * FAR_CHANCE);

@@ -40,6 +40,7 @@ typedef struct GateCheck {
     double low;        // range of a sample's value, low < high; infinite at an end: unbounded
     double high;
     bool lower_is_better; // GATE_LOSS only
+    bool lucky_passes;    // a pass need not exclude a loss of detect: `diff` asks for a sign alone
 } GateCheck;
 
 /** What came out. Differences are signed so that better is positive; values are as they are. */
