@@ -152,12 +152,21 @@ static bool attempt_admit(Loop *loop)
     }
     int64_t run_id = loop->experiment.run_ids[loop->model * loop->plan.n_cells + cell];
     Str sample_id = STR_EMPTY;
-    if (loop->experiment.resumed) {
+    const RunConfig *config = loop->config;
+    if (loop->experiment.resumed || config->takes != NULL) {
         Err err = ERR_INIT;
         Sample sample;
+        const Task *task = loop->plan.cells[cell].task;
         arena_reset(&loop->scratch);
-        if (registry_task_sample(loop->config->registry, loop->plan.cells[cell].task, index,
-                                 &loop->scratch, &sample, &err)) {
+        bool known = registry_task_sample(config->registry, loop->plan.cells[cell].task, index,
+                                          &loop->scratch, &sample, &err);
+        if (config->takes != NULL &&
+            (!known || !config->takes(config->takes_ctx, task, config->models[loop->model]->spec,
+                                      sample.id, epoch))) {
+            loop->n_planned--;
+            return true;
+        }
+        if (known && loop->experiment.resumed) {
             sample_id = sample.id;
             if (store_attempt_is_done(loop->store, run_id, sample_id, epoch)) {
                 loop->n_skipped++;

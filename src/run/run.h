@@ -80,6 +80,9 @@ typedef struct RunConfig {
     Str store_path;
     int events_fd; // -1: none
     Value provenance;
+    /** NULL: every attempt; else only those that it wants. */
+    bool (*takes)(void *ctx, const Task *task, Str model, Str sample_id, int64_t epoch);
+    void *takes_ctx;
     const volatile sig_atomic_t *stop;                           // number of signals received
     int64_t grace_ms;                                            // after the first signal; 0: 3000
     void (*on_progress)(void *ctx, const RunProgress *progress); // at most ten times a second
@@ -187,6 +190,60 @@ typedef struct RescoreOutcome {
  *        ERR_NOT_FOUND when data is not here; ERR_STORE. Failing attempts are rows, not failures.
  */
 bool run_rescore(const RescoreConfig *config, Arena *arena, RescoreOutcome *out, Err *err);
+
+// ---- Verifying --------------------------------------------------------------------------------
+
+typedef struct VerifyConfig {
+    Registry *registry;
+    Script *script;
+    Results *results;         // the store that holds the experiment
+    const ExperimentInfo *of; // what is verified
+    const RunInfo *runs;      // all its runs
+    size_t n_runs;
+    const RunTarget *targets; // their evals, each part by itself
+    size_t n_targets;
+    const Model *const *models; // of the runs
+    size_t n_models;
+    const RunRole *roles; // as it had them
+    size_t n_roles;
+    int64_t n_samples; // attempts to run again
+    uint64_t seed;     // of their choice
+    SamplerSettings sampler;
+    Str scratch_store_path;            // of the new run; the caller removes it
+    const volatile sig_atomic_t *stop; // number of signals received
+    void (*on_progress)(void *ctx, const RunProgress *progress); // at most ten times a second
+    void *ctx;
+} VerifyConfig;
+
+#define VERIFY_FACTS 6
+
+/** An attempt that came out in another way. */
+typedef struct VerifyDifference {
+    Str eval, part, variant, model, sample_id;
+    int64_t epoch;
+    const char *what; // the first thing that differs: "reply", "choices", "scores" ...
+    Str then;
+    Str now;
+} VerifyDifference;
+
+typedef struct VerifyOutcome {
+    int64_t n_attempts; // finished ones of the experiment
+    int64_t n_chosen;
+    int64_t n_agree;
+    int64_t n_gone; // of samples that the data does not have any more, or not run: interrupted
+    VerifyDifference *differences;
+    size_t n_differences;
+    bool model_changed; // is another file now
+    bool eval_changed;
+    bool data_changed;
+    bool interrupted;
+} VerifyOutcome;
+
+/**
+ * Run a random part of an experiment's finished attempts again and compare all that was said and
+ * scored, bit for bit. The experiment stays as it is.
+ * fails  ERR_USAGE when nothing is finished; else as run_experiment. */
+bool run_verify(const VerifyConfig *config, Arena *arena, VerifyOutcome *out, Err *err);
 
 // ---- One sample, step by step (explain) -------------------------------------------------------
 
