@@ -136,17 +136,23 @@ static void reply_generation(Local *local, const Pending *pending, Completion *c
     }
 }
 
-static const TokenLogprob *leaf_tokens(Local *local, Arena *arena, const EngineLeaf *leaf,
-                                       const EngineScore *score)
+/** Every scored token of an item, over all its windows. */
+static void item_tokens(Local *local, Arena *arena, const Pending *pending, const ItemLeaves *item,
+                        const EngineScore *scores, ChoiceLogprob *choice)
 {
-    size_t n = (size_t)score->n_tokens;
-    TokenLogprob *tokens = ARENA_ARRAY(arena, TokenLogprob, n + 1);
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = leaf->tokens[leaf->n_context + i];
-        tokens[i].token = str_copy(arena, tokenizer_piece(engine_tokenizer(local->engine), id));
-        tokens[i].logprob = (double)score->token_logprobs[i];
+    size_t n = 0;
+    TokenLogprob *tokens = ARENA_ARRAY(arena, TokenLogprob, (size_t)choice->n_tokens + 1);
+    for (uint32_t k = item->first; k < item->first + item->n; k++) {
+        const EngineLeaf *leaf = &pending->leaves[k];
+        for (size_t i = 0; i < (size_t)scores[k].n_tokens; i++) {
+            int32_t id = leaf->tokens[leaf->n_context + i];
+            Str piece = tokenizer_piece(engine_tokenizer(local->engine), id);
+            tokens[n].token = str_copy(arena, piece);
+            tokens[n++].logprob = (double)scores[k].token_logprobs[i];
+        }
     }
-    return tokens;
+    choice->tokens = tokens;
+    choice->n_logged = n;
 }
 
 static void reply_scores(Local *local, const Pending *pending, Completion *completion,
@@ -165,10 +171,8 @@ static void reply_scores(Local *local, const Pending *pending, Completion *compl
         if (item->unconditional != UINT32_MAX) {
             choices[i].unconditional = result->scores[item->unconditional].logprob;
         }
-        if (pending->per_token && item->n == 1) {
-            choices[i].tokens = leaf_tokens(local, arena, &pending->leaves[item->first],
-                                            &result->scores[item->first]);
-            choices[i].n_logged = (size_t)result->scores[item->first].n_tokens;
+        if (pending->per_token) {
+            item_tokens(local, arena, pending, item, result->scores, &choices[i]);
         }
     }
     completion->reply.choices = choices;

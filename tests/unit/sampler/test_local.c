@@ -190,11 +190,19 @@ static void test_local__rolls_over_long_texts(void)
     char text[250];
     memset(text, 'x', sizeof(text));
     LoglikItem item = {.text = {text, sizeof(text)}, .window = true};
-    Request request = {.kind = REQUEST_LOGLIK, .items = &item, .n_items = 1};
+    Request request = {.kind = REQUEST_LOGLIK, .items = &item, .n_items = 1, .per_token = true};
     Completion *completion = run(&request); // windows of 96
     CHECK(completion != NULL && !completion->failed);
-    CHECK_INT(completion->reply.choices[0].n_tokens, 250);
-    CHECK(isfinite(completion->reply.choices[0].logprob));
+    const ChoiceLogprob *choice = &completion->reply.choices[0];
+    CHECK_INT(choice->n_tokens, 250);
+    CHECK(isfinite(choice->logprob));
+    CHECK_INT(choice->n_logged, 250); // of all windows
+    double sum = 0;
+    for (size_t i = 0; i < choice->n_logged; i++) {
+        CHECK_STR(choice->tokens[i].token, STR("x"));
+        sum += choice->tokens[i].logprob;
+    }
+    CHECK_NEAR(sum, choice->logprob, 1e-9 * fabs(sum));
     completion_destroy(completion);
     tear_down();
 }
