@@ -11,9 +11,9 @@
 #include <string.h>
 
 /** In the order in which changes are listed. */
-static const char *const KINDS[] = {"model",    "roles",        "prompt",  "solver",
-                                    "graders",  "dataset",      "samples", "eval",
-                                    "settings", "eval-version", "program", "git"};
+static const char *const KINDS[] = {"model",        "roles",   "prompt",  "solver", "graders",
+                                    "metrics",      "dataset", "samples", "eval",   "settings",
+                                    "eval-version", "program", "git"};
 
 typedef struct ChangeList {
     Arena *arena;
@@ -188,6 +188,33 @@ static void change_graders(RunPair *pair)
     if (!hash_eq(&hashes[0], &hashes[1])) {
         pair_put(pair, "graders", short_hash(arena, &hashes[0]), short_hash(arena, &hashes[1]),
                  detail);
+    }
+}
+
+/** The Lua of a run's own metrics, one after the other. */
+static Str metrics_lua(Arena *arena, const RunInfo *run)
+{
+    const Value *metrics = &run->spec.metrics;
+    Str text = STR_EMPTY;
+    for (size_t i = 0; metrics->kind == VALUE_LIST && i < metrics->as.list.n; i++) {
+        const Value *one = &metrics->as.list.items[i];
+        Str lua = value_get_str(one, "lua", STR_EMPTY);
+        if (lua.len > 0) {
+            text = str_printf(arena, STR_FMT "-- metric " STR_FMT "\n" STR_FMT, STR_ARG(text),
+                              STR_ARG(value_get_str(one, "use", STR_EMPTY)), STR_ARG(lua));
+        }
+    }
+    return text;
+}
+
+static void change_metrics(RunPair *pair)
+{
+    Arena *arena = pair->list->arena;
+    Str from = metrics_lua(arena, pair->runs[0]);
+    Str to = metrics_lua(arena, pair->runs[1]);
+    if (!str_eq(from, to)) {
+        pair_put(pair, "metrics", short_text_hash(arena, from), short_text_hash(arena, to),
+                 diff_text(arena, from, to));
     }
 }
 
@@ -517,6 +544,7 @@ static bool pairing_changes(Results *results, ChangeList *list, const Side *base
     change_roles(&pair);
     change_texts(&pair);
     change_graders(&pair);
+    change_metrics(&pair);
     change_numbers(&pair);
     if (!change_dataset(results, &pair, pairing, err)) {
         return false;

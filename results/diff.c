@@ -338,6 +338,9 @@ static void compare_row(const Pairing *pairing, const MetricPairs *metric, Compa
     } else {
         compare_unpaired(row);
     }
+    if (metric->unlike.len > 0) {
+        row->verdict = "not comparable";
+    }
 }
 
 // ---- Flips --------------------------------------------------------------------------------------

@@ -102,6 +102,9 @@ Str diff_left_out(Arena *arena, const Comparison *row)
                       str_printf(arena, "%lld planned but not begun",
                                  (long long)row->pairs->n_missing_planned));
     }
+    if (row->pairs->unlike.len > 0) {
+        text = joined(arena, text, row->pairs->unlike);
+    }
     return text;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A diff as Markdown: a comment on a pull request, a step summary. Whatever came from models, data
-// or files is made to mean nothing to Markdown and to GitHub here, in put_text and put_fenced.
+// or files is made to mean nothing to Markdown and to GitHub here, in report_markdown and
+// put_fenced.
 #include "results/report_diff.h"
 #include "results/report_internal.h"
 
@@ -12,25 +13,6 @@
 #define DETAIL_LINES 60    // of a text that changed
 #define ROWS_MAX     200   // of the table
 #define BYTES_MAX    60000 // a comment on GitHub holds 65,536
-
-/**
- * One line of text in which nothing is markup: ASCII that could be is written as entities, and a
- * zero-width space keeps mentions and references from being links. */
-static void put_text(Buf *buf, Arena *arena, Str text)
-{
-    Str clean = report_clean(arena, text);
-    for (size_t i = 0; i < clean.len; i++) {
-        unsigned char c = (unsigned char)clean.data[i];
-        bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        bool plain = letter || c >= 0x80 || strchr(" ,;%+-=()/.", c) != NULL;
-        bool link = c == '.' && i > 0 && (clean.data[i - 1] | 0x20) == 'w'; // www.
-        if (plain && !link) {
-            buf_char(buf, (char)c);
-        } else {
-            buf_printf(buf, "&#%u;%s", c, c == '@' || c == '#' ? "&#8203;" : "");
-        }
-    }
-}
 
 /** Lines between fences that are longer than any run of backticks in them. */
 static void put_fenced(Buf *buf, Str text)
@@ -65,11 +47,11 @@ static void put_fenced(Buf *buf, Str text)
 
 static void put_name(Buf *buf, Arena *arena, const DiffReport *diff, const Pairing *pairing)
 {
-    put_text(buf, arena, pairing->eval);
+    report_markdown(buf, arena, pairing->eval);
     Str words = diff_pairing_words(arena, diff, pairing);
     if (words.len > 0) {
         buf_char(buf, ' ');
-        put_text(buf, arena, words);
+        report_markdown(buf, arena, words);
     }
 }
 
@@ -78,10 +60,10 @@ static void put_side(Buf *buf, Arena *arena, const Side *side)
 {
     Str head;
     Str rest;
-    put_text(buf, arena, side->experiment.name);
+    report_markdown(buf, arena, side->experiment.name);
     if (str_cut(side->selector.text, STR(":"), &head, &rest)) {
         buf_c(buf, ", ");
-        put_text(buf, arena, rest);
+        report_markdown(buf, arena, rest);
     }
 }
 
@@ -97,7 +79,7 @@ static void put_heading(Buf *buf, Arena *arena, const DiffReport *diff)
         const ExperimentInfo *experiment = &sides[s]->experiment;
         if (!str_eq(experiment->state, STR("finished"))) {
             buf_printf(buf, "**The %s is not finished (", s == 0 ? "base" : "candidate");
-            put_text(buf, arena, experiment->state);
+            report_markdown(buf, arena, experiment->state);
             buf_c(buf, ").**\n\n");
         }
     }
@@ -113,12 +95,12 @@ static void put_changes(Buf *buf, Arena *arena, const DiffReport *diff)
     for (size_t i = 0; i < diff->n_changes; i++) {
         const Change *change = &diff->changes[i];
         buf_printf(buf, "- %s: ", change->what);
-        put_text(buf, arena, change->from);
+        report_markdown(buf, arena, change->from);
         buf_c(buf, " \u2192 ");
-        put_text(buf, arena, change->to);
+        report_markdown(buf, arena, change->to);
         if (change->eval.len > 0) {
             buf_c(buf, " (");
-            put_text(buf, arena, change->eval);
+            report_markdown(buf, arena, change->eval);
             buf_char(buf, ')');
         }
         buf_char(buf, '\n');
@@ -129,7 +111,7 @@ static void put_changes(Buf *buf, Arena *arena, const DiffReport *diff)
             buf_printf(buf, "\n<details><summary>%s", change->what);
             if (change->eval.len > 0) {
                 buf_c(buf, " of ");
-                put_text(buf, arena, change->eval);
+                report_markdown(buf, arena, change->eval);
             }
             buf_c(buf, "</summary>\n\n");
             put_fenced(buf, change->detail);
@@ -164,11 +146,11 @@ static void put_row(Buf *buf, Arena *arena, const DiffReport *diff, const Compar
     buf_c(buf, "| ");
     put_name(buf, arena, diff, row->pairing);
     buf_c(buf, " | ");
-    put_text(buf, arena, metric->metric);
+    report_markdown(buf, arena, metric->metric);
     buf_c(buf, metric->average.len > 0 ? ", mean of parts" : "");
     if (metric->slice.len > 0) {
         buf_char(buf, ' ');
-        put_text(buf, arena, metric->slice);
+        report_markdown(buf, arena, metric->slice);
     }
     buf_c(buf, metric->lower_is_better ? " \u2193 |" : " |");
     for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++) {
@@ -205,7 +187,7 @@ static void put_left_out(Buf *buf, Arena *arena, const DiffReport *diff)
             buf_c(buf, "- left out of ");
             put_name(buf, arena, diff, row->pairing);
             buf_c(buf, ", ");
-            put_text(buf, arena, row->pairs->metric);
+            report_markdown(buf, arena, row->pairs->metric);
             buf_printf(buf, ": " STR_FMT "\n", STR_ARG(text));
         }
     }
@@ -258,10 +240,10 @@ static void put_flips(Buf *buf, Arena *arena, const DiffReport *diff, int64_t n_
         put_name(buf, arena, diff, flip->pairing);
         buf_c(buf, " | ");
         if (flip->part.len > 0) {
-            put_text(buf, arena, flip->part);
+            report_markdown(buf, arena, flip->part);
             buf_char(buf, '/');
         }
-        put_text(buf, arena, flip->sample_id);
+        report_markdown(buf, arena, flip->sample_id);
         Str base = diff_number(arena, flip->base, 3, false);
         Str candidate = diff_number(arena, flip->candidate, 3, false);
         buf_printf(buf, " | " STR_FMT " | " STR_FMT " |\n", STR_ARG(base), STR_ARG(candidate));

@@ -84,6 +84,9 @@ static Value row_value(Arena *arena, const Comparison *row)
     put(&map, "headline", value_bool(metric->headline));
     put(&map, "lower_is_better", value_bool(metric->lower_is_better));
     put(&map, "verdict", value_str(str_from_c(row->verdict)));
+    if (metric->unlike.len > 0) {
+        put(&map, "not_comparable", value_str(metric->unlike));
+    }
     put(&map, "base_value", number(row->base_value));
     put(&map, "candidate_value", number(row->candidate_value));
     put(&map, "difference", number(row->difference.interval.value));

@@ -3,6 +3,7 @@
 // step summaries. Names of samples and models come from outside: each format has one function that
 // they all pass through, and nothing of a model's reply is in these reports at all.
 #include "results/gate_internal.h"
+#include "results/report_internal.h"
 
 #include "text/text.h"
 
@@ -79,34 +80,10 @@ void report_gate_github(Buf *buf, const GateReport *gate)
 
 // ---- Markdown -----------------------------------------------------------------------------------
 
-/**
- * Text that means nothing to Markdown, HTML or GitHub: all ASCII but letters, digits and a few
- * harmless marks as entities, which are text wherever they stand. A mention or a reference to an
- * issue is broken by a zero-width space. */
-static void put_markdown(Buf *buf, Arena *arena, Str text)
-{
-    Str clean = gate_clean(arena, text);
-    for (size_t i = 0; i < clean.len; i++) {
-        unsigned char c = (unsigned char)clean.data[i];
-        bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        bool harmless = letter || c >= 0x80 || strchr(" ,;%+-=()/'", c) != NULL;
-        // "www." and "scheme://" become links, ":word:" a picture.
-        char before = i > 0 ? clean.data[i - 1] : ' ';
-        char after = i + 1 < clean.len ? clean.data[i + 1] : ' ';
-        harmless =
-            harmless || (c == '.' && before != 'w' && before != 'W') || (c == ':' && after == ' ');
-        if (harmless) {
-            buf_char(buf, (char)c);
-        } else {
-            buf_printf(buf, "&#%u;%s", c, c == '@' || c == '#' ? "&#8203;" : "");
-        }
-    }
-}
-
 static void put_code(Buf *buf, Arena *arena, Str text)
 {
     buf_c(buf, "<code>");
-    put_markdown(buf, arena, text);
+    report_markdown(buf, arena, text);
     buf_c(buf, "</code>");
 }
 
@@ -137,7 +114,7 @@ static void put_sentences(Buf *buf, Arena *arena, const GateReport *gate, size_t
         buf_printf(buf, "%s- **%s** ", n == 1 ? "\n" : "", gate_line_word(line));
         put_code(buf, arena, line->name);
         buf_c(buf, ": ");
-        put_markdown(buf, arena, line->message);
+        report_markdown(buf, arena, line->message);
         if (line->samples.len > 0) {
             buf_c(buf, " ");
             put_code(buf, arena, line->samples);
@@ -170,9 +147,9 @@ void report_gate_markdown(Buf *buf, const GateReport *gate)
     Arena arena = {0};
     size_t from = buf->len;
     buf_c(buf, "### ");
-    put_markdown(buf, &arena, gate_headline(&arena, gate));
+    report_markdown(buf, &arena, gate_headline(&arena, gate));
     buf_c(buf, "\n\n");
-    put_markdown(buf, &arena, gate_sides_words(&arena, gate));
+    report_markdown(buf, &arena, gate_sides_words(&arena, gate));
     buf_c(buf, "\n");
     if (gate->n_lines > 0) {
         buf_c(buf, "\n| verdict | check | value | baseline | better by | limits | n | n to decide "
@@ -183,7 +160,7 @@ void report_gate_markdown(Buf *buf, const GateReport *gate)
     Str family = gate_family_words(&arena, gate);
     if (family.len > 0) {
         buf_c(buf, "\n");
-        put_markdown(buf, &arena, family);
+        report_markdown(buf, &arena, family);
         buf_c(buf, "\n");
     }
     arena_finish(&arena);

@@ -6,6 +6,11 @@
 
 /** One line of harmless text in an arena. */
 Str report_clean(Arena *arena, Str text);
+/**
+ * One line that means nothing to Markdown, HTML or GitHub: all ASCII but letters, digits and a few
+ * harmless marks as entities, which are text wherever they stand. A mention or a reference to an
+ * issue is broken by a zero-width space. */
+void report_markdown(Buf *buf, Arena *arena, Str text);
 /** Three decimals below 10, else four digits; "-" for NaN. */
 Str report_number(Arena *arena, double d);
 /** "[0.123, 0.456]"; "-" when there is none. */

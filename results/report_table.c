@@ -81,6 +81,26 @@ Str report_clean(Arena *arena, Str text)
     return copy;
 }
 
+void report_markdown(Buf *buf, Arena *arena, Str text)
+{
+    Str clean = report_clean(arena, text);
+    for (size_t i = 0; i < clean.len; i++) {
+        unsigned char c = (unsigned char)clean.data[i];
+        bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        bool harmless = letter || c >= 0x80 || strchr(" ,;%+-=()/'", c) != NULL;
+        // "www." and "scheme://" become links, ":word:" a picture.
+        char before = i > 0 ? clean.data[i - 1] : ' ';
+        char after = i + 1 < clean.len ? clean.data[i + 1] : ' ';
+        harmless =
+            harmless || (c == '.' && before != 'w' && before != 'W') || (c == ':' && after == ' ');
+        if (harmless) {
+            buf_char(buf, (char)c);
+        } else {
+            buf_printf(buf, "&#%u;%s", c, c == '@' || c == '#' ? "&#8203;" : "");
+        }
+    }
+}
+
 // ---- Numbers ------------------------------------------------------------------------------------
 
 Str report_number(Arena *arena, double d)

@@ -122,7 +122,9 @@ static void table_of(Buf *buf, const TrendSeries *series, const ReportOptions *o
         row[2] = str_slice(point->started, 0, 16);
         row[3] = report_clean(&arena, point->git);
         row[4] = report_number(&arena, point->metric.value);
-        row[5] = isnan(change) ? STR_EMPTY : str_printf(&arena, "%+.3f", change);
+        row[5] = isnan(change)           ? STR_EMPTY
+                 : fabs(change) < 0.0005 ? STR("0.000") // nothing has no sign
+                                         : str_printf(&arena, "%+.3f", change);
         row[6] = report_interval(&arena, &point->metric);
         row[7] = str_printf(&arena, "%lld", (long long)point->metric.n);
         row[8] = notes_of(&arena, point);

@@ -186,6 +186,34 @@ def graders(room):
            out)
 
 
+def metrics(room):
+    """What is called alike and means something else is not compared, and the table says why."""
+    lua = """return {
+  name = "share",
+  version = 1,
+  metric = function(scores)
+    local sum = 0
+    for _, score in ipairs(scores) do sum = sum + score.value end
+    return sum / #scores
+  end,
+}
+"""
+    os.mkdir(os.path.join(room.folder, "metrics"))
+    room.write("metrics/share.lua", lua)
+    room.write("meant.yaml", EVAL.format(name="meant", rows="rows.jsonl", version=1, prompt="metrics: [max, share]",
+                                         grader="includes"))
+    room.experiment("meant1", "meant.yaml", set(range(30)))
+    room.write("metrics/share.lua", lua.replace("sum / #scores", "sum / 60"))
+    room.experiment("meant2", "meant.yaml", set(range(30)), flags=["--epochs", "2"])
+    out = room.run("diff meant1 meant2 --details")
+    expect("metrics " in out and "-    return sum / #scores" in out and "+    return sum / 60" in out, out)
+    expect(out.count("not comparable") == 6, out)  # each with two slices
+    expect("includes.max: the baseline has 1 epoch and the candidate 2" in out, out)
+    expect("includes.share: the metric's Lua or its params changed" in out, out)
+    rows = room.json("diff meant1 meant2")[0]["rows"]
+    expect(all(r["verdict"] == "not comparable" and r["not_comparable"] for r in rows), f"{rows}")
+
+
 # ---- Flips and replies --------------------------------------------------------------------------
 
 def flips(room):
@@ -246,6 +274,7 @@ TESTS = [
     ("errors, drifted data, limits are left out and counted", left_out),
     ("two variants of one experiment", variants),
     ("a grader's Lua", graders),
+    ("metrics that mean something else", metrics),
     ("flips", flips),
     ("both replies side by side", one_sample),
     ("--json", json_report),
