@@ -24,6 +24,7 @@ extern const Command cmd_export;
 extern const Command cmd_check;
 extern const Command cmd_new;
 extern const Command cmd_pull;
+extern const Command cmd_bench;
 extern const Command cmd_gc;
 extern const Command cmd_doctor;
 extern const Command cmd_completion;
@@ -31,10 +32,10 @@ extern const Command cmd_help;
 extern const Command cmd_version;
 
 const Command *const command_table[] = {
-    &cmd_run,     &cmd_list,    &cmd_explain, &cmd_show,   &cmd_diff,   &cmd_gate,
-    &cmd_promote, &cmd_trend,   &cmd_rescore, &cmd_verify, &cmd_merge,  &cmd_export,
-    &cmd_check,   &cmd_new,     &cmd_pull,    &cmd_gc,     &cmd_doctor, &cmd_completion,
-    &cmd_help,    &cmd_version, NULL,
+    &cmd_run,        &cmd_list,  &cmd_explain, &cmd_show,   &cmd_diff,  &cmd_gate,
+    &cmd_promote,    &cmd_trend, &cmd_rescore, &cmd_verify, &cmd_merge, &cmd_export,
+    &cmd_check,      &cmd_new,   &cmd_pull,    &cmd_bench,  &cmd_gc,    &cmd_doctor,
+    &cmd_completion, &cmd_help,  &cmd_version, NULL,
 };
 
 const Option cli_global_options[] = {
