@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "engine/forward.h"
 #include "engine/picker.h"
@@ -88,17 +89,30 @@ static BenchRow row_make(const char *what, uint32_t batch, uint32_t tokens, doub
 
 // ---- What the memory delivers -----------------------------------------------------------------
 
+typedef uint64_t Lanes __attribute__((vector_size(16)));
+
+enum { READ_BLOCK = 8, READ_AHEAD = 64 }; // of Lanes: 128 bytes at a time, 1 KiB ahead
+
 typedef struct Reader {
-    const char *from;
-    size_t n;
-    const char *found;
+    const Lanes *from;
+    size_t n; // a multiple of READ_BLOCK
+    uint64_t sum;
 } Reader;
 
-/** Reads as fast as the C library can: there is no zero. */
 static void *reader_main(void *arg)
 {
     Reader *reader = arg;
-    reader->found = memchr(reader->from, 0, reader->n);
+    Lanes sums[READ_BLOCK] = {{0}};
+    for (size_t i = 0; i < reader->n; i += READ_BLOCK) {
+        __builtin_prefetch(reader->from + i + READ_AHEAD);
+        __builtin_prefetch(reader->from + i + READ_AHEAD + 4);
+        for (size_t k = 0; k < READ_BLOCK; k++) {
+            sums[k] += reader->from[i + k];
+        }
+    }
+    for (size_t k = 0; k < READ_BLOCK; k++) {
+        reader->sum += sums[k][0] + sums[k][1];
+    }
     return NULL;
 }
 
@@ -106,9 +120,16 @@ static void *reader_main(void *arg)
 static double measure_reading(const Bench *bench)
 {
     size_t n_threads = (size_t)bench->threads;
-    size_t n_each = (size_t)bench->info->weight_bytes / n_threads + 1;
-    char *bytes = mem_alloc(n_each, n_threads);
-    memset(bytes, 1, n_each * n_threads);
+    size_t n_each = (size_t)bench->info->weight_bytes / sizeof(Lanes) / n_threads;
+    n_each -= n_each % READ_BLOCK;
+    size_t size = (n_each * n_threads + READ_AHEAD + READ_BLOCK) * sizeof(Lanes);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return 0;
+    }
+    madvise(memory, size, MADV_HUGEPAGE); // as the weights lie
+    memset(memory, 1, size);
+    const Lanes *lanes = memory;
     Reader *readers = mem_zalloc(n_threads, sizeof(*readers));
     pthread_t *threads = mem_zalloc(n_threads, sizeof(*threads));
     double best = 0;
@@ -116,7 +137,7 @@ static double measure_reading(const Bench *bench)
         int64_t from_ns = clock_ns();
         size_t n_started = 0;
         for (size_t i = 0; i < n_threads; i++) {
-            readers[i] = (Reader){.from = bytes + n_each * i, .n = n_each};
+            readers[i] = (Reader){.from = lanes + n_each * i, .n = n_each};
             if (i + 1 == n_threads || pthread_create(&threads[i], NULL, reader_main, &readers[i])) {
                 reader_main(&readers[i]);
             } else {
@@ -127,16 +148,12 @@ static double measure_reading(const Bench *bench)
             pthread_join(threads[i], NULL);
         }
         double seconds = (double)(clock_ns() - from_ns) * 1e-9;
-        bool whole = true;
-        for (size_t i = 0; i < n_threads; i++) {
-            whole = whole && readers[i].found == NULL;
-        }
-        double rate = whole ? (double)(n_each * n_threads) / seconds : 0;
+        double rate = (double)(n_each * n_threads * sizeof(Lanes)) / seconds;
         best = rate > best ? rate : best;
     }
     mem_free(threads);
     mem_free(readers);
-    mem_free(bytes);
+    munmap(memory, size);
     return best;
 }
 
