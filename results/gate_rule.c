@@ -361,6 +361,18 @@ static bool excludes_far_loss(const Judge *judge)
     if (!(limits.low > far) || estimate.method == STATS_TANGO || judge->all_equal) {
         return limits.low > far;
     }
+    double least = INFINITY;
+    double most = -INFINITY;
+    for (size_t u = 0; u < judge->n_units; u++) {
+        least = fmin(least, limits.value + judge->influence[u]);
+        most = fmax(most, limits.value + judge->influence[u]);
+    }
+    if (is_bounded(judge) && least >= far && most >= judge->range / 2) {
+        // Samples jump, and none of them down so far: a total loss that is rare may have been
+        // missed.
+        double share = detect_of(judge->check, judge->range) / judge->range;
+        return pow(1 - share, judge->n_effective) < FAR_CHANCE;
+    }
     return score_exceeds(judge, limits.value, far, 1 - FAR_CHANCE, estimate.df);
 }
 
