@@ -56,6 +56,7 @@ typedef struct Option {
     int64_t min, max;   // OPTION_INT: bounds when min < max
     const char *one_of; // "a|b|c", NULL anything
     bool flag_only;     // never from a variable or muster.yaml: what a command is told here and now
+    bool may_be_empty;  // else --policy "$UNSET" is an error, and not a gate without its policy
 } Option;
 
 #define OPTION_AT(T, field, C) (offsetof(T, field) + 0 * sizeof(&((T *)0)->field == (C *)0))

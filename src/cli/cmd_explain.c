@@ -25,8 +25,8 @@ static const Option options[] = {
      .help = "number of the sample in its part, from 1 (default 1); all: one line a request"},
     {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant"},
     {"tokens", 0, OPT_FLAG_AT(O, tokens), .help = "show token ids (local models)"},
-    {"reply", 0, OPT_STR_AT(O, reply), .arg = "TEXT",
-     .help = "what the graders make of this reply"},
+    {"reply", 0, OPT_STR_AT(O, reply), .arg = "TEXT", .help = "what the graders make of this reply",
+     .may_be_empty = true},
     {"chat", 0, OPT_FLAG_AT(O, chat), .help = "as run --chat"},
     {"seed", 0, OPT_INT_AT(O, seed), .arg = "S", .help = "as run --seed"},
 };

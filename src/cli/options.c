@@ -210,6 +210,12 @@ static bool parse_dashed(Slots *slots, const Command *command, int argc, char **
         }
         value = str_from_c(argv[++*at]);
     }
+    OptionType type = slots->rows[i]->type;
+    bool text = type == OPTION_STR || type == OPTION_LIST;
+    if (value.len == 0 && text && !slots->rows[i]->may_be_empty) {
+        return ERR_SET(err, ERR_USAGE, "%s: the value is empty (a variable that is not set?)",
+                       from);
+    }
     return slot_put(slots, i, value, from, err);
 }
 

@@ -281,6 +281,10 @@ SITUATIONS = [
     ("a loss below nothing", "base -b equal --max-regression -1", 2, ["--max-regression"]),
     ("a confidence that is none", f"base -b equal {LOSS} --confidence 0.3", 2, ["--confidence: 0.3"]),
     ("a number that is none", "base --budget-cost lots", 2, ["--budget-cost: 'lots' is not a number"]),
+    ("a policy in a variable that is not set", ["worse", "--policy", "", "--min", "cap=0.1"], 2,
+     ["--policy: the value is empty"]),
+    ("a budget in a variable that is not set", ["worse", "--budget-tokens=", "--min", "cap=0.1"], 2,
+     ["--budget-tokens: the value is empty"]),
     ("a store that is none", "base --min cap=0.5 --db cap.yaml", 5, ["cap.yaml"]),
     ("no store", "base --min cap=0.5 --db nowhere.db", 2, ["nowhere.db"]),
 ]

@@ -140,6 +140,8 @@ static void test_options__complaints(void)
         {__LINE__, "e --epochs many", "--epochs: 'many' is not a whole number"},
         {__LINE__, "e --epochs 1.5", "--epochs: '1.5' is not a whole number"},
         {__LINE__, "e --epochs=", "--epochs: '' is not a whole number"},
+        {__LINE__, "e --device=", "--device: the value is empty (a variable that is not set?)"},
+        {__LINE__, "e --registry=", "--registry: the value is empty (a variable that is not set?)"},
         {__LINE__, "e --seed 9223372036854775808",
          "--seed: '9223372036854775808' is not a whole number"},
         {__LINE__, "e --rate fast", "--rate: 'fast' is not a number"},
