@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHARDS_MAX 1000000 // as many as run --shard takes: arrays are made of that length
+
 static const SqlText from_sql[] = {
 #define X(name, sql) {#name, sql},
 #include "results/merge_from_sql.def"
@@ -127,7 +129,8 @@ static bool shards_read(MergeExperiment *experiment, Arena *arena, Err *err)
         have[i] = k != NULL && k->kind == VALUE_INT ? k->as.integer : 0;
     }
     qsort(have, n, sizeof(*have), compare_i64);
-    bool ok = n > 0 && have[0] >= 1 && have[n - 1] <= experiment->n_shards;
+    bool ok = n > 0 && have[0] >= 1 && have[n - 1] <= experiment->n_shards &&
+              experiment->n_shards <= SHARDS_MAX;
     for (size_t i = 1; i < n; i++) {
         ok = ok && have[i - 1] < have[i];
     }

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -252,6 +253,10 @@ def refused(room):
     room.write("junk.db", "not a store" * 100)
     room.run("merge junk.db -o r.db", 5, "not a muster store")
     room.run("merge r1.db -o junk.db", 5, "not a muster store")
+    with sqlite3.connect(os.path.join(room.folder, "r3.db")) as db:  # what no array can be made for
+        db.execute("UPDATE experiment SET spec = json_set(spec, '$.shard.n', 1000000000000000)")
+    db.close()
+    room.run("merge r3.db -o r.db", 5, "its shard is damaged")
     room.run("run words.yaml -m echo --shard auto", 2, "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set")
 
 
