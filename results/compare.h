@@ -129,8 +129,8 @@ bool compare_metrics(Results *results, Arena *arena, const Pairing *pairing, Met
  *   no difference shown  it does not, and a difference of a tenth of the range would have been seen
  *   too few to tell      a difference of a tenth of the range could hide (effect is larger); or
  *                        fewer than 10 clusters; or the interval can not be believed
- *   not comparable       the metric is not the same on both sides (MetricPairs.unlike), or no
- * sample has a value on both */
+ *   not comparable       the metric is not the same on both sides (see unlike), or no sample has a
+ *                        value on both */
 typedef struct Comparison {
     const Pairing *pairing;
     const MetricPairs *pairs;
