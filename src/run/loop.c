@@ -443,6 +443,7 @@ static void loop_end(Loop *loop)
     mem_free(loop->attempts);
     mem_free(loop->free_slots);
     store_close(loop->store);
+    commits_finish(loop);
     plan_close(loop->config, &loop->plan);
     arena_finish(&loop->scratch);
     queue_finish(&loop->completions);

@@ -15,6 +15,8 @@ typedef struct Loop {
     const RunConfig *config;
     Plan plan;
     Store *store;
+    struct Commit *commits; // with events: what the store's writer still has, oldest first
+    struct Commit *commits_last;
     ExperimentOpen experiment;
     SamplerHost host;
     Queue completions;
@@ -97,6 +99,8 @@ void loop_note(const Loop *loop, bool warning, const char *format, ...)
 void on_committed(void *ctx, uint64_t key);
 /** What the store hands to on_committed for an attempt. */
 uint64_t commit_key(Loop *loop, uint32_t run, Str sample_id, int32_t epoch, bool is_error);
+/** After the writer has stopped: forget what it never committed. */
+void commits_finish(Loop *loop);
 
 Attempt *attempt_create(Loop *loop);
 /** Forget an attempt. */

@@ -10,9 +10,11 @@
 
 #include "text/text.h"
 
-/** What on_committed needs to write an event; freed once written. */
+/** What on_committed needs to write an event. The loop owns them, in the order they were made. */
 typedef struct Commit {
+    struct Commit *next;
     struct Loop *loop;
+    atomic_bool written; // the writer thread has no more use for it
     bool is_error;
     uint32_t run;
     int32_t epoch;
@@ -120,9 +122,25 @@ void on_committed(void *ctx, uint64_t key)
         Commit *commit = (Commit *)(uintptr_t)key;
         is_error = commit->is_error;
         event_write(commit);
-        mem_free(commit);
+        atomic_store(&commit->written, true);
     }
     atomic_fetch_add(is_error ? &loop->n_errors : &loop->n_done, 1);
+}
+
+/** Free the oldest commits: those that are written, or all of them. */
+static void commits_free(Loop *loop, bool all)
+{
+    while (loop->commits != NULL && (all || atomic_load(&loop->commits->written))) {
+        Commit *next = loop->commits->next;
+        mem_free(loop->commits);
+        loop->commits = next;
+    }
+    loop->commits_last = loop->commits == NULL ? NULL : loop->commits_last;
+}
+
+void commits_finish(Loop *loop)
+{
+    commits_free(loop, true);
 }
 
 uint64_t commit_key(Loop *loop, uint32_t run, Str sample_id, int32_t epoch, bool is_error)
@@ -132,6 +150,13 @@ uint64_t commit_key(Loop *loop, uint32_t run, Str sample_id, int32_t epoch, bool
     }
     Commit *commit = mem_alloc(1, sizeof(*commit) + sample_id.len + 1);
     *commit = (Commit){.loop = loop, .is_error = is_error, .run = run, .epoch = epoch};
+    commits_free(loop, false);
+    if (loop->commits == NULL) {
+        loop->commits = commit;
+    } else {
+        loop->commits_last->next = commit;
+    }
+    loop->commits_last = commit;
     memcpy(commit->sample_id, sample_id.data, sample_id.len);
     commit->sample_id[sample_id.len] = '\0';
     return (uint64_t)(uintptr_t)commit;
