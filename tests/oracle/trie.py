@@ -65,8 +65,9 @@ def main():
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--most", type=float, default=1.0)
     parser.add_argument("--ids")
-    parser.add_argument("more", nargs="*")
-    args = parser.parse_args()
+    own = sys.argv[1:]
+    more = own[own.index("--") + 1:] if "--" in own else []
+    args = parser.parse_args(own[:own.index("--")] if "--" in own else own)
 
     if args.ids:
         lines = open(args.ids, encoding="utf-8")
@@ -74,7 +75,7 @@ def main():
         explain = subprocess.run(
             [args.muster, "explain", args.eval, "-m", args.model, "--sample", "all", "--tokens", "--json"],
             stdout=subprocess.PIPE, check=True)
-        lines = explain.stdout.decode().splitlines()
+        lines = explain.stdout.decode().rstrip("\n").split("\n")  # not at U+2028
     total, needed = distinct_prefixes(list(sequences_of(lines, args.limit)))
 
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +83,7 @@ def main():
                    "--db", os.path.join(folder, "trie.db")]
         command += ["--limit", str(args.limit)] if args.limit else []
         command += ["--epochs", str(args.epochs)] if args.epochs else []
-        run = subprocess.run(command + args.more, stdout=subprocess.PIPE, check=False)
+        run = subprocess.run(command + more, stdout=subprocess.PIPE, check=False)
     if run.returncode not in (0, 3):  # 3: attempts failed, which is the model's affair
         raise SystemExit(f"muster run ended with {run.returncode}")
     engine = json.loads(run.stdout)["engine"]
