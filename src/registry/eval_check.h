@@ -56,6 +56,8 @@ Value check_name_place(const Value *text, Str name);
 /** One template: its syntax, and the names it reads, which are added to read. extra: loop names. */
 void check_text(const EvalCheck *check, TmplScope scope, Str unit_name, const Value *text,
                 const NameSet *extra, NameSet *read);
+/** `when` and `where`: a text without an expression would always be true. */
+void check_condition(const EvalCheck *check, const char *key, const Value *text);
 /** Every text in a value is a template. */
 void check_tree(const EvalCheck *check, TmplScope scope, Str unit, const Value *value,
                 const NameSet *extra, NameSet *read);

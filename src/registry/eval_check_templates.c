@@ -377,12 +377,23 @@ static void check_messages(const EvalCheck *check, TmplScope scope, Str unit, co
     }
 }
 
+void check_condition(const EvalCheck *check, const char *key, const Value *text)
+{
+    if (text->kind == VALUE_STR && str_find(text->as.str, STR("{{"), 0) == STR_NONE &&
+        str_find(text->as.str, STR("{%"), 0) == STR_NONE) {
+        FAULT(check, text, "condition",
+              "'%s' is text, which is always true: write an expression, \"{{ " STR_FMT " }}\"", key,
+              STR_ARG(text->as.str));
+    }
+}
+
 void check_sample_templates(const EvalCheck *check, NameSet *target_names, NameSet *input_names)
 {
     const Eval *eval = check->eval;
     NameSet none = {.arena = check->arena}, read = {.arena = check->arena};
     check_tree(check, SCOPE_PART, STR("dataset.part"), &eval->dataset_part, &none, &read);
     check_tree(check, SCOPE_ROW, STR("where"), &eval->where, &none, &read);
+    check_condition(check, "where", &eval->where);
     check_tree(check, SCOPE_ROW, STR("sample.id"), &eval->sample_id, &none, &read);
     if (eval->sample_input.kind == VALUE_LIST) {
         check_messages(check, SCOPE_ROW, STR("sample.input"), &eval->sample_input, &none,

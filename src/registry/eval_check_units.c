@@ -483,6 +483,7 @@ void check_graders(const EvalCheck *check, const LuaUnit *const *solvers, const 
         Value at = check_place(grader->line, grader->col);
         out[i] = check_unit(check, UNIT_GRADER, grader->use, &at);
         check_tree(check, SCOPE_GRADER, STR("when"), &grader->when, &none, &read);
+        check_condition(check, "when", &grader->when);
         check_tree(check, SCOPE_GRADER, STR("target"), &grader->target, &none, &read);
         if (out[i] == NULL) {
             continue;
