@@ -146,14 +146,29 @@ typedef struct ChooseOptions {
     Str state;
 } ChooseOptions;
 #define CHOOSE_OPTION_ROWS(T, field)                                                               \
-    {"tag", 0, OPT_LIST_AT(T, field.tags), .arg = "K=V", .flag_only = true,                        \
+    {"tag",                                                                                        \
+     0,                                                                                            \
+     OPT_LIST_AT(T, field.tags),                                                                   \
+     .arg = "K=V",                                                                                 \
+     .flag_only = true,                                                                            \
      .help = "experiments with this tag; V may hold * and ?; may be repeated: all of them"},       \
-        {"eval", 0, OPT_STR_AT(T, field.eval), .arg = "GLOB", .flag_only = true,                   \
+        {"eval",                                                                                   \
+         0,                                                                                        \
+         OPT_STR_AT(T, field.eval),                                                                \
+         .arg = "GLOB",                                                                            \
+         .flag_only = true,                                                                        \
          .help = "experiments with a run of such an eval, by name or name/part"},                  \
-        {"model", 'm', OPT_STR_AT(T, field.model), .arg = "GLOB", .flag_only = true,               \
+        {"model",                                                                                  \
+         'm',                                                                                      \
+         OPT_STR_AT(T, field.model),                                                               \
+         .arg = "GLOB",                                                                            \
+         .flag_only = true,                                                                        \
          .help = "experiments with a run on such a model"},                                        \
-        {"state", 0, OPT_STR_AT(T, field.state), .arg = "STATE", .flag_only = true,                \
-         .help = "experiments in this state", .one_of = "running|interrupted|finished"}
+    {                                                                                              \
+        "state", 0, OPT_STR_AT(T, field.state), .arg = "STATE", .flag_only = true,                 \
+                                                .help = "experiments in this state",               \
+                                                .one_of = "running|interrupted|finished"           \
+    }
 /** The filter that they make; borrows from them. */
 ExperimentFilter cli_choose(const ChooseOptions *options);
 /**

@@ -61,7 +61,8 @@ void script_program_destroy(Script *script, Program *program);
 
 /** What must stay the same for the same result: compiler version, unit texts, params, constants. */
 Hash script_program_hash(const Program *program);
-/** As script_program_hash without the constants: what the Lua and its params are, whatever shots. */
+/** As script_program_hash without the constants: what the Lua and its params are, whatever shots.
+ */
 Hash script_program_units_hash(const Program *program);
 /** Names of the functions that the program's helpers file gives to its templates. */
 const Str *script_program_helpers(const Program *program, size_t *out_n);
