@@ -2,14 +2,14 @@
 """Pairs of a target and an answer that are or are not the same mathematics: math_pairs.py > FILE.jsonl
 
 What is written by hand was judged by hand; what is made from a template is true or false by the way it is made, with
-Python's exact fractions. 500 pairs, half of them not equal."""
+Python's exact fractions. 524 pairs, half of them not equal."""
 
 import json
 import math
 import random
 from fractions import Fraction
 
-N_PAIRS = 500
+N_PAIRS = 524
 
 # kind | target | answer | equal
 BY_HAND = r"""
