@@ -6,11 +6,11 @@ import json
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 import tempfile
 
-from cli import Fail, Room, Skip, expect
+from cli import Room
+from situations import expect, tap
 
 N = 200
 NUMBERS = """schema: 1
@@ -217,22 +217,10 @@ TESTS = [
 
 
 def main():
-    failed = 0
     with tempfile.TemporaryDirectory() as folder:
         room = Room(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), folder)
         prepare(room)
-        for number, (name, test) in enumerate(TESTS, 1):
-            try:
-                test(room)
-                print(f"ok {number} - {name}", flush=True)
-            except Skip as reason:
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-            except (Fail, subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError) as error:
-                failed += 1
-                problem = str(error) if isinstance(error, Fail) else repr(error)
-                print("# " + problem.replace("\n", "\n# ") + f"\nnot ok {number} - {name}", flush=True)
-    print(f"1..{len(TESTS)}")
-    return 1 if failed else 0
+        return tap(TESTS, room)
 
 
 sys.exit(main())

@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 
+from situations import Skip, expect, tap
+
 EVAL = """schema: 1
 eval: capitals
 version: 1
@@ -99,19 +101,6 @@ graders: [{use: exact}]
 """
 N_MANY = 12
 ESC = "\033"
-
-
-class Skip(Exception):
-    """This machine can not run the test."""
-
-
-class Fail(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Fail(what)
 
 
 class Room:
@@ -578,24 +567,8 @@ TESTS = [
 
 def main():
     program, root = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-    failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        room = Room(program, root, folder)
-        for number, (name, test) in enumerate(TESTS, 1):
-            problem = None
-            try:
-                test(room)
-            except Skip as reason:
-                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-                continue
-            except (Fail, subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
-                problem = str(error) if isinstance(error, Fail) else repr(error)
-            if problem:
-                failed += 1
-                print("# " + problem.replace("\n", "\n# "))
-            print(f"{'not ' if problem else ''}ok {number} - {name}", flush=True)
-    print(f"1..{len(TESTS)}")
-    return 1 if failed else 0
+        return tap(TESTS, Room(program, root, folder))
 
 
 if __name__ == "__main__":

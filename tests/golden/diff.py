@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 
+from situations import expect, tap
+
 EVAL = """schema: 1
 eval: {name}
 version: {version}
@@ -31,15 +33,6 @@ OWN = """return {{
 """
 N = 60
 HOSTILE = "\033[31m::error::[x](y) @all|`\n"
-
-
-class Fail(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Fail(what)
 
 
 class Room:
@@ -284,23 +277,10 @@ TESTS = [
 
 
 def main():
-    failed = 0
     with tempfile.TemporaryDirectory() as folder:
         room = Room(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), folder)
         build(room)
-        for number, (name, test) in enumerate(TESTS, 1):
-            problem = None
-            try:
-                test(room)
-            except (Fail, subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError, TypeError,
-                    StopIteration) as error:
-                problem = str(error) if isinstance(error, Fail) else repr(error)
-            if problem:
-                failed += 1
-                print("# " + problem.replace("\n", "\n# "))
-            print(f"{'not ' if problem else ''}ok {number} - {name}", flush=True)
-    print(f"1..{len(TESTS)}")
-    return 1 if failed else 0
+        return tap(TESTS, room)
 
 
 sys.exit(main())

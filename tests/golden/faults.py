@@ -15,7 +15,8 @@ import sys
 import tempfile
 
 import cli
-from cli import EVAL, MANY, POLITE, Fail, Skip, expect
+from cli import EVAL, MANY, POLITE
+from situations import Skip, expect, tap
 
 GRADER = """return {{ name = "{name}", version = {version}, grade = function(sample, reply, _, ctx)
 {body}
@@ -524,29 +525,13 @@ def main():
                               stdout=subprocess.PIPE, text=True)
     tests = [(f"{title}: {s[0]}", lambda room, s=s: run_one(room, s)) for title, many in SITUATIONS for s in many]
     tests.append(("docs/faults.md", page))
-    failed = 0
     try:
         port = int(server.stdout.readline())
         with tempfile.TemporaryDirectory() as folder:
-            room = Room(program, root, folder, port)
-            for number, (name, test) in enumerate(tests, 1):
-                problem = None
-                try:
-                    test(room)
-                except Skip as reason:
-                    print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-                    continue
-                except (Fail, subprocess.SubprocessError, OSError, ValueError, AttributeError, sqlite3.Error) as error:
-                    problem = str(error) if isinstance(error, Fail) else repr(error)
-                if problem:
-                    failed += 1
-                    print("# " + problem.replace("\n", "\n# "))
-                print(f"{'not ' if problem else ''}ok {number} - {name}", flush=True)
+            return tap(tests, Room(program, root, folder, port))
     finally:
         server.kill()
         server.wait()
-    print(f"1..{len(tests)}")
-    return 1 if failed else 0
 
 
 sys.exit(main())

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import xml.etree.ElementTree as xml
 
+from situations import expect, tap
+
 EVAL = """schema: 1
 eval: {name}
 dataset: {{path: {rows}}}
@@ -49,15 +51,6 @@ GATE = "schema: 1\ngate: {name}\n{body}\n"
 HOSTILE = ["::error title=x::pwned", "a\n::set-output name=x::y", "\033[31mred\033[0m", "<script>alert(1)</script>",
            "]]>&amp;\"'", "| a | **b** | [x](http://evil.example) `c`", "@everyone #1 ##[error]x www.evil.example",
            "nul\u0001 \ufffe\uffff \u202e rtl", "%0A::error::x", "x" * 1_000_000]
-
-
-class Fail(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Fail(what)
 
 
 class Room:
@@ -347,7 +340,7 @@ def junit(room):
     text = room.read("out.xml")
     check_xml(text, 2)
     expect("<script" not in text and "\033" not in text and len(text) < 50000, "markup, escapes, length")
-    room.gate(f"noisy -b base --max-regression 0.01 --junit out.xml", 0)
+    room.gate("noisy -b base --max-regression 0.01 --junit out.xml", 0)
     check_xml(room.read("out.xml"), 0)
     expect('<skipped type="NOT PROVEN"' in room.read("out.xml"), "open and passing is skipped")
     room.gate(f"open -b base {LOSS} --junit out.xml", 1)
@@ -413,25 +406,12 @@ TESTS = [
 
 
 def main():
-    failed = 0
     tests = [(what, lambda room, s=(words, code, says): room.gate(s[0], s[1], *s[2]))
              for what, words, code, says in SITUATIONS] + TESTS
     with tempfile.TemporaryDirectory() as folder:
         room = Room(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), folder)
         build(room)
-        for number, (name, test) in enumerate(tests, 1):
-            problem = None
-            try:
-                test(room)
-            except (Fail, subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError,
-                    xml.ParseError) as error:
-                problem = str(error) if isinstance(error, Fail) else repr(error)
-            if problem:
-                failed += 1
-                print("# " + problem.replace("\n", "\n# "))
-            print(f"{'not ' if problem else ''}ok {number} - {name}", flush=True)
-    print(f"1..{len(tests)}")
-    return 1 if failed else 0
+        return tap(tests, room)
 
 
 sys.exit(main())

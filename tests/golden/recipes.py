@@ -14,16 +14,9 @@ import tempfile
 import textwrap
 import xml.etree.ElementTree as xml
 
+from situations import expect, tap
+
 N_ROWS = 400
-
-
-class Fail(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Fail(what)
 
 
 # ---- The shell of a recipe ----------------------------------------------------------------------
@@ -167,26 +160,17 @@ def words_are_there(room, recipe):
         expect(word in recipe.text, f"no {word}")
 
 
+def in_a_room(program, root, recipe, test):
+    with tempfile.TemporaryDirectory() as folder:
+        room = Room(program, root, folder)
+        repository(room)
+        test(room, Recipe(root, *recipe))
+
+
 def main():
     program, root = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-    tests = [(f"docs/ci/{r[0]}: {what}", r, test) for r in RECIPES
-             for what, test in (("what it says", words_are_there), ("lives", live))]
-    failed = 0
-    for number, (name, (file, blocks, more), test) in enumerate(tests, 1):
-        problem = None
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                room = Room(program, root, folder)
-                repository(room)
-                test(room, Recipe(root, file, blocks, more))
-            except (Fail, subprocess.SubprocessError, OSError, ValueError, IndexError, xml.ParseError) as error:
-                problem = str(error) if isinstance(error, Fail) else repr(error)
-        if problem:
-            failed += 1
-            print("# " + problem.replace("\n", "\n# "))
-        print(f"{'not ' if problem else ''}ok {number} - {name}", flush=True)
-    print(f"1..{len(tests)}")
-    return 1 if failed else 0
+    return tap([(f"docs/ci/{recipe[0]}: {what}", lambda r=recipe, t=test: in_a_room(program, root, r, t))
+                for recipe in RECIPES for what, test in (("what it says", words_are_there), ("lives", live))])
 
 
 sys.exit(main())

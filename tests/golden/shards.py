@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
+
+from situations import expect, tap
 
 EVAL = """schema: 1
 eval: words
@@ -53,15 +54,6 @@ done
 echo "${JOB:-77}"
 exit $failed
 """
-
-
-class Fail(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Fail(what)
 
 
 class Room:
@@ -297,21 +289,8 @@ TESTS = [
 
 
 def main():
-    program, root = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-    print(f"1..{len(TESTS)}", flush=True)
-    failed = False
     with tempfile.TemporaryDirectory() as folder:
-        room = Room(program, root, os.path.realpath(folder))
-        for number, (name, test) in enumerate(TESTS, 1):
-            started = time.monotonic()
-            try:
-                test(room)
-                print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
-            except (Fail, subprocess.TimeoutExpired, KeyError, ValueError, AttributeError) as error:
-                failed = True
-                print(f"not ok {number} - {name}", flush=True)
-                print(textwrap.indent(f"{type(error).__name__}: {error}", "# "), flush=True)
-    sys.exit(failed)
+        return tap(TESTS, Room(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), os.path.realpath(folder)))
 
 
-main()
+sys.exit(main())

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "results/results.h"
+#include "text/text.h"
 
 #include "../tap.h"
 
@@ -188,6 +189,15 @@ static inline Results *results_at(const Place *place)
     Err err = ERR_INIT;
     CHECK_OK(results_open(str_from_c(place->db), &results, &err), &err);
     return results;
+}
+
+/** JSON text as a value. */
+static inline Value json(Arena *arena, const char *text)
+{
+    Err err = ERR_INIT;
+    Value value = value_null();
+    CHECK_OK(json_parse(arena, str_from_c(text), NULL, &value, NULL, &err), &err);
+    return value;
 }
 
 static inline bool has_text(const char *text, const char *part)
