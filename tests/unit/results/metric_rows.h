@@ -6,8 +6,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#include "text/text.h"
-
 /** A run with these metrics, as JSON without "graders"; the grader is exact, 0 to 1. */
 static RunSpec run_with(Arena *arena, const char *metrics, int64_t epochs)
 {
