@@ -54,7 +54,7 @@ typedef enum Precision {
 
 typedef struct EngineOptions {
     Str model_path; // GGUF
-    Str device;     // "auto", "cpu", "cuda[:N]"
+    Str device;     // "auto" (or ""), "cpu", "cuda", "cuda:N"
     int threads;    // 0: all usable CPUs
     Precision precision;
     uint64_t kv_bytes;      // 0: min(what is needed, half of the available memory)
@@ -71,6 +71,10 @@ typedef struct EngineModelInfo {
     int64_t n_layers, dim, n_heads, n_kv_heads, vocab;
     uint64_t weight_bytes;
     Hash file_hash; // SHA-256 of the GGUF file
+    Str device;     // the backend: "cpu", "cuda"
+    int device_index;
+    Str device_words; // "cpu avx512, 2 threads"
+    Str device_note;  // why "auto" is not CUDA; "" nothing to say
 } EngineModelInfo;
 
 /** How the next token is picked. seed and position are all the randomness there is. */

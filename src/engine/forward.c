@@ -6,6 +6,7 @@
 #include "engine/forward_plan.h"
 #include "engine/weights.h"
 #include "engine/weights_hash.h"
+#include "kernels/backends.h"
 
 #include <assert.h>
 #include <string.h>
@@ -18,6 +19,8 @@ struct Forward {
     const KOps *ops;
     KDevice *device;
     KStream *stream;
+    int device_index;
+    char device_note[DEVICE_NOTE_MAX];
     Weights *weights;
     KKv *kv;
     WeightsHash *hash; // of the file, computed beside everything else
@@ -116,21 +119,31 @@ static void fill_info(Forward *f, const EngineOptions *options)
                                  .n_heads = w->shape.heads.n_heads,
                                  .n_kv_heads = w->shape.heads.n_kv_heads,
                                  .vocab = (int64_t)w->shape.vocab,
-                                 .weight_bytes = w->bytes};
+                                 .weight_bytes = w->bytes,
+                                 .device = str_from_c(f->ops->name),
+                                 .device_index = f->device_index,
+                                 .device_words = str_from_c(f->ops->device_describe(f->device)),
+                                 .device_note = str_from_c(f->device_note)};
 }
 
 static bool open_device(Forward *f, const EngineOptions *options, Err *err)
 {
-    if (options->device.len > 0 && !str_eq_c(options->device, "auto") &&
-        !str_eq_c(options->device, "cpu")) {
-        return ERR_SET(err, ERR_ENVIRONMENT, "no device '" STR_FMT "' in this build (auto or cpu)",
-                       STR_ARG(options->device));
-    }
-    f->ops = &k_cpu_ops;
+    DeviceWish wish;
+    DeviceOpened opened;
     KDeviceOptions device = {.n_threads = options->threads,
                              .f32 = options->precision == PRECISION_F32};
-    return f->ops->device_open(&device, &f->device, err) &&
-           f->ops->stream_create(f->device, &f->stream, err);
+    if (!backends_parse(options->device, &wish)) {
+        return ERR_SET(err, ERR_USAGE, "device '" STR_FMT "' is not one of " BACKENDS_WORDS,
+                       STR_ARG(options->device));
+    }
+    if (!backends_open(&wish, &device, &k_cpu_ops, &opened, err)) {
+        return false;
+    }
+    f->ops = opened.ops;
+    f->device = opened.device;
+    f->device_index = opened.index;
+    memcpy(f->device_note, opened.note, sizeof(f->device_note));
+    return f->ops->stream_create(f->device, &f->stream, err);
 }
 
 bool forward_open(const EngineOptions *options, Forward **out, Err *err)

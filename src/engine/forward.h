@@ -53,7 +53,7 @@ typedef struct TargetLogprob {
     int32_t argmax; // most likely token of the row (lowest id among equals)
 } TargetLogprob;
 
-/** Map, validate and repack the weights. options->device cpu only until CUDA exists. */
+/** Map, validate and repack the weights. */
 bool forward_open(const EngineOptions *options, Forward **out, Err *err);
 void forward_close(Forward *forward);
 const EngineModelInfo *forward_info(const Forward *forward);
