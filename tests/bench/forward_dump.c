@@ -3,6 +3,9 @@
 // it.
 //   forward_dump MODEL [f32] [threads=N] < CASES     JSON: log-likelihoods, and logits where asked
 //   forward_dump MODEL [f32] [threads=N] speed [context=N] [sequences=N]
+//   forward_dump MODEL [f32] [threads=N] serve      tokens/s for each line of stdin, as engine.py
+//   asks:
+//                                      "prefill N" or "decode SEQUENCES CONTEXT STEPS"
 // CASES: one line each, "N_CONTEXT LOGITS ID ID ...": tokens from N_CONTEXT on are scored; LOGITS 1
 // prints the logits at the last token too.
 #include "engine/forward.h"
@@ -162,21 +165,100 @@ static void run_speed(uint32_t context, uint32_t n_sequences)
     mem_free(logits);
 }
 
+static double serve_prefill(uint32_t n, float *logits)
+{
+    static BatchRow rows[CASE_MAX];
+    uint32_t piece = forward_max_rows(forward);
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = (BatchRow){.token = (int32_t)(rng_mix(i) % (uint64_t)vocab),
+                             .kind = i + 1 == n ? ROW_LOGITS : ROW_KV};
+    }
+    int64_t start = clock_ns();
+    for (uint32_t from = 0; from < n; from += piece) {
+        run_rows(rows + from, n - from < piece ? n - from : piece, from, logits, NULL);
+    }
+    return n / seconds_since(start);
+}
+
+/** Replies that share nothing, each after a context of its own. */
+static double serve_decode(uint32_t n_sequences, uint32_t context, uint32_t n_steps, float *logits)
+{
+    static BatchRow rows[CASE_MAX];
+    static BatchSpan spans[CASE_MAX];
+    static KvExtent extents[CASE_MAX];
+    Err err = ERR_INIT;
+    uint32_t stride = context + n_steps;
+    int64_t start = 0;
+    for (uint32_t step = 0; step <= n_steps; step++) { // step 0 computes the contexts
+        uint32_t n_rows = step == 0 ? context : 1, n = 0;
+        for (uint32_t s = 0; s < n_sequences; s++) {
+            uint32_t first_pos = step == 0 ? 0 : context + step - 1;
+            extents[s] = (KvExtent){.slot = s * stride, .n = first_pos + n_rows};
+            spans[s] = (BatchSpan){.first_row = n,
+                                   .n_rows = n_rows,
+                                   .first_pos = first_pos,
+                                   .extents = &extents[s],
+                                   .n_extents = 1};
+            for (uint32_t i = 0; i < n_rows; i++) {
+                rows[n++] = (BatchRow){
+                    .token = (int32_t)(rng_mix((first_pos + i) * 64 + s) % (uint64_t)vocab),
+                    .kind = step == 0 ? ROW_KV : ROW_LOGITS,
+                    .out = s};
+            }
+            if (step == 0) { // one at a time: together they may be more rows than a batch has
+                Batch batch = {.rows = rows, .n_rows = n, .spans = &spans[s], .n_spans = 1};
+                check(forward_run(forward, &batch, logits, NULL, &err), &err);
+                n = 0;
+            }
+        }
+        if (step > 0) {
+            Batch batch = {.rows = rows, .n_rows = n, .spans = spans, .n_spans = n_sequences};
+            check(forward_run(forward, &batch, logits, NULL, &err), &err);
+        } else {
+            start = clock_ns();
+        }
+    }
+    return n_sequences * n_steps / seconds_since(start);
+}
+
+static void serve(void)
+{
+    float *logits = mem_zalloc((size_t)vocab * 64, sizeof(float));
+    char line[256];
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        unsigned n, context, n_steps;
+        if (sscanf(line, "prefill %u", &n) == 1 && n > 0 && n <= CASE_MAX) {
+            printf("%.2f\n", serve_prefill(n, logits));
+        } else if (sscanf(line, "decode %u %u %u", &n, &context, &n_steps) == 3 && n > 0 &&
+                   n <= 64 && context > 0 && context <= forward_max_rows(forward) && n_steps > 0 &&
+                   n * (context + n_steps) <= CASE_MAX) {
+            printf("%.2f\n", serve_decode(n, context, n_steps, logits));
+        } else {
+            fprintf(stderr, "error: not a request: %s", line);
+            exit(2);
+        }
+        fflush(stdout);
+    }
+    mem_free(logits);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr,
-                "usage: forward_dump MODEL [f32] [threads=N] [speed [context=N] [sequences=N]]\n");
+        fprintf(stderr, "usage: forward_dump MODEL [f32] [threads=N] [serve | speed [context=N] "
+                        "[sequences=N]]\n");
         return 2;
     }
     EngineOptions options = {.model_path = str_from_c(argv[1]), .device = STR("cpu")};
-    bool speed = false;
+    bool speed = false, serving = false;
     unsigned context = 512, sequences = 1;
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "f32") == 0) {
             options.precision = PRECISION_F32;
         } else if (strcmp(argv[i], "speed") == 0) {
             speed = true;
+        } else if (strcmp(argv[i], "serve") == 0) {
+            serving = true;
         } else if (sscanf(argv[i], "threads=%d", &options.threads) != 1 &&
                    sscanf(argv[i], "context=%u", &context) != 1 &&
                    sscanf(argv[i], "sequences=%u", &sequences) != 1) {
@@ -190,7 +272,13 @@ int main(int argc, char **argv)
     double open_seconds = seconds_since(start);
     vocab = forward_info(forward)->vocab;
     check(forward_pool_create(forward, CASE_MAX + 4096, &err), &err);
-    if (speed) {
+    if (serving) {
+        printf("{\"weight_bytes\": %llu, \"weights_type\": \"" STR_FMT "\"}\n",
+               (unsigned long long)forward_info(forward)->weight_bytes,
+               STR_ARG(forward_info(forward)->weights_type));
+        fflush(stdout);
+        serve();
+    } else if (speed) {
         printf("open %.3f s, hash %.3f s\n", open_seconds, seconds_since(start));
         run_speed(context < CASE_MAX ? context : CASE_MAX, sequences < 64 ? sequences : 64);
     } else {
