@@ -164,7 +164,8 @@ template <typename T> __device__ inline T shfl_up(T v, int delta)
 {
     return __shfl_up_sync(GPU_WARP, v, (unsigned)delta);
 }
-__device__ inline uint32_t ballot(bool p)
+#define ballot(p) gpu_ballot(p) // CUDA has an outdated one of that name
+__device__ inline uint32_t gpu_ballot(bool p)
 {
     return __ballot_sync(GPU_WARP, p);
 }
