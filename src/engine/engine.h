@@ -61,6 +61,7 @@ typedef struct EngineOptions {
     int64_t context_tokens; // 0: the model's own
     int64_t max_batch;      // most sequences decoded at once; 0: default
     int64_t max_rows;       // most rows of one step, prompts' and replies'; 0: default
+    int64_t max_piece;      // most rows of one stretch of a prompt in a step; 0: what fits
 } EngineOptions;
 
 typedef struct EngineModelInfo {

@@ -106,6 +106,7 @@ typedef struct Schedule {
     uint64_t pool_limit_slots;
     uint32_t max_batch;
     uint32_t max_rows;
+    uint32_t max_piece;
     uint64_t new_tokens_left; // that the replies of jobs which have not ended can come to
     int64_t first_ns;         // when the first requests were in; 0: not yet
     uint32_t vocab;

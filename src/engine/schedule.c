@@ -49,10 +49,14 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
                          ? (uint32_t)options->max_batch
                          : BATCH_DEFAULT,
         .max_rows = forward_max_rows(forward),
+        .max_piece = forward_max_rows(forward),
         .vocab = (uint32_t)forward_info(forward)->vocab,
     };
     if (options->max_rows > 0 && options->max_rows < schedule->max_rows) {
         schedule->max_rows = (uint32_t)options->max_rows;
+    }
+    if (options->max_piece > 0 && options->max_piece < schedule->max_piece) {
+        schedule->max_piece = (uint32_t)options->max_piece;
     }
     if (schedule->pool_limit_slots > INT32_MAX) {
         schedule->pool_limit_slots = INT32_MAX;

@@ -208,6 +208,7 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
         uint32_t left = node->n_tokens - node->n_computed;
         uint32_t room = plan->n_rows < max_rows ? max_rows - plan->n_rows : 0;
         uint32_t n = left < room ? left : room;
+        n = n < schedule->max_piece ? n : schedule->max_piece;
         if (n == 0) {
             return EMIT_PARTLY;
         }
