@@ -286,6 +286,8 @@ static RunModelStats stats_sum(const RunOutcome *outcome)
             s->kv_peak_bytes > sum->kv_peak_bytes ? s->kv_peak_bytes : sum->kv_peak_bytes;
         sum->kv_pool_bytes =
             s->kv_pool_bytes > sum->kv_pool_bytes ? s->kv_pool_bytes : sum->kv_pool_bytes;
+        sum->plan_kv_bytes =
+            s->plan_kv_bytes > sum->plan_kv_bytes ? s->plan_kv_bytes : sum->plan_kv_bytes;
     }
     return total;
 }

@@ -22,6 +22,7 @@ Value run_model_stats_value(Arena *arena, const RunModelStats *of)
         {STR("decode_tokens"), s->decode_tokens},
         {STR("kv_peak_bytes"), s->kv_peak_bytes},
         {STR("kv_pool_bytes"), s->kv_pool_bytes},
+        {STR("kv_needed_bytes"), s->plan_kv_bytes},
     };
     const struct {
         Str key;
