@@ -50,7 +50,7 @@ static void driver_explain(Err *err)
     cuda_driver_report(report);
     if (!report->driver) {
         Err cause = ERR_INIT;
-        ERR_SET(&cause, ERR_ENVIRONMENT, "%s: %.400s", report->driver_why, err->message);
+        ERR_SET(&cause, ERR_ENVIRONMENT, "%s; %.400s", report->driver_why, err->message);
         *err = cause;
     }
     mem_free(report);
@@ -61,7 +61,11 @@ static bool open_cuda(const KDeviceOptions *options, DeviceOpened *out, Err *err
     CudaModule module;
     cuda_module_load(&module);
     if (module.ops == NULL) {
-        return ERR_SET(err, ERR_ENVIRONMENT, "%s", module.why);
+        ERR_SET(err, ERR_ENVIRONMENT, "%s", module.why);
+        if (!module.asked && module.path[0] == '\0') {
+            driver_explain(err);
+        }
+        return false;
     }
     if (!open_on(module.ops, options, out, err)) {
         driver_explain(err);

@@ -69,7 +69,7 @@ typedef struct CudaReport {
     bool module;
     bool module_asked;      // $MUSTER_CUDA_MODULE names it
     char module_path[1024]; // of the module, or of the file that is none; "" none was found
-    char module_why[512];   // why there is no module
+    char module_why[1536];  // why there is no module
 } CudaReport;
 
 /** Look at driver, devices, libraries and module. Opens no device. */

@@ -59,7 +59,7 @@ static void module_open(CudaModule *module)
     void *library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         const char *reason = dlerror();
-        snprintf(module->why, sizeof(module->why), "the CUDA module can not be loaded: %s",
+        snprintf(module->why, sizeof(module->why), "the module can not be loaded: %s",
                  reason != NULL ? reason : module->path);
         return;
     }
@@ -69,12 +69,12 @@ static void module_open(CudaModule *module)
                  module->path);
     } else if (strcmp(build, MODULE_BUILD) != 0) {
         snprintf(module->why, sizeof(module->why),
-                 "the CUDA module '%s' is of another build (%.60s, this program is %s)",
-                 module->path, build, MODULE_BUILD);
+                 "the module '%s' is of another build (%.60s, this program is %s)", module->path,
+                 build, MODULE_BUILD);
     } else {
         module->ops = ops();
         if (module->ops == NULL) {
-            snprintf(module->why, sizeof(module->why), "the CUDA module '%s' has no kernels",
+            snprintf(module->why, sizeof(module->why), "the module '%s' has no kernels",
                      module->path);
         }
     }
@@ -102,11 +102,10 @@ void cuda_module_load(CudaModule *out)
         }
     }
     if (out->path[0] == '\0') {
-        snprintf(out->why, sizeof(out->why), "no CUDA module (%s) beside the program or installed",
-                 MODULE_FILE);
+        snprintf(out->why, sizeof(out->why),
+                 "no module " MODULE_FILE " beside the program or installed");
     } else if (out->asked && !file_exists(asked)) {
-        snprintf(out->why, sizeof(out->why), "no CUDA module '%s' ($MUSTER_CUDA_MODULE)",
-                 out->path);
+        snprintf(out->why, sizeof(out->why), "no module '%s' ($MUSTER_CUDA_MODULE)", out->path);
     } else {
         module_open(out);
     }

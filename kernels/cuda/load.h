@@ -10,7 +10,7 @@ typedef struct CudaModule {
     const KOps *ops; // NULL: why says what is wrong
     bool asked;      // by $MUSTER_CUDA_MODULE
     char path[1024];
-    char why[512];
+    char why[1536];
 } CudaModule;
 
 /** Load the module: $MUSTER_CUDA_MODULE and nothing else when that is set; else the first that lies

@@ -4,6 +4,7 @@
 // people.
 #pragma once
 
+#include "kernels/backends.h"
 #include "registry/registry.h"
 #include "results/results.h"
 #include "sampler/sampler.h"
@@ -55,6 +56,7 @@ typedef struct Option {
     const char *help;
     int64_t min, max;   // OPTION_INT: bounds when min < max
     const char *one_of; // "a|b|c", NULL anything
+    bool (*valid)(Str); // OPTION_STR: judges instead of one_of, which is what messages say
     bool flag_only;     // never from a variable or muster.yaml: what a command is told here and now
     bool may_be_empty;  // else --policy "$UNSET" is an error, and not a gate without its policy
 } Option;
@@ -66,6 +68,14 @@ typedef struct Option {
 #define OPT_STR_AT(T, field)   .type = OPTION_STR, .offset = OPTION_AT(T, field, Str)
 #define OPT_LIST_AT(T, field)  .type = OPTION_LIST, .offset = OPTION_AT(T, field, StrList)
 #define OPT_SIZE_AT(T, field)  .type = OPTION_SIZE, .offset = OPTION_AT(T, field, uint64_t)
+
+/** Whether a text names a device as --device takes them. */
+bool option_is_device(Str text);
+#define DEVICE_OPTION_ROW(T)                                                                       \
+    {                                                                                              \
+        "device", 0, OPT_STR_AT(T, device), .arg = "DEVICE", .help = "where local models run",     \
+                                            .one_of = BACKENDS_WORDS, .valid = option_is_device    \
+    }
 
 typedef struct Cli Cli;
 

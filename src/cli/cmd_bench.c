@@ -15,6 +15,7 @@
 typedef struct BenchOptions {
     Str model;
     Str precision;
+    Str device;
     int64_t threads;
     int64_t repeat;
     int64_t context;
@@ -26,6 +27,7 @@ static const Option options[] = {
     {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "local/NAME or local/FILE.gguf"},
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P", .help = "as run --precision",
      .one_of = "default|f32"},
+    DEVICE_OPTION_ROW(O),
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
      .help = "threads of the local engine (default: all usable)", .min = 1, .max = 1024},
     {"repeat", 0, OPT_INT_AT(O, repeat), .arg = "N",
@@ -47,8 +49,8 @@ typedef struct Bench {
     int threads;
     size_t repeat;
     uint32_t context;
-    float *logits; // (SEQUENCES_MAX, vocab)
-    double read_bytes_per_s;
+    float *logits;           // (SEQUENCES_MAX, vocab)
+    double read_bytes_per_s; // NaN on a device whose memory is not ours to read
 } Bench;
 
 /** One line of the result; times in seconds. */
@@ -261,10 +263,13 @@ static double rate_of(const BenchRow *row)
 
 static void print_table(const Bench *bench, const BenchRow *rows, size_t n)
 {
-    printf(STR_FMT " " STR_FMT ", %d thread%s, weights %.1f MB, reading them at %.1f GB/s\n\n",
-           STR_ARG(bench->info->name), STR_ARG(bench->info->weights_type), bench->threads,
-           PLURAL(bench->threads), (double)bench->info->weight_bytes / 1e6,
-           bench->read_bytes_per_s / 1e9);
+    printf(STR_FMT " " STR_FMT ", " STR_FMT ", weights %.1f MB", STR_ARG(bench->info->name),
+           STR_ARG(bench->info->weights_type), STR_ARG(bench->info->device_words),
+           (double)bench->info->weight_bytes / 1e6);
+    if (!isnan(bench->read_bytes_per_s)) {
+        printf(", reading them at %.1f GB/s", bench->read_bytes_per_s / 1e9);
+    }
+    printf("\n\n");
     printf("%-12s %5s %9s %9s %9s %9s %9s\n", "what", "batch", "tok/s", "p50 ms", "p90 ms",
            "p99 ms", "of memory");
     for (size_t i = 0; i < n; i++) {
@@ -277,9 +282,11 @@ static void print_table(const Bench *bench, const BenchRow *rows, size_t n)
         }
     }
     printf("\nprefill, first token: a prompt of %d tokens; decode: a step at context %u, every "
-           "sequence on its own.\nof memory: the time of reading all weights once as a share of a "
-           "step.\n",
+           "sequence on its own.\n",
            PROMPT, bench->context);
+    if (!isnan(bench->read_bytes_per_s)) {
+        printf("of memory: the time of reading all weights once as a share of a step.\n");
+    }
 }
 
 static void print_csv(const BenchRow *rows, size_t n)
@@ -321,7 +328,10 @@ static void print_json(Cli *cli, const Bench *bench, const BenchRow *rows, size_
     map_builder_put(&map, STR("weight_bytes"), value_int((int64_t)bench->info->weight_bytes));
     map_builder_put(&map, STR("threads"), value_int(bench->threads));
     map_builder_put(&map, STR("context"), value_int(bench->context));
-    map_builder_put(&map, STR("read_bytes_per_s"), value_real(bench->read_bytes_per_s));
+    map_builder_put(&map, STR("device"), value_str(bench->info->device_words));
+    map_builder_put(&map, STR("read_bytes_per_s"),
+                    isnan(bench->read_bytes_per_s) ? value_null()
+                                                   : value_real(bench->read_bytes_per_s));
     map_builder_put(&map, STR("rows"), value_list(items, n));
     Value value = map_builder_done(&map);
     cli_print_json(&value);
@@ -342,6 +352,7 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
                        STR_ARG(opts->model));
     }
     EngineOptions engine = {.model_path = model->path,
+                            .device = opts->device,
                             .threads = bench->threads,
                             .precision = str_eq(opts->precision, STR("f32")) ? PRECISION_F32
                                                                              : PRECISION_DEFAULT};
@@ -375,7 +386,8 @@ static int cmd_bench_run(Cli *cli, void *options_struct, const Str *args, size_t
               ERR_SET(&err, ERR_USAGE, "bench: '" STR_FMT "' is not engine", STR_ARG(args[0]));
     ok = ok && bench_open(cli, &bench, &err);
     if (ok) {
-        bench.read_bytes_per_s = measure_reading(&bench);
+        bool on_cpu = str_eq(bench.info->device, STR("cpu"));
+        bench.read_bytes_per_s = on_cpu ? measure_reading(&bench) : (double)NAN;
         ok = bench_prompt(&bench, "prefill", false, &rows[n++], &err) &&
              bench_prompt(&bench, "first token", true, &rows[n++], &err);
     }

@@ -469,7 +469,8 @@ static bool explain_open(Explain *ex, Err *err)
 {
     const Model *model = NULL;
     Str spec = ex->opts->model.len > 0 ? ex->opts->model : STR("echo");
-    ex->settings = (SamplerSettings){.force_chat = ex->opts->chat, .threads = 1};
+    ex->settings = (SamplerSettings){
+        .force_chat = ex->opts->chat, .threads = 1, .device = STR("cpu")}; // it only tokenises
     ex->host = (SamplerHost){.completions = &ex->queue,
                              .script = ex->cli->script,
                              .net = no_net,

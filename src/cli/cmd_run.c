@@ -79,8 +79,7 @@ static const Option options[] = {
      .help = "of one try of a request (default 600)", .min = 1, .max = 86400},
     {"base-url", 0, OPT_STR_AT(O, base_url), .arg = "URL",
      .help = "of an OpenAI-compatible endpoint"},
-    {"device", 0, OPT_STR_AT(O, device), .arg = "DEVICE", .help = "where local models run",
-     .one_of = "auto|cpu"},
+    DEVICE_OPTION_ROW(O),
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P",
      .help = "f32: float32 throughout, slower, for reference", .one_of = "default|f32"},
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
@@ -265,6 +264,34 @@ static void on_note(void *ctx, bool warning, Str line)
 
 // ---- What came out ----------------------------------------------------------------------------
 
+/** Models run one after the other: means weigh as much as their samples are many. */
+static void device_stats_add(DeviceStats *sum, const DeviceStats *of)
+{
+    if (of->n_samples == 0) {
+        return;
+    }
+    DeviceStats both = *of;
+    if (sum->n_samples > 0) {
+        double n = (double)sum->n_samples;
+        double m = (double)of->n_samples;
+        both = (DeviceStats){
+            .n_samples = sum->n_samples + of->n_samples,
+            .busy_mean = (sum->busy_mean * n + of->busy_mean * m) / (n + m),
+            .busy_max = fmax(sum->busy_max, of->busy_max),
+            .memory_peak_bytes = sum->memory_peak_bytes > of->memory_peak_bytes
+                                     ? sum->memory_peak_bytes
+                                     : of->memory_peak_bytes,
+            .memory_bytes =
+                sum->memory_bytes > of->memory_bytes ? sum->memory_bytes : of->memory_bytes,
+            .power_mean_w = (sum->power_mean_w * n + of->power_mean_w * m) / (n + m),
+            .power_max_w = fmax(sum->power_max_w, of->power_max_w),
+            .temperature_max_c = fmax(sum->temperature_max_c, of->temperature_max_c),
+            .energy_j = sum->energy_j + of->energy_j,
+        };
+    }
+    *sum = both;
+}
+
 /** Of all models together. */
 static RunModelStats stats_sum(const RunOutcome *outcome)
 {
@@ -286,6 +313,7 @@ static RunModelStats stats_sum(const RunOutcome *outcome)
             s->kv_peak_bytes > sum->kv_peak_bytes ? s->kv_peak_bytes : sum->kv_peak_bytes;
         sum->kv_pool_bytes =
             s->kv_pool_bytes > sum->kv_pool_bytes ? s->kv_pool_bytes : sum->kv_pool_bytes;
+        device_stats_add(&sum->device, &s->device);
         sum->plan_kv_bytes =
             s->plan_kv_bytes > sum->plan_kv_bytes ? s->plan_kv_bytes : sum->plan_kv_bytes;
     }

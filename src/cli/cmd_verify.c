@@ -14,6 +14,7 @@ typedef struct VerifyOptions {
     int64_t seed;
     int64_t threads;
     uint64_t kv_memory;
+    Str device;
 } VerifyOptions;
 
 #define O VerifyOptions
@@ -26,6 +27,7 @@ static const Option options[] = {
      .help = "threads of the local engine (default: all usable)", .min = 1, .max = 1024},
     {"kv-memory", 0, OPT_SIZE_AT(O, kv_memory), .arg = "SIZE",
      .help = "memory for keys and values, e.g. 2G"},
+    DEVICE_OPTION_ROW(O),
 };
 #undef O
 
@@ -297,7 +299,9 @@ static int cmd_verify_run(Cli *cli, void *options_struct, const Str *args, size_
     ProgressLine line = {.cli = cli, .last_plain_ns = clock_ns()};
     VerifyConfig config = {.n_samples = opts->samples > 0 ? opts->samples : 20,
                            .seed = (uint64_t)opts->seed,
-                           .sampler = {.threads = (int)opts->threads, .kv_bytes = opts->kv_memory},
+                           .sampler = {.threads = (int)opts->threads,
+                                       .kv_bytes = opts->kv_memory,
+                                       .device = opts->device},
                            .stop = &cli_signals,
                            .on_progress = on_progress,
                            .ctx = &line};
@@ -337,7 +341,8 @@ const Command cmd_verify = {
         "Replies, log-probabilities and scores of a local model depend on nothing but the model,\n"
         "the eval and the seed; this is the proof. Nothing is added to the store. Exit code 0 "
         "when\n"
-        "all agree, 1 when not. Experiments with endpoints are refused.",
+        "all agree, 1 when not. Experiments with endpoints are refused. Other devices give other "
+        "bits:\nwithout --device it is the kind of device that the experiment ran on.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(VerifyOptions),

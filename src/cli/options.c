@@ -84,6 +84,12 @@ static bool one_of(const char *words, Str text)
     return false;
 }
 
+bool option_is_device(Str text)
+{
+    DeviceWish wish;
+    return text.len > 0 && backends_parse(text, &wish);
+}
+
 static bool parse_flag(Str text, bool *out)
 {
     if (str_eq(text, STR("1")) || str_eq(text, STR("true")) || str_eq(text, STR("yes"))) {
@@ -135,7 +141,8 @@ static bool slot_put(Slots *slots, size_t i, Str text, const char *from, Err *er
         ok = str_to_f64(text, field);
         break;
     case OPTION_STR:
-        ok = row->one_of == NULL || one_of(row->one_of, text);
+        ok = row->valid != NULL ? row->valid(text)
+                                : row->one_of == NULL || one_of(row->one_of, text);
         if (!ok) {
             return ERR_SET(err, ERR_USAGE, "%s: '" STR_FMT "' is not one of %s", from,
                            STR_ARG(text), row->one_of);

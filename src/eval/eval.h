@@ -340,6 +340,20 @@ typedef struct Model {
     double price_output_usd;
 } Model;
 
+/** What an accelerator's sensors said while it worked. NaN, or 0 for bytes: there is no such
+ * sensor. */
+typedef struct DeviceStats {
+    uint64_t n_samples; // 0: nothing is known, as on a CPU
+    double busy_mean;   // share of the time in which anything ran
+    double busy_max;
+    uint64_t memory_peak_bytes;
+    uint64_t memory_bytes;
+    double power_mean_w;
+    double power_max_w;
+    double temperature_max_c;
+    double energy_j;
+} DeviceStats;
+
 /** Engine counters; zero for samplers that have no engine. */
 typedef struct SamplerStats {
     uint64_t prefill_tokens_total;    // of all requests, as if nothing were shared
@@ -360,4 +374,5 @@ typedef struct SamplerStats {
     uint64_t plan_kv_bytes;   // to compute nothing twice
     uint64_t requests;
     uint64_t retries;
+    DeviceStats device;
 } SamplerStats;

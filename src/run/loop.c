@@ -347,7 +347,8 @@ static bool loop_begin(Loop *loop, Arena *arena, Err *err)
     if (!store_open(&options, &loop->store, err)) {
         return false;
     }
-    ExperimentSpec spec = plan_spec(loop->config, &loop->plan, loop->sources, arena);
+    ExperimentSpec spec =
+        plan_spec(loop->config, &loop->plan, loop->sources, loop->n_sources, arena);
     return store_experiment_begin(loop->store, arena, &spec,
                                   loop->config->resume ? RESUME_IF_THERE : RESUME_NO,
                                   &loop->experiment, err);

@@ -9,6 +9,35 @@ static double rate(double n, double seconds)
     return seconds > 0 ? n / seconds : 0;
 }
 
+/** Sensors that there are; energy also as what a thousand computed tokens cost. */
+static Value device_value(Arena *arena, const DeviceStats *s, uint64_t tokens)
+{
+    const struct {
+        Str key;
+        double value;
+    } reals[] = {
+        {STR("busy_mean"), s->busy_mean},
+        {STR("busy_max"), s->busy_max},
+        {STR("power_mean_w"), s->power_mean_w},
+        {STR("power_max_w"), s->power_max_w},
+        {STR("temperature_max_c"), s->temperature_max_c},
+        {STR("energy_j"), s->energy_j},
+        {STR("energy_per_1000_tokens_j"),
+         tokens > 0 ? s->energy_j / (double)tokens * 1000 : (double)NAN},
+    };
+    MapBuilder map;
+    map_builder_init(&map, arena);
+    map_builder_put(&map, STR("samples"), value_int((int64_t)s->n_samples));
+    map_builder_put(&map, STR("memory_peak_bytes"), value_int((int64_t)s->memory_peak_bytes));
+    map_builder_put(&map, STR("memory_bytes"), value_int((int64_t)s->memory_bytes));
+    for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
+        if (!isnan(reals[i].value)) {
+            map_builder_put(&map, reals[i].key, value_real(reals[i].value));
+        }
+    }
+    return map_builder_done(&map);
+}
+
 Value run_model_stats_value(Arena *arena, const RunModelStats *of)
 {
     const SamplerStats *s = &of->stats;
@@ -46,7 +75,46 @@ Value run_model_stats_value(Arena *arena, const RunModelStats *of)
     for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
         map_builder_put(&map, reals[i].key, value_real(reals[i].value));
     }
+    if (s->device.n_samples > 0) {
+        uint64_t tokens = s->prefill_tokens_computed + s->decode_tokens;
+        map_builder_put(&map, STR("gpu"), device_value(arena, &s->device, tokens));
+    }
     return map_builder_done(&map);
+}
+
+/** "gpu busy 87 % (at most 100 %), 12.3 of 80.0 GB, ..."; what there was no sensor for is left out.
+ */
+static void put_device(Buf *buf, const Value *gpu)
+{
+    double busy = value_get_real(gpu, "busy_mean", (double)NAN);
+    double watts = value_get_real(gpu, "power_mean_w", (double)NAN);
+    double hottest = value_get_real(gpu, "temperature_max_c", (double)NAN);
+    double joules = value_get_real(gpu, "energy_j", (double)NAN);
+    double per_1000 = value_get_real(gpu, "energy_per_1000_tokens_j", (double)NAN);
+    int64_t memory = value_get_int(gpu, "memory_bytes", 0);
+    buf_printf(buf, "\n  gpu");
+    if (!isnan(busy)) {
+        buf_printf(buf, " busy %.0f %% (at most %.0f %%),", busy * 100,
+                   value_get_real(gpu, "busy_max", busy) * 100);
+    }
+    if (memory > 0) {
+        buf_printf(buf, " memory %.1f of %.1f GB,",
+                   (double)value_get_int(gpu, "memory_peak_bytes", 0) / 1e9, (double)memory / 1e9);
+    }
+    if (!isnan(watts)) {
+        buf_printf(buf, " %.0f W (at most %.0f W),", watts,
+                   value_get_real(gpu, "power_max_w", watts));
+    }
+    if (!isnan(hottest)) {
+        buf_printf(buf, " %.0f C at most,", hottest);
+    }
+    if (!isnan(joules)) {
+        buf_printf(buf, " %.4g J,", joules);
+    }
+    if (!isnan(per_1000)) {
+        buf_printf(buf, " %.3g J per 1000 tokens,", per_1000);
+    }
+    buf->len -= buf->data[buf->len - 1] == ',' ? 1 : 0;
 }
 
 Str run_model_stats_words(Arena *arena, const Value *stats)
@@ -77,6 +145,10 @@ Str run_model_stats_words(Arena *arena, const Value *stats)
         value_get_real(stats, "load_seconds", 0), value_get_real(stats, "render_seconds", 0),
         value_get_real(stats, "plan_seconds", 0), value_get_real(stats, "first_token_seconds", 0),
         value_get_real(stats, "prefill_seconds", 0), value_get_real(stats, "decode_seconds", 0));
+    const Value *gpu = value_get_c(stats, "gpu");
+    if (gpu != NULL && gpu->kind == VALUE_MAP) {
+        put_device(&buf, gpu);
+    }
     Str words = str_copy(arena, buf_view(&buf));
     buf_finish(&buf);
     return words;

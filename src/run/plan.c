@@ -196,7 +196,20 @@ static Value str_or_null(Str s)
     return s.len > 0 ? value_str(s) : value_null();
 }
 
-static Value settings_value(const RunConfig *config, Arena *arena)
+/** Where local models ran when it was not the CPU: other bits come out, so it is a setting. */
+static Str device_of(const Source *sources, size_t n_sources)
+{
+    for (size_t i = 0; i < n_sources; i++) {
+        Str device = sources[i].sampler->device;
+        if (device.len > 0 && !str_eq(device, STR("cpu"))) {
+            return device;
+        }
+    }
+    return STR_EMPTY;
+}
+
+static Value settings_value(const RunConfig *config, const Source *sources, size_t n_sources,
+                            Arena *arena)
 {
     MapBuilder map;
     map_builder_init(&map, arena);
@@ -208,6 +221,10 @@ static Value settings_value(const RunConfig *config, Arena *arena)
     map_builder_put(&map, STR("chat"), value_bool(config->sampler.force_chat));
     map_builder_put(&map, STR("precision"),
                     value_str(config->sampler.precision_f32 ? STR("f32") : STR("default")));
+    Str device = device_of(sources, n_sources);
+    if (device.len > 0) {
+        map_builder_put(&map, STR("device"), value_str(device));
+    }
     if (config->shard.n > 1) {
         MapBuilder shard;
         map_builder_init(&shard, arena);
@@ -343,7 +360,7 @@ static uint64_t shard_name_seed(const RunConfig *config, const Plan *plan)
 }
 
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
-                         Arena *arena)
+                         size_t n_sources, Arena *arena)
 {
     size_t n_runs = config->n_models * plan->n_cells;
     RunSpec *runs = ARENA_ARRAY(arena, RunSpec, n_runs + 1);
@@ -369,7 +386,7 @@ ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source
                                : STR_EMPTY,
         .name_seed = sharded ? shard_name_seed(config, plan) : 0,
         .tags = config->tags,
-        .spec = settings_value(config, arena),
+        .spec = settings_value(config, sources, n_sources, arena),
         .runs = runs,
         .n_runs = n_runs,
         .provenance = provenance_value(config, plan, arena),

@@ -206,9 +206,9 @@ typedef struct VerifyConfig {
     size_t n_models;
     const RunRole *roles; // as it had them
     size_t n_roles;
-    int64_t n_samples; // attempts to run again
-    uint64_t seed;     // of their choice
-    SamplerSettings sampler;
+    int64_t n_samples;                 // attempts to run again
+    uint64_t seed;                     // of their choice
+    SamplerSettings sampler;           // device "": that of the experiment
     Str scratch_store_path;            // of the new run; the caller removes it
     const volatile sig_atomic_t *stop; // number of signals received
     void (*on_progress)(void *ctx, const RunProgress *progress); // at most ten times a second

@@ -55,7 +55,7 @@ bool plan_takes(const RunConfig *config, size_t index);
  * The experiment's and its runs' specs; run of model m and cell c is at m * n_cells + c.
  * sources  of the models under test. */
 ExperimentSpec plan_spec(const RunConfig *config, const Plan *plan, const Source *sources,
-                         Arena *arena);
+                         size_t n_sources, Arena *arena);
 
 /** The spec of one run. sources: what is stored once an eval, or null. */
 RunSpec plan_run_spec(Registry *registry, const Cell *cell, const Model *model,

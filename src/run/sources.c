@@ -50,6 +50,18 @@ static bool same_model(const Model *a, const Model *b)
            (str_eq(a->provider, STR("local")) || str_eq(a->name, b->name));
 }
 
+/** What a sampler says of itself; the same of several is said once. */
+static void note_once(const Loop *loop, Str note)
+{
+    bool said = note.len == 0;
+    for (size_t i = 0; i + 1 < loop->n_sources; i++) {
+        said = said || str_eq(loop->sources[i].sampler->note, note);
+    }
+    if (!said) {
+        loop_note(loop, false, "local models run on " STR_FMT, STR_ARG(note));
+    }
+}
+
 static bool source_open(Loop *loop, const Model *model, Err *err)
 {
     Source *source = &loop->sources[loop->n_sources];
@@ -64,6 +76,7 @@ static bool source_open(Loop *loop, const Model *model, Err *err)
     loop->n_sources++;
     source->load_seconds = (double)(clock_ns() - from_ns) * 1e-9;
     const Sampler *sampler = source->sampler;
+    note_once(loop, sampler->note);
     return sampler->ops->ready == NULL || sampler->ops->ready(sampler, err) ||
            ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(model->spec));
 }

@@ -231,6 +231,9 @@ static bool run_again(Verify *verify, Err *err)
     };
     run.sampler.force_chat = value_get_bool(settings, "chat", false);
     run.sampler.precision_f32 = str_eq(value_get_str(settings, "precision", STR_EMPTY), STR("f32"));
+    if (run.sampler.device.len == 0) { // other devices give other bits
+        run.sampler.device = value_get_str(settings, "device", STR("cpu"));
+    }
     RunOutcome outcome;
     if (!run_experiment(&run, verify->arena, &outcome, err)) {
         return false;

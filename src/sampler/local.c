@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "kernels/watch.h"
 #include "script/script.h"
 
 #define BUCKETS 4096
@@ -39,6 +40,8 @@ typedef struct Local {
     SamplerHost *host;
     Engine *engine;
     Program *chat; // NULL without a chat template
+    Watch *watch;  // of the device; NULL on a CPU
+    bool begun;    // work was given to the engine
     Arena arena;
     pthread_mutex_t mutex; // guards pending
     Pending *pending[BUCKETS];
@@ -546,7 +549,12 @@ static bool local_submit(Sampler *sampler, uint64_t id, const Request *request, 
 
 static void local_quiesce(Sampler *sampler, bool closed)
 {
-    engine_quiesce(((Local *)sampler)->engine, closed);
+    Local *local = (Local *)sampler;
+    if (local->watch != NULL && !local->begun) { // another model may have run before
+        watch_begin(local->watch);
+    }
+    local->begun = true;
+    engine_quiesce(local->engine, closed);
 }
 
 static void local_cancel(Sampler *sampler, uint64_t id)
@@ -554,10 +562,30 @@ static void local_cancel(Sampler *sampler, uint64_t id)
     engine_cancel(((Local *)sampler)->engine, id);
 }
 
+static void device_stats(const Local *local, DeviceStats *out)
+{
+    WatchStats seen = {0};
+    if (local->watch != NULL && local->begun) {
+        watch_stats(local->watch, &seen);
+    }
+    *out = (DeviceStats){
+        .n_samples = seen.n_samples,
+        .busy_mean = seen.busy_mean,
+        .busy_max = seen.busy_max,
+        .memory_peak_bytes = seen.memory_peak_bytes,
+        .memory_bytes = seen.memory_bytes,
+        .power_mean_w = seen.power_mean_w,
+        .power_max_w = seen.power_max_w,
+        .temperature_max_c = seen.temperature_max_c,
+        .energy_j = seen.energy_j,
+    };
+}
+
 static void local_stats(const Sampler *sampler, SamplerStats *out)
 {
     EngineStats stats;
-    engine_stats(((const Local *)sampler)->engine, &stats);
+    const Local *local = (const Local *)sampler;
+    engine_stats(local->engine, &stats);
     *out = (SamplerStats){
         .prefill_tokens_total = stats.prefill_tokens_total,
         .prefill_tokens_needed = stats.prefill_tokens_needed,
@@ -576,12 +604,14 @@ static void local_stats(const Sampler *sampler, SamplerStats *out)
         .plan_new_tokens = stats.plan.new_tokens,
         .plan_kv_bytes = stats.plan.kv_bytes,
     };
+    device_stats(local, &out->device);
 }
 
 static void local_close(Sampler *sampler)
 {
     Local *local = (Local *)sampler;
     engine_close(local->engine);
+    watch_stop(local->watch);
     if (local->chat != NULL) {
         script_program_destroy(local->host->script, local->chat);
     }
@@ -611,10 +641,25 @@ static void local_describe(Local *local, const SamplerSettings *settings)
     local->base.context_tokens = info->context_tokens;
     local->base.identity = info->file_hash;
     local->base.description =
-        str_printf(&local->arena, STR_FMT " " STR_FMT ", %lld layers, cpu %d threads%s",
+        str_printf(&local->arena, STR_FMT " " STR_FMT ", %lld layers, " STR_FMT "%s",
                    STR_ARG(info->name), STR_ARG(info->weights_type), (long long)info->n_layers,
-                   settings->threads > 0 ? settings->threads : threads_usable_cpus(),
-                   settings->precision_f32 ? ", f32" : "");
+                   STR_ARG(info->device_words), settings->precision_f32 ? ", f32" : "");
+    local->base.device = info->device;
+    if (info->device_note.len > 0) {
+        local->base.note = str_printf(&local->arena, STR_FMT "; no CUDA: " STR_FMT,
+                                      STR_ARG(info->device_words), STR_ARG(info->device_note));
+    }
+}
+
+/** Sensors are a help, not a need: without them a run just has less to tell. */
+static void watch_device(Local *local)
+{
+    const EngineModelInfo *info = engine_model_info(local->engine);
+    Err err = ERR_INIT;
+    if (str_eq(info->device, STR("cuda")) &&
+        !watch_start(info->device_index, &local->watch, &err)) {
+        log_debug("no sensors of the device: %s", err.message);
+    }
 }
 
 static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err *err)
@@ -640,13 +685,14 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
         return false;
     }
     local_describe(local, settings);
+    watch_device(local);
     *out = &local->base;
     return true;
 }
 
 const SamplerOps sampler_local = {
     .provider = "local",
-    .help = "the built-in engine: GGUF models on this machine's CPU",
+    .help = "the built-in engine: GGUF models on this machine",
     .open = local_open,
     .prepare = local_prepare,
     .submit = local_submit,

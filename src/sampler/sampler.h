@@ -94,7 +94,9 @@ struct Sampler {
     int64_t context_tokens; // 0 unknown
     int max_in_flight;      // for samplers that do not want all
     Hash identity;          // weights' hash, or of what can change an answer
-    Str description;        // "SmolLM2-135M-Instruct Q4_1, 30 layers, CPU 2 threads"
+    Str description;        // "SmolLM2-135M-Instruct Q4_1, 30 layers, cpu avx512, 2 threads"
+    Str device;             // the local engine's: "cpu", "cuda"; "" elsewhere
+    Str note;               // what its user should know of it, once; "" nothing
 };
 
 extern const SamplerOps sampler_local;
