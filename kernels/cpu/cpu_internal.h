@@ -12,21 +12,17 @@
 
 #define CPU_TILE     16 // outputs of a weight tile, keys of a KV group: the lanes of every path
 #define CPU_BLOCK    32 // elements of K that share an activation scale
-#define CPU_ROWS_MAX 8  // most rows that a product's inner tile takes
+#define CPU_ROWS     8  // rows of activations that lie together
 #define CPU_HEAD_MAX 256
-#define CPU_ALIGN    64
+// Most rows of a product's piece: their activations stay in the second-level cache.
+#define CPU_PANEL_ROWS 128
+#define CPU_ALIGN      64
 
 /** round x up to a multiple of CPU_TILE. */
 static inline size_t cpu_round_tile(size_t x)
 {
     return (x + CPU_TILE - 1) / CPU_TILE * CPU_TILE;
 }
-
-/** How activations of 16-bit fixed point lie in memory: the paths differ in this alone. */
-typedef enum CpuActsLayout {
-    CPU_ACTS_WORDS, // per block: int16 q in the order 0 2 1 3, 4 6 5 7, ...
-    CPU_ACTS_BYTES, // per block: 32 high bytes, then 32 low bytes; q = 256*high + low, both signed
-} CpuActsLayout;
 
 /** Memory that several matrices share, so that small ones lie in large pages too. */
 typedef struct CpuSlab {
@@ -44,10 +40,13 @@ struct KBuffer {
 /**
  * Weights in tiles of 16 outputs (the last is filled with zeros), so that one output is one lane; a
  * tile is contiguous, and so is one block of its K, which keeps a decode step to one stream of
- * memory: F32, F16, BF16  [n_in][16] elements Q4_0            [n_blocks] of {nibbles [4][16
- * outputs][4], f16 d[16]} Q4_1            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16], f16
- * m[16]} Q8_0            [n_blocks] of {bytes q+128 [8][16 outputs][4], f16 d[16]} Low nibbles of
- * [j] are elements 4j .. 4j+3 of the block, high ones 16+4j .. 16+4j+3.
+ * memory:
+ *   F32, F16, BF16  [n_in][16] elements
+ *   Q4_0            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16]}
+ *   Q4_1            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16], f16 m[16]}
+ *   Q8_0            [n_blocks] of {bytes q+128 [8][16 outputs][4], f16 d[16]}
+ * The four bytes of [j] hold elements 4j, 4j+2, 4j+1, 4j+3 of the block (cpu_quant_byte), so that
+ * every other byte, as a word, makes a pair of neighbours; high nibbles are elements 16 later.
  */
 struct KMatrix {
     KType type;
@@ -59,6 +58,12 @@ struct KMatrix {
     CpuSlab *slab; // that holds the tiles
 };
 
+/** Which of its four bytes element k lies in. */
+static inline int cpu_quant_byte(int k)
+{
+    return (k & 1) << 1 | (k >> 1 & 1);
+}
+
 /** Bytes of the quants of one block in a tile, and of the whole block. */
 static inline size_t cpu_quant_bytes(KType type)
 {
@@ -69,18 +74,27 @@ static inline size_t cpu_block_bytes(KType type)
     return type == K_Q8_0 ? 544 : type == K_Q4_0 ? 288 : 320;
 }
 
-/** Rows of activations; f32 or fixed is NULL when no consumer wants that form. */
+/**
+ * Rows of activations; f32 or fixed is NULL when no consumer wants that form. The fixed form lies
+ * in groups of CPU_ROWS rows, block after block, which is the order in which products read it.
+ */
 struct KActs {
     size_t max_rows;
     size_t width;
     size_t stride; // elements of a row of f32
     size_t n_blocks;
     float *f32;       // (max_rows, stride)
-    uint8_t *fixed;   // (max_rows, n_blocks, 64): see CpuActsLayout
-    float *scale;     // (max_rows, n_blocks): x = q * scale
-    int32_t *sum;     // (max_rows, n_blocks): sum of q over the block
-    float *scale_sum; // (max_rows, n_blocks): scale * (float)sum
+    int16_t *fixed;   // [group][block][CPU_ROWS][32] q
+    float *scale;     // [group][block][CPU_ROWS]: x = q * scale
+    int32_t *sum;     // the same: sum of q over the block
+    float *scale_sum; // the same: scale * (float)sum
 };
+
+/** Index of block 0 of a row among all (group, block, row); its next block is CPU_ROWS later. */
+static inline size_t cpu_acts_at(const KActs *acts, size_t row)
+{
+    return row / CPU_ROWS * CPU_ROWS * acts->n_blocks + row % CPU_ROWS;
+}
 
 /**
  * KV of all layers; what one head of one layer reads is contiguous:
@@ -129,7 +143,7 @@ typedef struct CpuAttend {
 #define CPU_ATTEND_SCRATCH                                                                         \
     (CPU_TILE + CPU_ATTEND_QUERIES * K_CHUNK + 2 * K_CHUNK + CPU_HEAD_MAX * CPU_TILE)
 
-/** A product's piece: some tiles of one matrix against some rows. */
+/** A product's piece: some tiles of one matrix against at most CPU_PANEL_ROWS rows. */
 typedef struct CpuProduct {
     const KMatrix *matrix;
     const KActs *x;
@@ -152,15 +166,13 @@ typedef struct CpuLogSum {
 /** What an instruction set provides. Every function gives the same bits on every path. */
 typedef struct CpuPath {
     const char *name;
-    CpuActsLayout acts_layout;
     void (*product)(const CpuProduct *piece);
     /** One row of a matrix as f32: out (n_in). */
     void (*embed)(const KMatrix *table, size_t row, float *out);
     /** out (dim) = x * weight / sqrt(mean(x^2) + eps). */
     void (*rms_norm)(const float *x, const float *weight, float eps, size_t dim, float *out);
-    /** Fill the fixed form of one row from its f32 values. */
-    void (*quantise)(const float *x, size_t width, uint8_t *fixed, float *scale, int32_t *sum,
-                     float *scale_sum);
+    /** Fill the fixed form of one row of acts from its f32 values. */
+    void (*quantise)(const float *x, KActs *acts, size_t row);
     /** out = gate * sigmoid(gate) * up. */
     void (*swiglu)(const float *gate, const float *up, size_t width, float *out);
     /** out[i] = x[i] rotated by (cos, sin) pairs, then times scale; only the first 2*n_pairs

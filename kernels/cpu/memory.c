@@ -93,8 +93,8 @@ bool cpu_acts_create(KDevice *device, size_t max_rows, size_t width,
         acts->f32 = alloc_zeroed(max_rows * acts->stride, sizeof(float));
     }
     if (fixed) {
-        size_t n = max_rows * acts->n_blocks;
-        acts->fixed = alloc_zeroed(n, 2 * CPU_BLOCK);
+        size_t n = (max_rows + CPU_ROWS - 1) / CPU_ROWS * CPU_ROWS * acts->n_blocks;
+        acts->fixed = alloc_zeroed(n, CPU_BLOCK * sizeof(int16_t));
         acts->scale = alloc_zeroed(n, sizeof(float));
         acts->sum = alloc_zeroed(n, sizeof(int32_t));
         acts->scale_sum = alloc_zeroed(n, sizeof(float));
@@ -127,9 +127,7 @@ void cpu_acts_row(const KDevice *device, KActs *acts, size_t r, const float *x)
         memcpy(acts->f32 + r * acts->stride, x, acts->width * sizeof(float));
     }
     if (acts->fixed != NULL) {
-        size_t at = r * acts->n_blocks;
-        device->path->quantise(x, acts->width, acts->fixed + at * 2 * CPU_BLOCK, acts->scale + at,
-                               acts->sum + at, acts->scale_sum + at);
+        device->path->quantise(x, acts, r);
     }
 }
 

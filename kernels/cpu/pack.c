@@ -52,6 +52,8 @@ static void pack_blocks(const PackJob *job, uint8_t *tile, size_t first, size_t 
                 if (k_type == K_Q8_0) {
                     word ^= 0x80808080u; // q + 128
                 }
+                // The two in the middle change places: see cpu_quant_byte.
+                word = (word & 0xff0000ffu) | (word & 0xff00u) << 8 | (word >> 8 & 0xff00u);
                 memcpy(to + (g * CPU_TILE + r) * 4, &word, sizeof(word));
             }
             uint8_t *scales = to + cpu_quant_bytes(k_type);

@@ -3,7 +3,7 @@
 #include "kernels/cpu/cpu_internal.h"
 
 #define PRODUCTS_MAX 4
-#define PANEL_ROWS   96 // a panel's activations stay in the second-level cache
+#define FEW_ROWS     8
 
 typedef struct ProductsJob {
     CpuProduct whole[PRODUCTS_MAX];
@@ -26,8 +26,8 @@ static void run_item(void *ctx, uint32_t item, int worker)
     size_t at = item - job->first_item[p];
     CpuProduct piece = job->whole[p];
     piece.tile0 = at / job->n_panels * job->group;
-    piece.row0 = at % job->n_panels * PANEL_ROWS;
-    size_t tile_end = piece.tile0 + job->group, row_end = piece.row0 + PANEL_ROWS;
+    piece.row0 = at % job->n_panels * CPU_PANEL_ROWS;
+    size_t tile_end = piece.tile0 + job->group, row_end = piece.row0 + CPU_PANEL_ROWS;
     piece.tile1 = tile_end < piece.matrix->n_tiles ? tile_end : piece.matrix->n_tiles;
     piece.row1 = row_end < job->n_rows ? row_end : job->n_rows;
     job->path->product(&piece);
@@ -41,7 +41,7 @@ bool cpu_products(KStream *stream, const KProduct *products, size_t n_products, 
     assert(n_products <= PRODUCTS_MAX && n_rows <= x->max_rows);
     ProductsJob job = {.path = device->path,
                        .n_rows = n_rows,
-                       .n_panels = (n_rows + PANEL_ROWS - 1) / PANEL_ROWS,
+                       .n_panels = (n_rows + CPU_PANEL_ROWS - 1) / CPU_PANEL_ROWS,
                        .n_products = n_products};
     size_t n_tiles = 0;
     for (size_t p = 0; p < n_products; p++) {
@@ -55,11 +55,10 @@ bool cpu_products(KStream *stream, const KProduct *products, size_t n_products, 
                                     .n_segments = products[p].n_segments};
         n_tiles += products[p].matrix->n_tiles;
     }
-    // About eight items a thread even out what the system takes away; more cost more than they
-    // give.
-    size_t wanted = (size_t)device->n_threads * 8;
-    job.group = n_tiles * job.n_panels / wanted;
-    job.group = job.group < 1 ? 1 : job.group > 64 ? 64 : job.group;
+    // With many rows, about eight items a thread even out what the system takes away. With few, the
+    // weights' way from memory is what takes time, and it is fastest in long runs.
+    size_t wanted = (size_t)device->n_threads * (n_rows <= FEW_ROWS ? 2 : 8);
+    job.group = (n_tiles * job.n_panels + wanted - 1) / wanted;
     size_t most = n_tiles * job.n_panels / (POOL_ITEMS_MAX / 2) + 1;
     job.group = job.group < most ? most : job.group;
     for (size_t p = 0; p < n_products; p++) {

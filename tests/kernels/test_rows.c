@@ -167,11 +167,19 @@ static void test_quantise__follows_its_formula(void)
         if (path == NULL) {
             continue;
         }
-        uint8_t fixed[BLOCKS * 64];
-        float scale[BLOCKS], scale_sum[BLOCKS];
-        int32_t sum[BLOCKS];
-        path->quantise(x, WIDTH, fixed, scale, sum, scale_sum);
+        int16_t fixed[BLOCKS * CPU_ROWS * CPU_BLOCK];
+        float scales[BLOCKS * CPU_ROWS], scale_sums[BLOCKS * CPU_ROWS];
+        int32_t sums[BLOCKS * CPU_ROWS];
+        enum { ROW = 5 };
+        KActs acts = {.width = WIDTH,
+                      .n_blocks = BLOCKS,
+                      .fixed = fixed,
+                      .scale = scales,
+                      .sum = sums,
+                      .scale_sum = scale_sums};
+        path->quantise(x, &acts, ROW);
         for (size_t b = 0; b < BLOCKS; b++) {
+            size_t at = b * CPU_ROWS + ROW;
             float max = 0;
             int32_t total = 0;
             for (size_t k = 0; k < 32; k++) {
@@ -180,16 +188,12 @@ static void test_quantise__follows_its_formula(void)
             bool zero = max < 1e-30f;
             for (size_t k = 0; k < 32; k++) {
                 int32_t want = zero ? 0 : (int32_t)lrintf(x[b * 32 + k] * (32512.0f / max));
-                size_t place = (k & ~(size_t)3) + (k % 4 == 1 ? 2 : k % 4 == 2 ? 1 : k % 4);
-                int16_t word;
-                memcpy(&word, fixed + b * 64 + place * 2, 2);
-                int32_t bytes = 256 * (int8_t)fixed[b * 64 + k] + (int8_t)fixed[b * 64 + 32 + k];
-                CHECK_INT(path->acts_layout == CPU_ACTS_BYTES ? bytes : word, want);
+                CHECK_INT(fixed[at * CPU_BLOCK + k], want);
                 total += want;
             }
-            CHECK_INT(sum[b], total);
-            CHECK(scale[b] == (zero ? 0 : max / 32512.0f));
-            CHECK(scale_sum[b] == scale[b] * (float)total);
+            CHECK_INT(sums[at], total);
+            CHECK(scales[at] == (zero ? 0 : max / 32512.0f));
+            CHECK(scale_sums[at] == scales[at] * (float)total);
         }
     }
     arena_reset(&arena);

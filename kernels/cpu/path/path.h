@@ -7,7 +7,6 @@
 
 const CpuPath PATH = {
     .name = PATH_NAME,
-    .acts_layout = CPU_ISA == CPU_ISA_AVX512 ? CPU_ACTS_BYTES : CPU_ACTS_WORDS,
     .product = path_product,
     .embed = path_embed,
     .rms_norm = path_rms_norm,

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MIT
 // Products of activations with weights. Outputs lie in the lanes and K runs in sequence, so the
 // bits of an output do not depend on how many rows or tiles are computed together. 16-bit
-// activations are multiplied exactly in int32 (at most 255 * 32512 * 32 < 2^31) and every block of
+// activations are multiplied exactly in int32 (at most 128 * 32512 * 32 < 2^31) and every block of
 // 32 ends in one fixed sequence of float operations; f32 activations take one FMA for each k.
+//
+// A tile of 16 outputs goes through K in groups of blocks: a group's weights are unpacked once into
+// the first-level cache and meet all rows of the piece; the rows' sums wait in memory in between.
 #pragma once
 
 #include "kernels/cpu/path/fixed.h"
 #include "kernels/cpu/path/vec.h"
 
-#define PART_MAX 8 // rows x tiles of one inner call
-
-/** Sixteen outputs for each of rows x tiles. */
-typedef float Part[PART_MAX][LANES];
+// Blocks of K in a group: with their activations they fit in 32 KiB.
+#define GROUP_F32   8
+#define GROUP_FIXED 20
 
 /** First block of segment i; the segments of a run that is not cut are one. */
-INLINE size_t segment_start(size_t n_blocks, size_t i, int n_segments)
+INLINE size_t segment_start(size_t n_blocks, size_t i, size_t n_segments)
 {
-    return i * n_blocks / (size_t)n_segments;
+    return i * n_blocks / n_segments;
 }
 
 // ---- f32 activations --------------------------------------------------------------------------
@@ -48,7 +50,7 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
         d = v_load_f16(scales);
         for (int k = 0; k < CPU_BLOCK; k++) {
             const uint8_t *p = block + (size_t)(k / 4) * 64;
-            V16 q = v_sub(v_load_bits(p, k % 4 * 8, 255), v_set1(128.0f));
+            V16 q = v_sub(v_load_bits(p, cpu_quant_byte(k) * 8, 255), v_set1(128.0f));
             v_store(buf + k * LANES, v_mul(d, q));
         }
         return buf;
@@ -59,7 +61,7 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
         V16 min = has_min ? v_load_f16(scales + LANES) : v_zero();
         for (int k = 0; k < CPU_BLOCK; k++) {
             const uint8_t *p = block + (size_t)(k % 16 / 4) * 64;
-            V16 q = v_load_bits(p, k % 4 * 8 + k / 16 * 4, 15);
+            V16 q = v_load_bits(p, cpu_quant_byte(k) * 8 + k / 16 * 4, 15);
             V16 w = has_min ? v_fma(d, q, min) : v_mul(d, v_sub(q, v_set1(8.0f)));
             v_store(buf + k * LANES, w);
         }
@@ -69,59 +71,44 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
     return NULL;
 }
 
-/** n_rows rows against n_tiles tiles over blocks b0 .. b1-1: out[tile*n_rows + row]. */
-INLINE void f32_part(const CpuProduct *piece, const int n_tiles, const int n_rows, size_t tile,
-                     size_t row, size_t b0, size_t b1, Part out)
+#define F32_ROWS  (CPU_ISA == CPU_ISA_AVX512 ? 8 : 4)
+#define F32_TILES 4 // taken together when there is one row, whose sums alone would wait for another
+
+/** sums[tile*n_rows + row] += n_k elements of K: weights w[tile] [k][16], rows of x from their
+ *  element k. */
+INLINE void f32_part(const int n_tiles, const int n_rows, const float *const *w, const float *x,
+                     size_t stride, bool fresh, size_t n_k, float (*sums)[LANES])
 {
-    const KMatrix *m = piece->matrix;
-    const float *x = piece->x->f32 + row * piece->x->stride;
-    const size_t stride = piece->x->stride;
-    float buf[4][CPU_BLOCK * LANES];
-    V16 acc[PART_MAX];
+    V16 acc[F32_ROWS];
 #pragma GCC unroll 16
     for (int i = 0; i < n_tiles * n_rows; i++) {
-        acc[i] = v_zero();
+        acc[i] = fresh ? v_zero() : v_load(sums[i]);
     }
-    for (size_t b = b0; b < b1; b++) {
-        size_t k0 = b * CPU_BLOCK, n_k = m->n_in - k0 < CPU_BLOCK ? m->n_in - k0 : CPU_BLOCK;
-        const float *w[4];
+    for (size_t k = 0; k < n_k; k++) {
+#pragma GCC unroll 16
         for (int t = 0; t < n_tiles; t++) {
-            w[t] = block_f32(m, m->tiles + (tile + (size_t)t) * m->tile_bytes, b, n_k, buf[t]);
-        }
-        for (size_t k = 0; k < n_k; k++) {
+            V16 wk = v_load(w[t] + k * LANES);
 #pragma GCC unroll 16
-            for (int t = 0; t < n_tiles; t++) {
-                V16 wk = v_load(w[t] + k * LANES);
-#pragma GCC unroll 16
-                for (int r = 0; r < n_rows; r++) {
-                    V16 xk = v_set1(x[(size_t)r * stride + k0 + k]);
-                    acc[t * n_rows + r] = v_fma(xk, wk, acc[t * n_rows + r]);
-                }
+            for (int r = 0; r < n_rows; r++) {
+                V16 xk = v_set1(x[(size_t)r * stride + k]);
+                acc[t * n_rows + r] = v_fma(xk, wk, acc[t * n_rows + r]);
             }
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < n_tiles * n_rows; i++) {
-        v_store(out[i], acc[i]);
+        v_store(sums[i], acc[i]);
     }
 }
 
-/** Rows that f32_part takes together, and tiles when there is one row. */
-#define F32_ROWS  (CPU_ISA == CPU_ISA_AVX512 ? 8 : 4)
-#define F32_TILES 4
-
-static void f32_parts(const CpuProduct *piece, int n_tiles, int n_rows, size_t tile, size_t row,
-                      size_t b0, size_t b1, Part out)
+static void f32_rows(int n_rows, const float *w, const float *x, size_t stride, bool fresh,
+                     size_t n_k, float (*sums)[LANES])
 {
+    switch (n_rows) {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
-        f32_part(piece, 1, n, tile, row, b0, b1, out);                                             \
+        f32_part(1, n, &w, x, stride, fresh, n_k, sums);                                           \
         break
-    if (n_tiles == F32_TILES) {
-        f32_part(piece, F32_TILES, 1, tile, row, b0, b1, out);
-        return;
-    }
-    switch (n_rows) {
         CASE(1);
         CASE(2);
         CASE(3);
@@ -132,45 +119,108 @@ static void f32_parts(const CpuProduct *piece, int n_tiles, int n_rows, size_t t
         CASE(7);
         CASE(8);
 #endif
-    }
 #undef CASE
+    }
+}
+
+/** Blocks b0 .. b1-1 of one tile, as f32, are contiguous in buf, or in place. */
+INLINE const float *group_f32(const KMatrix *m, const uint8_t *tile, size_t b0, size_t n_k,
+                              float *buf)
+{
+    const float *w = NULL;
+    for (size_t k = 0; k < n_k; k += CPU_BLOCK) {
+        size_t n = n_k - k < CPU_BLOCK ? n_k - k : CPU_BLOCK;
+        const float *block = block_f32(m, tile, b0 + k / CPU_BLOCK, n, buf + k * LANES);
+        w = k == 0 ? block : w;
+    }
+    return w;
+}
+
+/** As fixed_groups, for n_tiles tiles (1, or F32_TILES for one row): sums[tile] or sums[row]. */
+static void f32_groups(const CpuProduct *piece, const uint8_t *tile, size_t n_tiles, bool fresh,
+                       size_t b0, size_t b1, float *buf, float (*sums)[LANES])
+{
+    const KMatrix *m = piece->matrix;
+    size_t k0 = b0 * CPU_BLOCK, k1 = b1 * CPU_BLOCK < m->n_in ? b1 * CPU_BLOCK : m->n_in;
+    size_t n_rows = piece->row1 - piece->row0, stride = piece->x->stride;
+    const float *x = piece->x->f32 + piece->row0 * stride;
+    if (n_tiles == F32_TILES) {
+        for (size_t b = b0; b < b1; b++) { // one block at a time: four tiles of a group are many
+            size_t k = b * CPU_BLOCK, n_k = k1 - k < CPU_BLOCK ? k1 - k : CPU_BLOCK;
+            const float *w[F32_TILES];
+            for (size_t t = 0; t < F32_TILES; t++) {
+                w[t] = block_f32(m, tile + t * m->tile_bytes, b, n_k, buf + t * CPU_BLOCK * LANES);
+            }
+            f32_part(F32_TILES, 1, w, x + k, stride, fresh && b == b0, n_k, sums);
+        }
+        return;
+    }
+    const float *w = group_f32(m, tile, b0, k1 - k0, buf);
+    for (size_t r = 0, n; r < n_rows; r += n) {
+        n = n_rows - r < F32_ROWS ? n_rows - r : F32_ROWS;
+        f32_rows((int)n, w, x + r * stride + k0, stride, fresh, k1 - k0, sums + r);
+    }
 }
 
 // ---- Both -------------------------------------------------------------------------------------
 
-static void any_parts(const CpuProduct *piece, bool f32, int n_tiles, int n_rows, size_t tile,
-                      size_t row, size_t b0, size_t b1, Part out)
+/** One piece's memory: unpacked weights, and for each segment the sums of every row. */
+typedef struct Workspace {
+    _Alignas(CPU_ALIGN) float weights[GROUP_FIXED * WORDS_BYTES / sizeof(float)];
+    _Alignas(CPU_ALIGN) float sums[K_SEGMENTS][CPU_PANEL_ROWS][LANES];
+} Workspace;
+
+/** sums[segment][i] for n_tiles tiles from `tile` on and all rows of the piece. */
+static void run_tiles(const CpuProduct *piece, bool f32, size_t tile, size_t n_tiles,
+                      Workspace *space)
 {
-    if (f32) {
-        f32_parts(piece, n_tiles, n_rows, tile, row, b0, b1, out);
-    } else {
-        fixed_parts(piece, n_rows, tile, row, b0, b1, out);
+    const KMatrix *m = piece->matrix;
+    const uint8_t *at = m->tiles + tile * m->tile_bytes;
+    size_t n_blocks = (m->n_in + CPU_BLOCK - 1) / CPU_BLOCK, n_segments = (size_t)piece->n_segments;
+    for (size_t s = 0; s < n_segments; s++) {
+        size_t from = segment_start(n_blocks, s, n_segments);
+        size_t to = segment_start(n_blocks, s + 1, n_segments);
+        if (from == to) {
+            memset(space->sums[s], 0, sizeof(space->sums[s]));
+        }
+        size_t most = f32 ? GROUP_F32 : GROUP_FIXED, n_groups = (to - from + most - 1) / most;
+        for (size_t g = 0; g < n_groups; g++) { // of nearly the same size
+            size_t b = from + (to - from) * g / n_groups;
+            size_t end = from + (to - from) * (g + 1) / n_groups;
+            if (f32) {
+                f32_groups(piece, at, n_tiles, b == from, b, end, space->weights, space->sums[s]);
+            } else {
+                fixed_groups(piece, at, b == from, b, end, (uint8_t *)space->weights,
+                             space->sums[s]);
+            }
+        }
     }
 }
 
-/** The whole of K for some rows and tiles; the segments are summed as a fixed tree. */
-static void run_parts(const CpuProduct *piece, bool f32, int n_tiles, int n_rows, size_t tile,
-                      size_t row, Part out)
+/** A row's sum: the segments as a fixed tree. */
+INLINE V16 sum_segments(const Workspace *space, int n_segments, size_t i)
 {
-    size_t n_blocks = (piece->matrix->n_in + CPU_BLOCK - 1) / CPU_BLOCK;
-    if (piece->n_segments == 1) {
-        any_parts(piece, f32, n_tiles, n_rows, tile, row, 0, n_blocks, out);
-        return;
+    if (n_segments == 1) {
+        return v_load(space->sums[0][i]);
     }
-    Part parts[K_SEGMENTS];
-    for (size_t s = 0; s < K_SEGMENTS; s++) {
-        any_parts(piece, f32, n_tiles, n_rows, tile, row, segment_start(n_blocks, s, K_SEGMENTS),
-                  segment_start(n_blocks, s + 1, K_SEGMENTS), parts[s]);
-    }
-    for (int i = 0; i < n_tiles * n_rows; i++) {
-        V16 p[K_SEGMENTS];
+    V16 p[K_SEGMENTS];
 #pragma GCC unroll 16
-        for (int s = 0; s < K_SEGMENTS; s++) {
-            p[s] = v_load(parts[s][i]);
-        }
-        V16 low = v_add(v_add(p[0], p[1]), v_add(p[2], p[3]));
-        V16 high = v_add(v_add(p[4], p[5]), v_add(p[6], p[7]));
-        v_store(out[i], v_add(low, high));
+    for (int s = 0; s < K_SEGMENTS; s++) {
+        p[s] = v_load(space->sums[s][i]);
+    }
+    return v_add(v_add(v_add(p[0], p[1]), v_add(p[2], p[3])),
+                 v_add(v_add(p[4], p[5]), v_add(p[6], p[7])));
+}
+
+/** Write the sums from `first` on, one a row, to the outputs of one tile. */
+static void write_tile(const CpuProduct *piece, size_t tile, const Workspace *space, size_t first)
+{
+    size_t n_out = piece->matrix->n_out, n_rows = piece->row1 - piece->row0;
+    size_t n = n_out - tile * LANES < LANES ? n_out - tile * LANES : LANES;
+    float *out = piece->out + piece->row0 * n_out + tile * LANES;
+    for (size_t r = 0; r < n_rows; r++, out += n_out) {
+        V16 y = sum_segments(space, piece->n_segments, first + r);
+        v_store_n(out, piece->add ? v_add(v_load_n(out, n), y) : y, n);
     }
 }
 
@@ -178,21 +228,13 @@ static void path_product(const CpuProduct *piece)
 {
     const KMatrix *m = piece->matrix;
     bool f32 = piece->f32 || m->type == K_F32 || m->type == K_F16 || m->type == K_BF16;
-    size_t most_rows = f32 ? F32_ROWS : FIXED_ROWS;
+    size_t n_rows = piece->row1 - piece->row0;
+    Workspace space;
     for (size_t tile = piece->tile0, n_tiles; tile < piece->tile1; tile += n_tiles) {
-        bool wide = f32 && piece->row1 - piece->row0 == 1 && piece->tile1 - tile >= F32_TILES;
-        n_tiles = wide ? F32_TILES : 1;
-        for (size_t row = piece->row0, n_rows; row < piece->row1; row += n_rows) {
-            n_rows = piece->row1 - row < most_rows ? piece->row1 - row : most_rows;
-            Part part;
-            run_parts(piece, f32, (int)n_tiles, (int)n_rows, tile, row, part);
-            for (size_t i = 0; i < n_tiles * n_rows; i++) {
-                size_t first = (tile + i / n_rows) * LANES;
-                size_t n = m->n_out - first < LANES ? m->n_out - first : LANES;
-                float *out = piece->out + (row + i % n_rows) * m->n_out + first;
-                V16 y = v_load(part[i]);
-                v_store_n(out, piece->add ? v_add(v_load_n(out, n), y) : y, n);
-            }
+        n_tiles = f32 && n_rows == 1 && piece->tile1 - tile >= F32_TILES ? F32_TILES : 1;
+        run_tiles(piece, f32, tile, n_tiles, &space);
+        for (size_t t = 0; t < n_tiles; t++) {
+            write_tile(piece, tile + t, &space, t * n_rows);
         }
     }
 }

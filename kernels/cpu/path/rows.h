@@ -25,56 +25,32 @@ static void path_rms_norm(const float *x, const float *weight, float eps, size_t
 #define FIXED_TINY 1e-30f   // below, 32512 / max could overflow: the block is zero
 
 /** Integers of x * scale, rounded to even, |x * scale| < 2^22. */
-INLINE void round_lanes(V16 x, V16 scale, int32_t out[LANES])
+INLINE I16 round_lanes(V16 x, V16 scale)
 {
-    V16 magic = v_set1(EXP_MAGIC);
-    V16 t = v_add(v_mul(x, scale), magic);
-    v_store((float *)(void *)out, v_sub(t, magic));
-    for (int i = 0; i < LANES; i++) {
-        float f;
-        memcpy(&f, &out[i], sizeof(f));
-        out[i] = (int32_t)f;
-    }
+    return v_integers(v_add(v_mul(x, scale), v_set1(EXP_MAGIC)));
 }
 
-static void path_quantise(const float *x, size_t width, uint8_t *fixed, float *scale, int32_t *sum,
-                          float *scale_sum)
+static void path_quantise(const float *x, KActs *acts, size_t row)
 {
-    for (size_t b = 0; b < width / CPU_BLOCK; b++, fixed += 64) {
+    size_t at = cpu_acts_at(acts, row);
+    for (size_t b = 0; b < acts->n_blocks; b++, at += CPU_ROWS) {
         V16 low = v_load(x + b * CPU_BLOCK), high = v_load(x + b * CPU_BLOCK + LANES);
+        int16_t *q = acts->fixed + at * CPU_BLOCK;
         float max = v_max_abs_lane(v_max_abs(v_max_abs(v_zero(), low), high));
         if (!(max >= FIXED_TINY && max <= 3e38f)) {
             // Not a number or infinite: the scale says so, and every output becomes NaN.
-            memset(fixed, 0, 64);
-            sum[b] = 0;
-            scale[b] = scale_sum[b] = max < FIXED_TINY ? 0.0f : NAN;
+            memset(q, 0, CPU_BLOCK * sizeof(*q));
+            acts->sum[at] = 0;
+            acts->scale[at] = acts->scale_sum[at] = max < FIXED_TINY ? 0.0f : NAN;
             continue;
         }
-        int32_t q[CPU_BLOCK];
         V16 inverse = v_set1(FIXED_MAX / max);
-        round_lanes(low, inverse, q);
-        round_lanes(high, inverse, q + LANES);
-        int32_t total = 0;
-#if CPU_ISA == CPU_ISA_AVX512
-        int8_t *bytes = (int8_t *)fixed;
-        for (int k = 0; k < CPU_BLOCK; k++) {
-            total += q[k];
-            bytes[k] = (int8_t)((q[k] + 128) >> 8);
-            bytes[CPU_BLOCK + k] = (int8_t)(q[k] & 255);
-        }
-#else
-        int16_t *words = (int16_t *)(void *)fixed;
-        for (int k = 0; k < CPU_BLOCK; k += 4) {
-            total += q[k] + q[k + 1] + q[k + 2] + q[k + 3];
-            words[k] = (int16_t)q[k];
-            words[k + 1] = (int16_t)q[k + 2];
-            words[k + 2] = (int16_t)q[k + 1];
-            words[k + 3] = (int16_t)q[k + 3];
-        }
-#endif
-        sum[b] = total;
-        scale[b] = max / FIXED_MAX;
-        scale_sum[b] = scale[b] * (float)total;
+        I16 q_low = round_lanes(low, inverse), q_high = round_lanes(high, inverse);
+        i_store_words(q, q_low);
+        i_store_words(q + LANES, q_high);
+        acts->sum[at] = i_sum(i_add(q_low, q_high));
+        acts->scale[at] = max / FIXED_MAX;
+        acts->scale_sum[at] = acts->scale[at] * (float)acts->sum[at];
     }
 }
 
@@ -117,11 +93,9 @@ static float path_pack_kv(const float *x, size_t n, int16_t *out)
     }
     V16 inverse = v_set1(32767.0f / max);
     for (size_t i = 0; i < n; i += LANES) {
-        int32_t q[LANES];
-        round_lanes(v_load_n(x + i, n - i), inverse, q);
-        for (size_t k = i; k < n && k < i + LANES; k++) {
-            out[k] = (int16_t)q[k - i];
-        }
+        int16_t q[LANES];
+        i_store_words(q, round_lanes(v_load_n(x + i, n - i), inverse));
+        memcpy(out + i, q, (n - i < LANES ? n - i : LANES) * sizeof(*q));
     }
     return max / 32767.0f;
 }

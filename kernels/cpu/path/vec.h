@@ -14,7 +14,9 @@
 #define CPU_ISA_AVX2     1
 #define CPU_ISA_AVX512   2
 
-#define LANES 16
+#define LANES          16
+#define EXP_MAGIC      12582912.0f // 1.5 * 2^23: adding it rounds to an integer, to even
+#define EXP_MAGIC_BITS 0x4b400000
 #if CPU_ISA == CPU_ISA_PORTABLE // lanes are loops: forcing them inline only makes the compiler slow
 #define INLINE static inline __attribute__((unused))
 #else
@@ -116,6 +118,75 @@ INLINE V16 v_max_abs(V16 m, V16 a)
 {
     __m512i abs = _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff));
     return _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(m), abs));
+}
+
+/** Sum of the lanes: halves are added, four times. */
+INLINE float v_sum(V16 a)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+/** The largest lane; NaN is ignored or returned, as it falls. */
+INLINE float v_max_lane(V16 a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+/** The largest bit pattern among lanes that hold absolute values. */
+INLINE float v_max_abs_lane(V16 a)
+{
+    int most = (int)_mm512_reduce_max_epu32(_mm512_castps_si512(a));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(most)));
+}
+
+typedef __m512i I16;
+
+INLINE I16 i_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+INLINE void i_store(void *p, I16 a)
+{
+    _mm512_storeu_si512(p, a);
+}
+INLINE I16 i_set1(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+INLINE I16 i_add(I16 a, I16 b)
+{
+    return _mm512_add_epi32(a, b);
+}
+INLINE I16 i_words(I16 packed, const int shift, const int mask)
+{
+    return _mm512_and_si512(_mm512_srli_epi32(packed, (unsigned)shift), _mm512_set1_epi32(mask));
+}
+INLINE I16 i_sub_words(I16 a, const int16_t b)
+{
+    return _mm512_sub_epi16(a, _mm512_set1_epi16(b));
+}
+INLINE I16 i_dot(I16 acc, I16 w, const int32_t *x)
+{
+    // As gcc 12 compiles the intrinsic, copies and a separate broadcast cost a third of the speed.
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*x));
+    return acc;
+}
+INLINE V16 i_float(I16 a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+INLINE I16 v_integers(V16 t)
+{
+    return _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_set1_epi32(EXP_MAGIC_BITS));
+}
+INLINE int32_t i_sum(I16 a)
+{
+    return _mm512_reduce_add_epi32(a);
+}
+INLINE void i_store_words(int16_t *p, I16 a)
+{
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(a));
 }
 
 #elif CPU_ISA == CPU_ISA_AVX2
@@ -232,6 +303,80 @@ INLINE __m256 v_max_abs_half(__m256 m, __m256 a)
 INLINE V16 v_max_abs(V16 m, V16 a)
 {
     return (V16){v_max_abs_half(m.lo, a.lo), v_max_abs_half(m.hi, a.hi)};
+}
+
+/** Sum of the lanes: halves are added, four times. */
+INLINE float v_sum(V16 a)
+{
+    __m256 eight = _mm256_add_ps(a.lo, a.hi);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+typedef struct I16 {
+    __m256i lo, hi;
+} I16;
+
+INLINE I16 i_load(const void *p)
+{
+    const uint8_t *bytes = p;
+    return (I16){_mm256_loadu_si256((const void *)bytes),
+                 _mm256_loadu_si256((const void *)(bytes + 32))};
+}
+INLINE void i_store(void *p, I16 a)
+{
+    uint8_t *bytes = p;
+    _mm256_storeu_si256((void *)bytes, a.lo);
+    _mm256_storeu_si256((void *)(bytes + 32), a.hi);
+}
+INLINE I16 i_set1(int32_t x)
+{
+    return (I16){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+INLINE I16 i_add(I16 a, I16 b)
+{
+    return (I16){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+INLINE I16 i_words(I16 packed, const int shift, const int mask)
+{
+    return (I16){_mm256_and_si256(_mm256_srli_epi32(packed.lo, shift), _mm256_set1_epi32(mask)),
+                 _mm256_and_si256(_mm256_srli_epi32(packed.hi, shift), _mm256_set1_epi32(mask))};
+}
+INLINE I16 i_sub_words(I16 a, const int16_t b)
+{
+    return (I16){_mm256_sub_epi16(a.lo, _mm256_set1_epi16(b)),
+                 _mm256_sub_epi16(a.hi, _mm256_set1_epi16(b))};
+}
+INLINE I16 i_dot(I16 acc, I16 w, const int32_t *x)
+{
+    __m256i pair = _mm256_set1_epi32(*x);
+    return (I16){_mm256_add_epi32(acc.lo, _mm256_madd_epi16(w.lo, pair)),
+                 _mm256_add_epi32(acc.hi, _mm256_madd_epi16(w.hi, pair))};
+}
+INLINE V16 i_float(I16 a)
+{
+    return (V16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+INLINE I16 v_integers(V16 t)
+{
+    __m256i magic = _mm256_set1_epi32(EXP_MAGIC_BITS);
+    return (I16){_mm256_sub_epi32(_mm256_castps_si256(t.lo), magic),
+                 _mm256_sub_epi32(_mm256_castps_si256(t.hi), magic)};
+}
+INLINE int32_t i_sum(I16 a)
+{
+    int32_t lanes[8], sum = 0;
+    _mm256_storeu_si256((void *)lanes, _mm256_add_epi32(a.lo, a.hi));
+    for (int i = 0; i < 8; i++) {
+        sum += lanes[i];
+    }
+    return sum;
+}
+INLINE void i_store_words(int16_t *p, I16 a)
+{
+    __m256i packed = _mm256_packs_epi32(a.lo, a.hi); // halves of 128 bits are packed by themselves
+    _mm256_storeu_si256((void *)p, _mm256_permute4x64_epi64(packed, 0xd8));
 }
 
 #else // portable
@@ -361,6 +506,82 @@ INLINE V16 v_max_abs(V16 m, V16 a)
                  : m.x[i]);
 }
 
+typedef struct I16 {
+    int32_t x[LANES];
+} I16;
+
+INLINE I16 i_load(const void *p)
+{
+    I16 a;
+    memcpy(a.x, p, sizeof(a.x));
+    return a;
+}
+INLINE void i_store(void *p, I16 a)
+{
+    memcpy(p, a.x, sizeof(a.x));
+}
+/** One expression for each lane i. */
+#define I16_EACH(expression)                                                                       \
+    I16 out;                                                                                       \
+    for (int i = 0; i < LANES; i++) {                                                              \
+        out.x[i] = (expression);                                                                   \
+    }                                                                                              \
+    return out
+
+INLINE I16 i_set1(int32_t x)
+{
+    I16_EACH(x);
+}
+INLINE I16 i_add(I16 a, I16 b)
+{
+    I16_EACH(a.x[i] + b.x[i]);
+}
+/** Each lane's words, shifted right and masked. */
+INLINE I16 i_words(I16 packed, const int shift, const int mask)
+{
+    I16_EACH((int32_t)((uint32_t)packed.x[i] >> shift & (uint32_t)mask));
+}
+INLINE int32_t word_of(int32_t lane, int which)
+{
+    return (int16_t)(uint16_t)((uint32_t)lane >> (16 * which));
+}
+/** b from each of a lane's two words. */
+INLINE I16 i_sub_words(I16 a, const int16_t b)
+{
+    I16_EACH((int32_t)((uint32_t)(word_of(a.x[i], 0) - b) & 0xffffu |
+                       (uint32_t)(word_of(a.x[i], 1) - b) << 16));
+}
+/** acc + the products of each lane's two words with the two words at x. */
+INLINE I16 i_dot(I16 acc, I16 w, const int32_t *x)
+{
+    int32_t x0 = word_of(*x, 0), x1 = word_of(*x, 1);
+    I16_EACH(acc.x[i] + word_of(w.x[i], 0) * x0 + word_of(w.x[i], 1) * x1);
+}
+INLINE V16 i_float(I16 a)
+{
+    V16_EACH((float)a.x[i]);
+}
+/** The integers n of t = EXP_MAGIC + n. */
+INLINE I16 v_integers(V16 t)
+{
+    I16_EACH((int32_t)(float_bits(t.x[i]) - EXP_MAGIC_BITS));
+}
+INLINE int32_t i_sum(I16 a)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < LANES; i++) {
+        sum += a.x[i];
+    }
+    return sum;
+}
+/** Lanes within -32768 .. 32767 as words. */
+INLINE void i_store_words(int16_t *p, I16 a)
+{
+    for (int i = 0; i < LANES; i++) {
+        p[i] = (int16_t)a.x[i];
+    }
+}
+
 #endif
 
 // ---- Built from them --------------------------------------------------------------------------
@@ -379,6 +600,7 @@ INLINE void v_store_n(float *p, V16 a, size_t n)
     }
 }
 
+#if CPU_ISA == CPU_ISA_PORTABLE
 /** Sum of the lanes: halves are added, four times. */
 INLINE float v_sum(V16 a)
 {
@@ -392,7 +614,9 @@ INLINE float v_sum(V16 a)
     }
     return x[0];
 }
+#endif
 
+#if CPU_ISA != CPU_ISA_AVX512
 INLINE float v_max_lane(V16 a)
 {
     float x[LANES];
@@ -403,6 +627,20 @@ INLINE float v_max_lane(V16 a)
     }
     return m;
 }
+
+/** The largest bit pattern among lanes that hold absolute values. */
+INLINE float v_max_abs_lane(V16 a)
+{
+    uint32_t bits[LANES], m = 0;
+    v_store((float *)(void *)bits, a);
+    for (int i = 0; i < LANES; i++) {
+        m = bits[i] > m ? bits[i] : m;
+    }
+    float f;
+    memcpy(&f, &m, sizeof(f));
+    return f;
+}
+#endif
 
 /** The largest of n >= 1 floats. */
 INLINE float max_of(const float *x, size_t n)
@@ -418,21 +656,6 @@ INLINE float max_of(const float *x, size_t n)
     }
     return most;
 }
-
-/** The largest bit pattern among lanes that hold absolute values. */
-INLINE float v_max_abs_lane(V16 a)
-{
-    uint32_t bits[LANES], m = 0;
-    v_store((float *)(void *)bits, a);
-    for (int i = 0; i < LANES; i++) {
-        m = bits[i] > m ? bits[i] : m;
-    }
-    float f;
-    memcpy(&f, &m, sizeof(f));
-    return f;
-}
-
-#define EXP_MAGIC 12582912.0f // 1.5 * 2^23: adding it rounds to an integer, to even
 
 /** e^x to 1.2 ulp, x held within -87 .. 88: x = n*ln 2 + r, Taylor to r^7. */
 INLINE V16 v_exp(V16 x)
