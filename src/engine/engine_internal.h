@@ -21,6 +21,26 @@ typedef struct Item {
     bool started;
 } Item;
 
+/** Items that are not finished, in depth-first order; those that started are in front. */
+typedef struct ItemList {
+    Item **items;
+    size_t first; // of those that are left
+    size_t n;
+    size_t cap;
+} ItemList;
+
+/** Prompts wait for a place to decode, scored texts never do: each can pass the other. */
+typedef enum ListKind { LIST_REPLIES, LIST_SCORES, LIST_COUNT } ListKind;
+
+/** What a walk in order needs to compute nothing twice; the most of each since there was no work.
+ */
+typedef struct Need {
+    uint64_t longest; // path
+    uint64_t own;     // tokens that only one prompt has
+    uint64_t reserve; // of a reply
+    uint64_t replies; // that have not ended
+} Need;
+
 /** One reply being generated. */
 typedef struct Sequence {
     Job *job;
@@ -77,12 +97,14 @@ typedef struct StepPlan {
     BatchSpan *spans;
     uint32_t n_spans, cap_spans;
     TargetRef *refs;
-    int32_t *targets; // parallel to refs
     uint32_t n_refs, cap_refs;
+    int32_t *targets; // parallel to refs
+    uint32_t cap_targets;
     StartRef *starts;
     uint32_t n_starts, cap_starts;
     uint32_t n_logits;
     uint32_t n_prefill;
+    bool ahead;  // the item at hand is not the first in order
     Arena arena; // extents of spans
 } StepPlan;
 
@@ -91,8 +113,10 @@ typedef struct Schedule {
     const Tokenizer *tokenizer;
     Slots slots;
     Trie trie;
-    Item **items; // not finished, in depth-first order
-    size_t n_items, cap_items;
+    ItemList lists[LIST_COUNT];
+    Item *main; // started in order, not finished: all that goes before it in either list is done
+    bool alone; // nothing else may take slots until main is done
+    Need need;
     Sequence **running; // those that waited longest first
     size_t n_running, cap_running;
     Sequence **parked; // first token picked, no slots or no place to run yet; oldest first
@@ -100,13 +124,14 @@ typedef struct Schedule {
     size_t n_admitted; // jobs that are admitted and have not started
     StepPlan plan;
     float *logits;
-    TargetLogprob *logprobs;
-    uint32_t cap_logprobs;
+    TargetLogprob *logprobs; // as many as plan.targets
     uint64_t step;
     uint64_t pool_limit_slots;
     uint32_t max_batch;
     uint32_t max_rows;
     uint32_t max_piece;
+    TrieNode **path; // scratch of the walk
+    uint32_t n_path, cap_path;
     uint64_t new_tokens_left; // that the replies of jobs which have not ended can come to
     int64_t first_ns;         // when the first requests were in; 0: not yet
     uint32_t vocab;
@@ -119,7 +144,9 @@ typedef struct Schedule {
 bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
                    const EngineOptions *options, Err *err);
 void schedule_finish(Schedule *schedule);
-/** Put jobs (linked by node) into the plan. */
+/** Make the pool, once: memory of slots that are never used is never taken. */
+bool schedule_pool_create(Schedule *schedule, Err *err);
+/** Put jobs into the plan; what can never fit the pool fails at once. */
 void schedule_add(Schedule *schedule, Job **jobs, size_t n);
 /** Whether there is anything to compute. */
 bool schedule_has_work(const Schedule *schedule);
@@ -138,23 +165,50 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
         }                                                                                          \
     } while (0)
 
-// ---- schedule_plan.c: what goes into a step ---------------------------------------------------
+// ---- order.c: the depth-first walk ------------------------------------------------------------
 
-typedef enum EmitResult {
-    EMIT_DONE,    // everything this item waits for is in the step
-    EMIT_PARTLY,  // the step is full, or the rest has to wait for it
-    EMIT_BLOCKED, // no slots
-} EmitResult;
+/** Sort items by their tokens, a prefix first, then by job. out_lcp: tokens shared with the item
+ * before; 0 for the first. Time is linear in the tokens, but for the sorting of what parts them. */
+void items_sort(Item **items, size_t n, uint32_t *out_lcp);
+bool item_goes_before(const Item *a, const Item *b);
+/** Put sorted items between those that wait, behind those that started. */
+void list_merge(ItemList *list, Item *const *fresh, size_t n);
+void list_push_front(ItemList *list, Item *item);
+void list_drop_front(ItemList *list, size_t n);
+/** NULL when nothing waits. */
+static inline Item *list_head(const ItemList *list)
+{
+    return list->n > 0 ? list->items[list->first] : NULL;
+}
+
+// ---- schedule_plan.c: what goes into a step ---------------------------------------------------
 
 /** Slots that one reply of a job can come to hold: its last token is never computed. 0: scoring. */
 uint32_t job_reserve(const Job *job);
 /** Reserve the slots of a reply; false when the pool can not give them now. */
 bool sequence_reserve(Schedule *schedule, Sequence *sequence);
+/** Slots with which a walk in order computes nothing twice. */
+uint64_t need_slots(const Schedule *schedule);
+/** The item that comes first in order; NULL when none waits. */
+Item *main_item(const Schedule *schedule);
 void plan_clear(StepPlan *plan);
 /** The next token of every running reply, oldest first, as far as rows of logits go. */
 void plan_decode(Schedule *schedule);
-/** Take items in order until the step is full; the first *out_done of them are wholly in the step.
- */
-EmitResult plan_prefill(Schedule *schedule, size_t *out_done);
+/** Take items in order until the step is full, then what can pass a prompt that has to wait. The
+ * first out_done[kind] of each list are wholly in the step. */
+void plan_prefill(Schedule *schedule, size_t out_done[LIST_COUNT]);
 /** The slots of positions 0 .. n-1 on the path that ends in node. */
 void path_extents(const TrieNode *node, uint32_t n, ExtentList *out);
+
+// ---- What schedule.c and schedule_add.c share -------------------------------------------------
+
+/** Ask for the row of logits that a prompt ends in. */
+void item_want_start(Item *item);
+/** Tokens that the replies of a job can come to. */
+uint64_t job_new_tokens(const Job *job);
+/** Keep a job's first failure; false when it has one already. */
+bool job_fail(Job *job, const Err *err);
+/** Say that a job's item can not fit the pool. */
+void err_too_large(const Schedule *schedule, const Item *item, Err *err);
+/** A job is over: report it. */
+void job_finish(Schedule *schedule, Job *job);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What to compute next. The request set is sorted, so the items are the depth-first walk of the
-// tree; a step is the replies' next tokens and as much of that walk as fits. A span may share a
-// step with the span it hangs on, so every distinct prefix token is computed once (DESIGN.md 4.4).
-// Driver thread only.
+// What a step does: the replies' next tokens and as much of the depth-first walk as fits are
+// computed, what comes out is taken in, and what has ended leaves. A span may share a step with the
+// span it hangs on, so every distinct prefix token is computed once (DESIGN.md 4.4). Driver thread
+// only.
 #include "engine/engine_internal.h"
 
 #include <math.h>
@@ -16,21 +16,30 @@
 
 // ---- Set-up -----------------------------------------------------------------------------------
 
-/** Bytes of memory that can be had without swapping; 0 when the system does not say. */
-static uint64_t memory_available(void)
+/** The number behind a word in a file of the system; 0 when there is none. */
+static uint64_t system_number(const char *path, const char *format)
 {
-    unsigned long long kib = 0;
+    unsigned long long number = 0;
     char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f != NULL && kib == 0 && fgets(line, sizeof(line), f) != NULL) {
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) != 1) {
-            kib = 0;
+    FILE *f = fopen(path, "re");
+    while (f != NULL && number == 0 && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, format, &number) != 1) {
+            number = 0;
         }
     }
     if (f != NULL) {
         fclose(f);
     }
-    return (uint64_t)kib * 1024;
+    return number;
+}
+
+/** Bytes of memory that can be had without swapping; 0 when the system does not say. A container's
+ * limit counts whole, since its page cache gives way. */
+static uint64_t memory_available(void)
+{
+    uint64_t bytes = system_number("/proc/meminfo", "MemAvailable: %llu kB") * 1024;
+    uint64_t limit = system_number("/sys/fs/cgroup/memory.max", "%llu");
+    return limit > 0 && limit < bytes ? limit : bytes;
 }
 
 bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
@@ -70,13 +79,26 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
     return true;
 }
 
+bool schedule_pool_create(Schedule *schedule, Err *err)
+{
+    uint32_t n_slots = (uint32_t)schedule->pool_limit_slots;
+    if (!forward_pool_create(schedule->forward, n_slots, err)) {
+        return false;
+    }
+    slots_init(&schedule->slots, n_slots);
+    return true;
+}
+
 void schedule_finish(Schedule *schedule)
 {
     if (schedule->trie.root != NULL) {
         trie_finish(&schedule->trie);
     }
     slots_finish(&schedule->slots);
-    mem_free(schedule->items);
+    for (int kind = 0; kind < LIST_COUNT; kind++) {
+        mem_free(schedule->lists[kind].items);
+    }
+    mem_free(schedule->path);
     mem_free(schedule->running);
     mem_free(schedule->parked);
     mem_free(schedule->plan.rows);
@@ -92,135 +114,8 @@ void schedule_finish(Schedule *schedule)
 
 bool schedule_has_work(const Schedule *schedule)
 {
-    return schedule->n_items > 0 || schedule->n_running > 0 || schedule->n_parked > 0;
-}
-
-// ---- Planning ---------------------------------------------------------------------------------
-
-static int compare_items(const void *a, const void *b)
-{
-    const Item *x = *(Item *const *)a;
-    const Item *y = *(Item *const *)b;
-    uint32_t n = x->n < y->n ? x->n : y->n;
-    for (uint32_t i = 0; i < n; i++) {
-        if (x->tokens[i] != y->tokens[i]) {
-            return x->tokens[i] < y->tokens[i] ? -1 : 1;
-        }
-    }
-    if (x->n != y->n) {
-        return x->n < y->n ? -1 : 1;
-    }
-    return x->job->id < y->job->id ? -1 : x->job->id > y->job->id;
-}
-
-/** Ask for the row of logits that a prompt ends in. */
-static void item_want_start(Item *item)
-{
-    TrieNode *node = item->node;
-    trie_want(
-        node,
-        &(TrieWant){.offset = item->n - 1 - node->first_pos, .logits = true, .request = item->job});
-    item->n_wants = 1;
-}
-
-static void item_insert(Schedule *schedule, Item *item)
-{
-    Job *job = item->job;
-    const EngineLeaf *leaf = job->request.n_leaves == 0 ? NULL : &job->request.leaves[item->leaf];
-    if (leaf != NULL && leaf->n_tokens == leaf->n_context) { // nothing of it is scored
-        return;
-    }
-    item->node = trie_insert(&schedule->trie, item->tokens, item->n);
-    schedule->stats.prefill_tokens_total += item->n;
-    if (leaf == NULL) {
-        for (int64_t i = 0; i < job->request.n_replies; i++) {
-            job->sequences[i] = (Sequence){.job = job, .reply = (uint32_t)i, .row = UINT32_MAX};
-        }
-        item_want_start(item);
-        return;
-    }
-    TrieNode *node = item->node;
-    for (size_t i = leaf->n_tokens; i-- > leaf->n_context;) {
-        uint32_t pos = (uint32_t)i - 1;
-        node = trie_at(node, pos);
-        trie_want(node, &(TrieWant){.offset = pos - node->first_pos,
-                                    .target = leaf->tokens[i],
-                                    .leaf = item->leaf,
-                                    .index = (uint32_t)(i - leaf->n_context),
-                                    .request = job});
-        item->n_wants++;
-    }
-}
-
-/** Put sorted new items between the ones that wait. Those that already started stay in front. */
-static void items_merge(Schedule *schedule, Item **fresh, size_t n)
-{
-    size_t total = schedule->n_items + n;
-    Item **merged = mem_alloc(total, sizeof(*merged));
-    size_t a = 0;
-    size_t b = 0;
-    for (size_t i = 0; i < total; i++) {
-        bool old = b == n ||
-                   (a < schedule->n_items && (schedule->items[a]->started ||
-                                              compare_items(&schedule->items[a], &fresh[b]) <= 0));
-        merged[i] = old ? schedule->items[a++] : fresh[b++];
-    }
-    mem_free(schedule->items);
-    schedule->items = merged;
-    schedule->n_items = total;
-    schedule->cap_items = total;
-}
-
-/** What the first requests come to. */
-static void plan_count(Schedule *schedule, Job *const *jobs, size_t n)
-{
-    EnginePlan *plan = &schedule->stats.plan;
-    size_t slot_bytes = forward_slot_bytes(schedule->forward);
-    uint64_t longest = 0;
-    uint64_t most_reserve = 0;
-    plan->requests = n;
-    plan->tokens = schedule->stats.prefill_tokens_total;
-    plan->distinct = schedule->trie.n_tokens_inserted;
-    for (size_t i = 0; i < n; i++) {
-        const Job *job = jobs[i];
-        for (uint32_t k = 0; k < job->n_items; k++) {
-            longest = job->items[k].n > longest ? job->items[k].n : longest;
-        }
-        if (job->request.n_leaves == 0) {
-            uint64_t reserve = job_reserve(job);
-            most_reserve = reserve > most_reserve ? reserve : most_reserve;
-            plan->replies += (uint64_t)job->request.n_replies;
-            plan->new_tokens += (reserve + 1) * (uint64_t)job->request.n_replies;
-        }
-    }
-    uint64_t at_once = plan->replies < schedule->max_batch ? plan->replies : schedule->max_batch;
-    plan->kv_bytes = (longest + at_once * most_reserve) * slot_bytes;
-    plan->kv_bytes_all = (plan->distinct + at_once * most_reserve) * slot_bytes;
-}
-
-/** The pool that the waiting items would like: all of it computed once, and the replies' reserve.
- */
-static uint64_t pool_wish(const Schedule *schedule)
-{
-    uint64_t distinct = 0;
-    uint64_t most_reserve = 0;
-    uint64_t replies = 0;
-    const Item *before = NULL;
-    for (size_t i = 0; i < schedule->n_items; i++) {
-        const Item *item = schedule->items[i];
-        uint32_t same = 0;
-        while (before != NULL && same < before->n && same < item->n &&
-               before->tokens[same] == item->tokens[same]) {
-            same++;
-        }
-        distinct += item->n - same;
-        before = item;
-        uint64_t reserve = job_reserve(item->job);
-        replies += reserve > 0 ? (uint64_t)item->job->request.n_replies : 0;
-        most_reserve = reserve > most_reserve ? reserve : most_reserve;
-    }
-    uint64_t at_once = replies < schedule->max_batch ? replies : schedule->max_batch;
-    return distinct + at_once * most_reserve + 64;
+    return schedule->lists[LIST_REPLIES].n + schedule->lists[LIST_SCORES].n > 0 ||
+           schedule->n_running > 0 || schedule->n_parked > 0;
 }
 
 // ---- Ending jobs ------------------------------------------------------------------------------
@@ -248,17 +143,17 @@ static void sequence_release(Schedule *schedule, Sequence *sequence)
     extents_finish(&sequence->path);
 }
 
-/** Tokens that the replies of a job can come to. */
-static uint64_t job_new_tokens(const Job *job)
+uint64_t job_new_tokens(const Job *job)
 {
     const EngineRequest *request = &job->request;
     return request->n_leaves > 0 ? 0 : (uint64_t)request->max_tokens * (uint64_t)request->n_replies;
 }
 
-static void job_finish(Schedule *schedule, Job *job)
+void job_finish(Schedule *schedule, Job *job)
 {
     schedule->new_tokens_left -= job_new_tokens(job);
     if (job->request.n_leaves == 0) {
+        schedule->need.replies -= (uint64_t)job->request.n_replies;
         item_release(schedule, &job->items[0]);
     }
     schedule->finish(schedule->ctx, job);
@@ -289,8 +184,7 @@ static void job_unadmit(Schedule *schedule, Job *job)
     job->admitted = false;
 }
 
-/** Keep a job's first failure; false when it has one already. */
-static bool job_fail(Job *job, const Err *err)
+bool job_fail(Job *job, const Err *err)
 {
     if (job->err != NULL) {
         return false;
@@ -331,28 +225,25 @@ static size_t cancel_sequences(Schedule *schedule, Sequence **list, size_t n, co
     return kept;
 }
 
-void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err)
+/** The same for the items that wait. */
+static void cancel_items(Schedule *schedule, ItemList *list, const uint64_t *ids, size_t n_ids,
+                         const Err *err, Job **hit, size_t *n_hit)
 {
-    if (n_ids > 1) { // one pass for all: a run that is stopped gives up a hundred thousand at once
-        qsort(ids, n_ids, sizeof(*ids), compare_ids);
-    }
-    Job **hit =
-        mem_alloc(schedule->n_items + schedule->n_running + schedule->n_parked + 1, sizeof(Job *));
-    size_t n_hit = 0;
-    schedule->n_running = cancel_sequences(schedule, schedule->running, schedule->n_running, ids,
-                                           n_ids, err, hit, &n_hit);
-    schedule->n_parked = cancel_sequences(schedule, schedule->parked, schedule->n_parked, ids,
-                                          n_ids, err, hit, &n_hit);
+    Item **items = list->items + list->first;
     size_t kept = 0;
-    for (size_t i = 0; i < schedule->n_items; i++) {
-        Item *item = schedule->items[i];
+    for (size_t i = 0; i < list->n; i++) {
+        Item *item = items[i];
         if (!cancel_matches(item->job, ids, n_ids)) {
-            schedule->items[kept++] = item;
+            items[kept++] = item;
             continue;
+        }
+        if (schedule->main == item) {
+            schedule->main = NULL;
+            schedule->alone = false;
         }
         trie_unwant(item->node, item->job);
         if (job_fail(item->job, err)) {
-            hit[n_hit++] = item->job;
+            hit[(*n_hit)++] = item->job;
         }
         if (item->job->request.n_leaves > 0) {
             item_release(schedule, item);
@@ -360,70 +251,31 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
             job_unadmit(schedule, item->job);
         }
     }
-    schedule->n_items = kept;
+    list->n = kept;
+}
+
+void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err)
+{
+    if (n_ids > 1) { // one pass for all: a run that is stopped gives up a hundred thousand at once
+        qsort(ids, n_ids, sizeof(*ids), compare_ids);
+    }
+    size_t most = schedule->n_running + schedule->n_parked;
+    for (int kind = 0; kind < LIST_COUNT; kind++) {
+        most += schedule->lists[kind].n;
+    }
+    Job **hit = mem_alloc(most + 1, sizeof(*hit));
+    size_t n_hit = 0;
+    schedule->n_running = cancel_sequences(schedule, schedule->running, schedule->n_running, ids,
+                                           n_ids, err, hit, &n_hit);
+    schedule->n_parked = cancel_sequences(schedule, schedule->parked, schedule->n_parked, ids,
+                                          n_ids, err, hit, &n_hit);
+    for (int kind = 0; kind < LIST_COUNT; kind++) {
+        cancel_items(schedule, &schedule->lists[kind], ids, n_ids, err, hit, &n_hit);
+    }
     for (size_t i = 0; i < n_hit; i++) {
         job_finish(schedule, hit[i]);
     }
     mem_free(hit);
-}
-
-// ---- Taking requests in -----------------------------------------------------------------------
-
-/** Make the pool fit the plan; only while nothing is being generated, since it keeps nothing. */
-static bool pool_ensure(Schedule *schedule, Err *err)
-{
-    uint64_t wish = pool_wish(schedule);
-    wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
-    if (schedule->n_running + schedule->n_parked > 0 || wish <= schedule->slots.n_slots) {
-        return true;
-    }
-    if (wish < schedule->slots.n_slots + schedule->slots.n_slots / 2) {
-        wish = schedule->slots.n_slots +
-               schedule->slots.n_slots / 2; // not again for a few tokens more
-        wish = wish > schedule->pool_limit_slots ? schedule->pool_limit_slots : wish;
-    }
-    for (size_t i = 0; i < schedule->n_items; i++) {
-        job_unadmit(schedule, schedule->items[i]->job);
-    }
-    trie_forget(&schedule->trie);
-    slots_finish(&schedule->slots);
-    slots_init(&schedule->slots, (uint32_t)wish);
-    return forward_pool_create(schedule->forward, (uint32_t)wish, err);
-}
-
-void schedule_add(Schedule *schedule, Job **jobs, size_t n)
-{
-    int64_t from_ns = clock_ns();
-    size_t n_items = 0;
-    for (size_t i = 0; i < n; i++) {
-        n_items += jobs[i]->n_items;
-        schedule->new_tokens_left += job_new_tokens(jobs[i]);
-    }
-    Item **fresh = mem_alloc(n_items + 1, sizeof(*fresh));
-    size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        for (uint32_t k = 0; k < jobs[i]->n_items; k++) {
-            fresh[at++] = &jobs[i]->items[k];
-        }
-    }
-    qsort(fresh, n_items, sizeof(*fresh), compare_items);
-    for (size_t i = 0; i < n_items; i++) {
-        item_insert(schedule, fresh[i]);
-    }
-    items_merge(schedule, fresh, n_items);
-    mem_free(fresh);
-    schedule->stats.prefill_tokens_needed = schedule->trie.n_tokens_inserted;
-    if (schedule->stats.plan.requests == 0) {
-        schedule->first_ns = from_ns;
-        plan_count(schedule, jobs, n);
-        schedule->stats.plan.seconds = (double)(clock_ns() - from_ns) * 1e-9;
-    }
-    schedule->stats.plan_seconds += (double)(clock_ns() - from_ns) * 1e-9;
-    schedule->stats.seconds_left = -1;
-    Err err = ERR_INIT;
-    if (!pool_ensure(schedule, &err)) {
-        schedule_cancel(schedule, NULL, 0, &err);
-    }
 }
 
 // ---- Taking in what a step gave ---------------------------------------------------------------
@@ -535,6 +387,15 @@ static void job_start(Schedule *schedule, const StartRef *start)
     }
 }
 
+static void parked_drop_front(Schedule *schedule, size_t n)
+{
+    schedule->n_parked -= n;
+    if (n > 0) {
+        memmove(schedule->parked, schedule->parked + n,
+                schedule->n_parked * sizeof(*schedule->parked));
+    }
+}
+
 /** Let waiting replies run, oldest first, as far as places and slots go. */
 static void parked_admit(Schedule *schedule)
 {
@@ -544,11 +405,7 @@ static void parked_admit(Schedule *schedule)
            sequence_reserve(schedule, schedule->parked[n])) {
         sequence_run(schedule, schedule->parked[n++]);
     }
-    schedule->n_parked -= n;
-    if (n > 0) {
-        memmove(schedule->parked, schedule->parked + n,
-                schedule->n_parked * sizeof(*schedule->parked));
-    }
+    parked_drop_front(schedule, n);
 }
 
 /** Pick for those that had a row; they go behind those that had none, which are first next time. */
@@ -591,21 +448,18 @@ static void take_logprobs(Schedule *schedule)
     }
 }
 
-/** The first n items have all they asked for: each counts as one thing of its job that is finished.
- */
-static void items_leave(Schedule *schedule, size_t n)
+/** The first n items of a list have all they asked for: each counts as one thing of its job that is
+ * finished. */
+static void items_leave(Schedule *schedule, ItemList *list, size_t n)
 {
-    Item **left = mem_alloc(n + 1, sizeof(*left));
-    memcpy(left, schedule->items, n * sizeof(*left));
-    schedule->n_items -= n;
-    memmove(schedule->items, schedule->items + n, schedule->n_items * sizeof(*schedule->items));
     for (size_t i = 0; i < n; i++) {
-        if (left[i]->job->request.n_leaves > 0) {
-            item_release(schedule, left[i]);
+        Item *item = list_head(list);
+        list_drop_front(list, 1);
+        if (item->job->request.n_leaves > 0) {
+            item_release(schedule, item);
         }
-        job_item_done(schedule, left[i]->job);
+        job_item_done(schedule, item->job);
     }
-    mem_free(left);
 }
 
 /**
@@ -639,7 +493,7 @@ static void step_count(Schedule *schedule, double seconds)
     stats->kv_peak_bytes = (uint64_t)schedule->slots.peak * forward_slot_bytes(schedule->forward);
     stats->kv_pool_bytes =
         (uint64_t)schedule->slots.n_slots * forward_slot_bytes(schedule->forward);
-    stats->n_waiting = schedule->n_items;
+    stats->n_waiting = schedule->lists[LIST_REPLIES].n + schedule->lists[LIST_SCORES].n;
     stats->n_running = schedule->n_running;
     if (stats->first_token_seconds == 0 && plan->n_refs + plan->n_starts > 0) {
         stats->first_token_seconds = (double)(clock_ns() - schedule->first_ns) * 1e-9;
@@ -650,14 +504,12 @@ static void step_count(Schedule *schedule, double seconds)
 /** Send waiting replies but those of one job back to their prompts: they pick the same again. */
 static void parked_requeue(Schedule *schedule, const Job *but)
 {
-    size_t kept = 0;
-    Item **back = mem_alloc(schedule->n_parked + schedule->n_items + 1, sizeof(*back));
-    size_t n_back = 0;
-    for (size_t i = 0; i < schedule->n_parked; i++) {
+    size_t kept = schedule->n_parked;
+    for (size_t i = schedule->n_parked; i-- > 0;) {
         Sequence *sequence = schedule->parked[i];
         Job *job = sequence->job;
         if (job == but) {
-            schedule->parked[kept++] = sequence;
+            schedule->parked[--kept] = sequence;
             continue;
         }
         sequence->started = false;
@@ -666,89 +518,90 @@ static void parked_requeue(Schedule *schedule, const Job *but)
         if (job->items[0].n_wants == 0) {
             item_want_start(&job->items[0]);
             job->n_left++;
-            back[n_back++] = &job->items[0];
+            list_push_front(&schedule->lists[LIST_REPLIES], &job->items[0]);
         }
     }
-    schedule->n_parked = kept;
-    memcpy(back + n_back, schedule->items, schedule->n_items * sizeof(*back));
-    mem_free(schedule->items);
-    schedule->items = back;
-    schedule->n_items += n_back;
-    schedule->cap_items = schedule->n_items;
+    parked_drop_front(schedule, kept);
 }
 
-/** Drop the keys and values that other items than this will need again; false: there were none. */
-static bool items_drop(Schedule *schedule, Item *keep)
+/** Drop the keys and values of an item's path that it does not share with keep; false: none. */
+static bool path_drop(Schedule *schedule, const Item *item, const Item *keep)
 {
     bool dropped = false;
-    for (size_t i = 0; i < schedule->n_items; i++) {
-        Item *item = schedule->items[i];
-        if (item == keep) {
-            continue;
-        }
-        dropped = dropped || item->job->admitted;
-        if (item->job != keep->job) {
-            job_unadmit(schedule, item->job);
-        }
-        for (TrieNode *node = item->node; node != NULL; node = node->parent) {
-            bool shared = node->first_pos < keep->n && trie_at(keep->node, node->first_pos) == node;
-            if (node->n_computed > 0 && !shared) {
-                slots_give(&schedule->slots, node->extents.items, node->extents.n);
-                extents_finish(&node->extents);
-                node->n_computed = 0;
-                dropped = true;
-            }
+    for (TrieNode *node = item->node; node != NULL; node = node->parent) {
+        bool shared = node->first_pos < keep->n && trie_at(keep->node, node->first_pos) == node;
+        if (node->n_computed > 0 && !shared) {
+            trie_drop(&schedule->trie, node);
+            dropped = true;
         }
     }
     return dropped;
 }
 
-/**
- * Nothing fits and nothing runs: grow the pool for what came while something ran, else drop what
- * others will need again, or give up the job that is first. */
-static void step_unblock(Schedule *schedule)
+/** Drop the keys and values that other items than this will need again; false: there were none. */
+static bool items_drop(Schedule *schedule, const Item *keep)
 {
-    Err err = ERR_INIT;
-    uint32_t n_slots = schedule->slots.n_slots;
-    if (!pool_ensure(schedule, &err)) {
-        schedule_cancel(schedule, NULL, 0, &err);
-        return;
+    bool dropped = false;
+    for (int kind = 0; kind < LIST_COUNT; kind++) {
+        const ItemList *list = &schedule->lists[kind];
+        for (size_t i = list->first; i < list->first + list->n; i++) {
+            Item *item = list->items[i];
+            if (item == keep) {
+                continue;
+            }
+            if (item->job != keep->job && item->job->admitted) {
+                job_unadmit(schedule, item->job);
+                dropped = true;
+            }
+            dropped = path_drop(schedule, item, keep) || dropped;
+        }
     }
-    if (schedule->slots.n_slots > n_slots) {
-        return;
-    }
-    Item *item = schedule->n_parked > 0 ? &schedule->parked[0]->job->items[0] : schedule->items[0];
-    parked_requeue(schedule, item->job);
-    if (items_drop(schedule, item)) {
-        return;
-    }
+    return dropped;
+}
+
+void err_too_large(const Schedule *schedule, const Item *item, Err *err)
+{
     uint64_t need = item->n + (uint64_t)job_reserve(item->job);
-    ERR_SET(&err, ERR_LIMIT,
+    ERR_SET(err, ERR_LIMIT,
             STR_FMT
             ": needs keys and values of %llu tokens, and the pool has %u; give more --kv-memory "
             "or lower max_tokens",
             STR_ARG(item->job->request.label), (unsigned long long)need, schedule->slots.n_slots);
+}
+
+/** Nothing fits and nothing runs: drop what others will need again, and go on with what is first
+ * alone. */
+static void step_unblock(Schedule *schedule)
+{
+    Item *item = schedule->n_parked > 0 ? &schedule->parked[0]->job->items[0] : main_item(schedule);
+    schedule->main = schedule->n_parked > 0 ? NULL : item;
+    schedule->alone = schedule->main != NULL;
+    parked_requeue(schedule, item->job);
+    if (items_drop(schedule, item)) {
+        return;
+    }
+    Err err = ERR_INIT;
+    err_too_large(schedule, item, &err);
     uint64_t id = item->job->id;
     schedule_cancel(schedule, &id, 1, &err);
 }
 
-void schedule_step(Schedule *schedule)
+static void leave_all(Schedule *schedule, const size_t n_done[LIST_COUNT])
+{
+    for (int kind = 0; kind < LIST_COUNT; kind++) {
+        items_leave(schedule, &schedule->lists[kind], n_done[kind]);
+    }
+}
+
+/** Put the arrays that the rows point into in their last place. */
+static void plan_targets(Schedule *schedule)
 {
     StepPlan *plan = &schedule->plan;
-    size_t n_done = 0;
-    schedule->step++;
-    parked_admit(schedule);
-    size_t n_before = schedule->n_running;
-    plan_clear(plan);
-    plan_decode(schedule);
-    EmitResult result = plan_prefill(schedule, &n_done);
-    if (plan->n_rows == 0) {
-        if (n_done > 0) {
-            items_leave(schedule, n_done);
-        } else if (result == EMIT_BLOCKED || schedule->n_parked > 0) {
-            step_unblock(schedule);
-        }
-        return;
+    if (plan->n_refs > plan->cap_targets) {
+        plan->cap_targets = plan->cap_refs;
+        plan->targets = mem_realloc(plan->targets, plan->cap_refs, sizeof(*plan->targets));
+        schedule->logprobs =
+            mem_realloc(schedule->logprobs, plan->cap_refs, sizeof(*schedule->logprobs));
     }
     for (uint32_t i = 0; i < plan->n_refs; i++) {
         plan->targets[i] = plan->refs[i].target;
@@ -760,11 +613,27 @@ void schedule_step(Schedule *schedule)
             row->targets = plan->targets + (row->kind == ROW_LOGITS ? row->out_targets : row->out);
         }
     }
-    if (plan->n_refs > schedule->cap_logprobs) {
-        schedule->cap_logprobs = plan->cap_refs;
-        schedule->logprobs =
-            mem_realloc(schedule->logprobs, schedule->cap_logprobs, sizeof(*schedule->logprobs));
+}
+
+void schedule_step(Schedule *schedule)
+{
+    StepPlan *plan = &schedule->plan;
+    size_t n_done[LIST_COUNT];
+    schedule->step++;
+    parked_admit(schedule);
+    size_t n_before = schedule->n_running;
+    plan_clear(plan);
+    plan_decode(schedule);
+    plan_prefill(schedule, n_done);
+    if (plan->n_rows == 0) {
+        if (n_done[LIST_REPLIES] + n_done[LIST_SCORES] > 0) {
+            leave_all(schedule, n_done);
+        } else {
+            step_unblock(schedule);
+        }
+        return;
     }
+    plan_targets(schedule);
     Batch batch = {
         .rows = plan->rows, .n_rows = plan->n_rows, .spans = plan->spans, .n_spans = plan->n_spans};
     Err err = ERR_INIT;
@@ -779,5 +648,5 @@ void schedule_step(Schedule *schedule)
         job_start(schedule, &plan->starts[i]);
     }
     take_decode(schedule, n_before);
-    items_leave(schedule, n_done);
+    leave_all(schedule, n_done);
 }

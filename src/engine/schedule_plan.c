@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 // What goes into one step: the next token of every running reply, then as much of the depth-first
-// walk as fits, with what is wanted from each row. Takes slots, computes nothing. Driver thread
+// walk as fits, with what is wanted from each row. Prompts and scored texts pass each other where
+// the walk in order keeps all the slots it can need. Takes slots, computes nothing. Driver thread
 // only.
 #include "engine/engine_internal.h"
 
 #include <string.h>
+
+typedef enum EmitResult {
+    EMIT_DONE,    // everything this item waits for is in the step
+    EMIT_PARTLY,  // the step is full, or the rest has to wait for it
+    EMIT_BLOCKED, // no slots
+} EmitResult;
 
 uint32_t job_reserve(const Job *job)
 {
@@ -15,12 +22,39 @@ uint32_t job_reserve(const Job *job)
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; // what is too much for any pool stays so
 }
 
-// ------------------------------------------------------------------------------------------
+uint64_t need_slots(const Schedule *schedule)
+{
+    const Need *need = &schedule->need;
+    uint64_t at_once = need->replies < schedule->max_batch ? need->replies : schedule->max_batch;
+    uint64_t walk = need->longest + at_once * (need->own + need->reserve);
+    uint64_t all = schedule->trie.n_live + at_once * need->reserve;
+    return walk < all ? walk : all;
+}
+
+/**
+ * How many slots may still be taken out of order. All that was taken so and is waited for, together
+ * with the most that the walk in order needs, has to fit the pool: then nothing is computed twice.
+ * A pool that is smaller than that need promises nothing; there an eighth of it goes to this, if a
+ * path and a reply remain. */
+static uint64_t ahead_room(const Schedule *schedule)
+{
+    const Need *need = &schedule->need;
+    uint64_t pool = schedule->slots.n_slots;
+    uint64_t most = need_slots(schedule);
+    uint64_t least = need->longest + need->own + need->reserve;
+    uint64_t room = pool > least ? pool - least : 0;
+    room = room < pool / 8 ? room : pool / 8;
+    room = pool >= most ? pool - most : room;
+    return room > schedule->trie.n_ahead ? room - schedule->trie.n_ahead : 0;
+}
+
+// ---- Rows and spans ---------------------------------------------------------------------------
 
 void plan_clear(StepPlan *plan)
 {
     plan->n_rows = plan->n_spans = plan->n_refs = plan->n_starts = 0;
     plan->n_logits = plan->n_prefill = 0;
+    plan->ahead = false;
     arena_reset(&plan->arena);
 }
 
@@ -90,37 +124,62 @@ static EmitResult job_admit(Schedule *schedule, Job *job)
     return EMIT_DONE;
 }
 
-static void want_target(StepPlan *plan, const TrieWant *want)
+/** The first of a node's sorted wants at or after an offset. */
+static uint32_t wants_from(const TrieNode *node, uint32_t offset)
 {
-    if (plan->n_refs == plan->cap_refs) {
-        plan->cap_refs = plan->cap_refs == 0 ? 64 : plan->cap_refs * 2;
-        plan->refs = mem_realloc(plan->refs, plan->cap_refs, sizeof(*plan->refs));
-        plan->targets = mem_realloc(plan->targets, plan->cap_refs, sizeof(*plan->targets));
+    uint32_t low = 0;
+    uint32_t high = node->n_wants;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (node->wants[middle].offset < offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
     }
-    plan->refs[plan->n_refs++] = (TargetRef){
-        .job = want->request, .leaf = want->leaf, .index = want->index, .target = want->target};
+    return low;
+}
+
+/** How many of the next n rows of a node find a row of logits, where one is wanted. */
+static uint32_t logits_limit(const StepPlan *plan, const TrieNode *node, uint32_t n)
+{
+    uint32_t end = node->n_computed + n;
+    uint32_t room = ENGINE_LOGITS_ROWS - plan->n_logits;
+    uint32_t last = UINT32_MAX;
+    for (uint32_t i = wants_from(node, node->n_computed); i < node->n_wants; i++) {
+        const TrieWant *want = &node->wants[i];
+        if (want->offset >= end) {
+            break;
+        }
+        if (!want->logits || want->offset == last) {
+            continue;
+        }
+        if (room == 0) {
+            return want->offset - node->n_computed;
+        }
+        room--;
+        last = want->offset;
+    }
+    return n;
 }
 
 /**
- * Attach all that is wanted at one offset of a node to a row: log-probabilities, and the first
- * tokens of replies, which need no slots to be picked. Only without a row of logits left do replies
- * wait for the row to be run again. */
-static void row_wants(Schedule *schedule, TrieNode *node, uint32_t offset, BatchRow *row)
+ * Attach to a row all that is wanted there: log-probabilities, and the first tokens of replies,
+ * which need no slots to be picked. There is a row of logits for them (logits_limit). *at goes past
+ * these wants, which lose their request. */
+static void row_wants(StepPlan *plan, const TrieNode *node, uint32_t offset, uint32_t *at,
+                      BatchRow *row)
 {
-    StepPlan *plan = &schedule->plan;
-    uint32_t kept = 0;
     uint32_t first = plan->n_refs;
-    for (uint32_t i = 0; i < node->n_wants; i++) {
-        TrieWant want = node->wants[i];
-        Job *job = want.request;
-        bool room = row->kind == ROW_LOGITS || plan->n_logits < ENGINE_LOGITS_ROWS;
-        if (want.offset != offset || (want.logits && !room)) {
-            node->wants[kept++] = want;
-            continue;
-        }
-        job->items[want.leaf].n_wants--;
-        if (!want.logits) {
-            want_target(plan, &want);
+    for (; *at < node->n_wants && node->wants[*at].offset == offset; ++*at) {
+        TrieWant *want = &node->wants[*at];
+        Job *job = want->request;
+        job->items[want->leaf].n_wants--;
+        want->request = NULL;
+        if (!want->logits) {
+            GROW(plan->refs, plan->n_refs, plan->cap_refs);
+            plan->refs[plan->n_refs++] = (TargetRef){
+                .job = job, .leaf = want->leaf, .index = want->index, .target = want->target};
             continue;
         }
         if (row->kind != ROW_LOGITS) {
@@ -130,7 +189,6 @@ static void row_wants(Schedule *schedule, TrieNode *node, uint32_t offset, Batch
         GROW(plan->starts, plan->n_starts, plan->cap_starts);
         plan->starts[plan->n_starts++] = (StartRef){.job = job, .row = row->out};
     }
-    node->n_wants = kept;
     row->n_targets = plan->n_refs - first;
     row->out_targets = first;
     if (row->kind != ROW_LOGITS && row->n_targets > 0) {
@@ -139,14 +197,11 @@ static void row_wants(Schedule *schedule, TrieNode *node, uint32_t offset, Batch
     }
 }
 
-static bool has_want(const TrieNode *node, uint32_t offset)
+/** Forget the wants from..to of a node, which are answered. */
+static void wants_drop(TrieNode *node, uint32_t from, uint32_t to)
 {
-    for (uint32_t i = 0; i < node->n_wants; i++) {
-        if (node->wants[i].offset == offset) {
-            return true;
-        }
-    }
-    return false;
+    memmove(node->wants + from, node->wants + to, (node->n_wants - to) * sizeof(*node->wants));
+    node->n_wants -= to - from;
 }
 
 /** Compute up to n more tokens of a node; false when there are no slots for them. */
@@ -158,14 +213,22 @@ static bool node_emit(Schedule *schedule, TrieNode *node, uint32_t n)
     slots_take(&schedule->slots, n, &node->extents);
     StepPlan *plan = &schedule->plan;
     uint32_t from = node->n_computed;
+    uint32_t first_want = wants_from(node, from);
+    uint32_t want = first_want;
     for (uint32_t k = from; k < from + n; k++) {
         BatchRow *row = plan_row(plan, node->tokens[k]);
-        if (node->n_wants > 0 && has_want(node, k)) {
-            row_wants(schedule, node, k, row);
+        if (want < node->n_wants && node->wants[want].offset == k) {
+            row_wants(plan, node, k, &want, row);
         }
+    }
+    if (want > first_want) {
+        wants_drop(node, first_want, want);
     }
     node->n_computed += n;
     node->step = schedule->step;
+    if (plan->ahead) {
+        trie_mark_ahead(&schedule->trie, node, n);
+    }
     ExtentList extents = {0};
     path_extents(node, node->first_pos + node->n_computed, &extents);
     plan_span(plan, n, node->first_pos + from, &extents);
@@ -178,8 +241,11 @@ static bool node_emit(Schedule *schedule, TrieNode *node, uint32_t n)
 static void node_rerun(Schedule *schedule, TrieNode *node, uint32_t offset)
 {
     StepPlan *plan = &schedule->plan;
+    uint32_t first_want = wants_from(node, offset);
+    uint32_t want = first_want;
     BatchRow *row = plan_row(plan, node->tokens[offset]);
-    row_wants(schedule, node, offset, row);
+    row_wants(plan, node, offset, &want, row);
+    wants_drop(node, first_want, want);
     ExtentList extents = {0};
     node->step = schedule->step; // once a step: two rows must not write one slot
     path_extents(node, node->first_pos + offset + 1, &extents);
@@ -199,16 +265,19 @@ static uint32_t late_want(const TrieNode *node, const Job *job)
     return UINT32_MAX;
 }
 
-static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *job,
-                               uint32_t max_rows)
+static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *job)
 {
     StepPlan *plan = &schedule->plan;
     node->last_use = schedule->step;
+    if (!plan->ahead && node->n_ahead > 0) {
+        trie_unmark_ahead(&schedule->trie, node);
+    }
+    trie_wants_sort(node);
     if (node->n_computed < node->n_tokens) {
         uint32_t left = node->n_tokens - node->n_computed;
-        uint32_t room = plan->n_rows < max_rows ? max_rows - plan->n_rows : 0;
-        uint32_t n = left < room ? left : room;
-        n = n < schedule->max_piece ? n : schedule->max_piece;
+        uint32_t room = plan->n_rows < schedule->max_rows ? schedule->max_rows - plan->n_rows : 0;
+        room = room < schedule->max_piece ? room : schedule->max_piece;
+        uint32_t n = logits_limit(plan, node, left < room ? left : room);
         if (n == 0) {
             return EMIT_PARTLY;
         }
@@ -221,7 +290,7 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
     }
     for (uint32_t offset = late_want(node, job); offset != UINT32_MAX;
          offset = late_want(node, job)) {
-        bool full = plan->n_rows >= max_rows || plan->n_logits >= ENGINE_LOGITS_ROWS;
+        bool full = plan->n_rows >= schedule->max_rows || plan->n_logits >= ENGINE_LOGITS_ROWS;
         if (full || node->step == schedule->step) {
             return EMIT_PARTLY;
         }
@@ -230,23 +299,17 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
     return EMIT_DONE;
 }
 
-static EmitResult path_advance(Schedule *schedule, TrieNode *node, const Job *job,
-                               uint32_t max_rows)
+static EmitResult path_advance(Schedule *schedule, TrieNode *node, const Job *job)
 {
-    uint32_t depth = 0;
-    for (const TrieNode *at = node; at->parent != NULL; at = at->parent) {
-        depth++;
-    }
-    TrieNode **path = mem_alloc(depth + 1, sizeof(TrieNode *));
-    uint32_t k = depth;
+    schedule->n_path = 0;
     for (TrieNode *at = node; at->parent != NULL; at = at->parent) {
-        path[--k] = at;
+        GROW(schedule->path, schedule->n_path, schedule->cap_path);
+        schedule->path[schedule->n_path++] = at;
     }
     EmitResult result = EMIT_DONE;
-    for (uint32_t i = 0; i < depth && result == EMIT_DONE; i++) {
-        result = node_advance(schedule, path[i], job, max_rows);
+    while (schedule->n_path > 0 && result == EMIT_DONE) {
+        result = node_advance(schedule, schedule->path[--schedule->n_path], job);
     }
-    mem_free(path);
     return result;
 }
 
@@ -259,13 +322,23 @@ static uint32_t path_computed(const TrieNode *node)
     return n;
 }
 
-static EmitResult item_advance(Schedule *schedule, Item *item, uint32_t max_rows)
+static void main_done(Schedule *schedule)
+{
+    schedule->main = NULL;
+    schedule->alone = false;
+}
+
+static EmitResult item_advance(Schedule *schedule, Item *item)
 {
     Job *job = item->job;
+    bool ahead = schedule->plan.ahead;
     if (item->n_wants == 0) { // another item's rows gave it all
         job->n_cached += item->started || item->node == NULL ? 0 : item->n;
         item->started = true;
         return EMIT_DONE;
+    }
+    if (ahead && item->n - path_computed(item->node) > ahead_room(schedule)) {
+        return EMIT_PARTLY;
     }
     if (job->request.n_leaves == 0) {
         EmitResult admitted = job_admit(schedule, job);
@@ -277,7 +350,10 @@ static EmitResult item_advance(Schedule *schedule, Item *item, uint32_t max_rows
         item->started = true;
         job->n_cached += path_computed(item->node);
     }
-    EmitResult result = path_advance(schedule, item->node, job, max_rows);
+    if (!ahead) {
+        schedule->main = item;
+    }
+    EmitResult result = path_advance(schedule, item->node, job);
     return result == EMIT_DONE && item->n_wants > 0 ? EMIT_PARTLY : result;
 }
 
@@ -303,16 +379,49 @@ void plan_decode(Schedule *schedule)
     }
 }
 
-/** Take items in order until the step is full; what is wholly in the step leaves the list. */
-EmitResult plan_prefill(Schedule *schedule, size_t *out_done)
+Item *main_item(const Schedule *schedule)
 {
-    uint32_t max_rows = schedule->max_rows;
-    EmitResult result = EMIT_DONE;
-    size_t done = 0;
-    while (done < schedule->n_items && result == EMIT_DONE) {
-        result = item_advance(schedule, schedule->items[done], max_rows);
-        done += result == EMIT_DONE ? 1 : 0;
+    Item *reply = list_head(&schedule->lists[LIST_REPLIES]);
+    Item *score = list_head(&schedule->lists[LIST_SCORES]);
+    if (schedule->main != NULL) {
+        return schedule->main;
     }
-    *out_done = done;
-    return result;
+    if (reply == NULL || score == NULL) {
+        return reply != NULL ? reply : score;
+    }
+    return item_goes_before(reply, score) ? reply : score;
+}
+
+/** Take a list's items until the step is full; returns how many are wholly in it. rival: the first
+ * of the other list. */
+static size_t list_advance(Schedule *schedule, const ItemList *list, const Item *rival)
+{
+    StepPlan *plan = &schedule->plan;
+    size_t done = 0;
+    plan->ahead = false;
+    for (; done < list->n; done++) {
+        Item *item = list->items[list->first + done];
+        if (!plan->ahead && rival != NULL) { // once behind the rival, all the rest is
+            plan->ahead =
+                schedule->main != NULL ? schedule->main != item : !item_goes_before(item, rival);
+        }
+        if ((plan->ahead && schedule->alone) || item_advance(schedule, item) != EMIT_DONE) {
+            break;
+        }
+        if (schedule->main == item) {
+            main_done(schedule);
+        }
+    }
+    return done;
+}
+
+/** Prompts first: their replies take many steps, which scored texts can fill. */
+void plan_prefill(Schedule *schedule, size_t out_done[LIST_COUNT])
+{
+    const ItemList *replies = &schedule->lists[LIST_REPLIES];
+    const ItemList *scores = &schedule->lists[LIST_SCORES];
+    size_t done = list_advance(schedule, replies, list_head(scores));
+    const Item *rival = done < replies->n ? replies->items[replies->first + done] : NULL;
+    out_done[LIST_REPLIES] = done;
+    out_done[LIST_SCORES] = list_advance(schedule, scores, rival);
 }

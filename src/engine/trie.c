@@ -2,7 +2,21 @@
 #include "engine/trie.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+
+uint32_t tokens_common(const int32_t *a, const int32_t *b, uint32_t from, uint32_t n)
+{
+    enum { AT_ONCE = 16 };
+    uint32_t k = from;
+    while (k + AT_ONCE <= n && memcmp(a + k, b + k, AT_ONCE * sizeof(*a)) == 0) {
+        k += AT_ONCE;
+    }
+    while (k < n && a[k] == b[k]) {
+        k++;
+    }
+    return k;
+}
 
 // ---- Which nodes can go: a binary heap ---------------------------------------------------------
 
@@ -101,23 +115,86 @@ static void node_destroy(Trie *trie, TrieNode *node)
     trie->n_nodes--;
 }
 
-/** Where the child that starts with token is linked, or belongs: children go down by first token.
- */
-static TrieNode **child_link(TrieNode *node, int32_t token)
+// ---- Children by first token -------------------------------------------------------------------
+
+static size_t index_start(const Trie *trie, const TrieNode *parent, int32_t token)
 {
-    TrieNode **link = &node->child;
-    while (*link != NULL && (*link)->tokens[0] > token) {
-        link = &(*link)->sibling;
-    }
-    return link;
+    return rng_mix((uint64_t)(uintptr_t)parent * 31 + (uint64_t)token) & trie->index_mask;
 }
 
-static void child_add(TrieNode *node, TrieNode *child)
+/** Where a child is, or the free place where it would be. */
+static size_t index_find(const Trie *trie, const TrieNode *parent, int32_t token)
 {
-    TrieNode **link = child_link(node, child->tokens[0]);
-    child->sibling = *link;
-    *link = child;
-    node->n_children++;
+    size_t at = index_start(trie, parent, token);
+    while (trie->index[at] != NULL &&
+           (trie->index[at]->parent != parent || trie->index[at]->tokens[0] != token)) {
+        at = (at + 1) & trie->index_mask;
+    }
+    return at;
+}
+
+static void index_grow(Trie *trie)
+{
+    if (trie->index_mask != 0 && trie->n_nodes * 2 <= trie->index_mask) {
+        return;
+    }
+    TrieNode **old = trie->index;
+    size_t n_old = old == NULL ? 0 : trie->index_mask + 1;
+    trie->index_mask = n_old == 0 ? 255 : n_old * 2 - 1;
+    trie->index = mem_zalloc(trie->index_mask + 1, sizeof(TrieNode *));
+    for (size_t i = 0; i < n_old; i++) {
+        if (old[i] != NULL) {
+            trie->index[index_find(trie, old[i]->parent, old[i]->tokens[0])] = old[i];
+        }
+    }
+    mem_free(old);
+}
+
+/** Empty a place and move those behind it that could not lie nearer to where they belong. */
+static void index_remove(Trie *trie, const TrieNode *parent, int32_t token)
+{
+    size_t hole = index_find(trie, parent, token);
+    trie->index[hole] = NULL;
+    for (size_t at = (hole + 1) & trie->index_mask; trie->index[at] != NULL;
+         at = (at + 1) & trie->index_mask) {
+        size_t home = index_start(trie, trie->index[at]->parent, trie->index[at]->tokens[0]);
+        if (((at - home) & trie->index_mask) >= ((at - hole) & trie->index_mask)) {
+            trie->index[hole] = trie->index[at];
+            trie->index[at] = NULL;
+            hole = at;
+        }
+    }
+}
+
+/** NULL: there is none. */
+static TrieNode *child_find(const Trie *trie, const TrieNode *parent, int32_t token)
+{
+    return parent->child == NULL ? NULL : trie->index[index_find(trie, parent, token)];
+}
+
+static void child_add(Trie *trie, TrieNode *parent, TrieNode *child)
+{
+    index_grow(trie);
+    trie->index[index_find(trie, parent, child->tokens[0])] = child;
+    child->next = parent->child;
+    if (child->next != NULL) {
+        child->next->prev = child;
+    }
+    parent->child = child;
+}
+
+static void child_remove(Trie *trie, TrieNode *child)
+{
+    index_remove(trie, child->parent, child->tokens[0]);
+    if (child->prev != NULL) {
+        child->prev->next = child->next;
+    } else {
+        child->parent->child = child->next;
+    }
+    if (child->next != NULL) {
+        child->next->prev = child->prev;
+    }
+    child->next = child->prev = NULL;
 }
 
 void trie_init(Trie *trie, Slots *slots)
@@ -137,40 +214,19 @@ void trie_finish(Trie *trie)
         }
         TrieNode *parent = node->parent;
         if (parent != NULL) {
-            parent->child = node->sibling;
+            parent->child = node->next;
         }
         node_destroy(trie, node);
         node = parent;
     }
     mem_free(trie->evictable);
+    mem_free(trie->index);
     *trie = (Trie){0};
 }
 
-/** Split node so that it starts at offset at; the part before becomes a new node above it. */
-static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
+/** Hand the wants before offset at to upper, and count the others from there. */
+static void wants_split(TrieNode *node, uint32_t at, TrieNode *upper)
 {
-    TrieNode *parent = node->parent;
-    heap_remove(trie, node); // its place there depends on where it starts
-    TrieNode **link = child_link(parent, node->tokens[0]);
-    TrieNode *upper = node_create(trie, parent, node->tokens, at);
-    upper->sibling = node->sibling;
-    *link = upper;
-    upper->child = node;
-    upper->n_children = 1;
-    upper->n_refs = node->n_refs;
-    upper->last_use = node->last_use;
-    upper->step = node->step;
-    upper->n_computed = node->n_computed < at ? node->n_computed : at;
-    ExtentList tail = {0};
-    extents_cut(&node->extents, at, &tail);
-    upper->extents = node->extents;
-    node->extents = tail;
-    node->parent = upper;
-    node->sibling = NULL;
-    node->n_computed -= upper->n_computed;
-    node->n_tokens -= at;
-    node->first_pos += at;
-    memmove(node->tokens, node->tokens + at, node->n_tokens * sizeof(*node->tokens));
     uint32_t kept = 0;
     for (uint32_t i = 0; i < node->n_wants; i++) {
         TrieWant want = node->wants[i];
@@ -182,6 +238,32 @@ static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
         }
     }
     node->n_wants = kept;
+}
+
+/** Split node so that it starts at offset at; the part before becomes a new node above it. */
+static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
+{
+    heap_remove(trie, node); // its place there depends on where it starts
+    child_remove(trie, node);
+    TrieNode *upper = node_create(trie, node->parent, node->tokens, at);
+    child_add(trie, node->parent, upper);
+    upper->n_refs = node->n_refs;
+    upper->last_use = node->last_use;
+    upper->step = node->step;
+    upper->n_computed = node->n_computed < at ? node->n_computed : at;
+    upper->n_ahead = node->n_ahead < upper->n_computed ? node->n_ahead : upper->n_computed;
+    ExtentList tail = {0};
+    extents_cut(&node->extents, at, &tail);
+    upper->extents = node->extents;
+    node->extents = tail;
+    node->parent = upper;
+    node->n_computed -= upper->n_computed;
+    node->n_ahead -= upper->n_ahead;
+    node->n_tokens -= at;
+    node->first_pos += at;
+    memmove(node->tokens, node->tokens + at, node->n_tokens * sizeof(*node->tokens));
+    wants_split(node, at, upper);
+    child_add(trie, upper, node);
     heap_offer(trie, node);
     return upper;
 }
@@ -189,22 +271,36 @@ static TrieNode *node_split(Trie *trie, TrieNode *node, uint32_t at)
 static uint32_t common_prefix(const TrieNode *node, const int32_t *tokens, uint32_t n)
 {
     uint32_t limit = node->n_tokens < n ? node->n_tokens : n;
-    uint32_t k = 0;
-    while (k < limit && node->tokens[k] == tokens[k]) {
-        k++;
-    }
-    return k;
+    return tokens_common(node->tokens, tokens, 0, limit);
 }
 
-TrieNode *trie_insert(Trie *trie, const int32_t *tokens, uint32_t n)
+/** Count one more sequence through every node of a path. */
+static void path_hold(Trie *trie, TrieNode *node)
 {
-    TrieNode *node = trie->root;
-    node->n_refs++;
-    for (uint32_t at = 0; at < n;) {
-        TrieNode *child = *child_link(node, tokens[at]);
-        if (child == NULL || child->tokens[0] != tokens[at]) {
+    for (; node != NULL; node = node->parent) {
+        if (node->n_refs++ == 0) {
+            trie->n_live += node->n_tokens;
+            trie->n_idle -= node->n_computed;
+            heap_remove(trie, node);
+        }
+    }
+}
+
+TrieNode *trie_insert(Trie *trie, TrieNode *near, uint32_t n_same, const int32_t *tokens,
+                      uint32_t n)
+{
+    TrieNode *node = near == NULL ? trie->root : near;
+    while (node->first_pos >= n_same && node->parent != NULL) {
+        node = node->parent;
+    }
+    if (n_same < node->first_pos + node->n_tokens) {
+        node = node_split(trie, node, n_same - node->first_pos);
+    }
+    for (uint32_t at = n_same; at < n;) {
+        TrieNode *child = child_find(trie, node, tokens[at]);
+        if (child == NULL) {
             child = node_create(trie, node, tokens + at, n - at);
-            child_add(node, child);
+            child_add(trie, node, child);
             trie->n_tokens_inserted += n - at;
             at = n;
         } else {
@@ -215,9 +311,8 @@ TrieNode *trie_insert(Trie *trie, const int32_t *tokens, uint32_t n)
             at += same;
         }
         node = child;
-        heap_remove(trie, node);
-        node->n_refs++;
     }
+    path_hold(trie, node);
     return node;
 }
 
@@ -225,8 +320,12 @@ void trie_release(Trie *trie, TrieNode *node)
 {
     for (; node != NULL; node = node->parent) {
         assert(node->n_refs > 0);
-        node->n_refs--;
-        heap_offer(trie, node);
+        if (--node->n_refs == 0) {
+            trie->n_live -= node->n_tokens;
+            trie->n_idle += node->n_computed;
+            trie_unmark_ahead(trie, node);
+            heap_offer(trie, node);
+        }
     }
 }
 
@@ -245,6 +344,25 @@ void trie_want(TrieNode *node, const TrieWant *want)
         node->wants = mem_realloc(node->wants, node->cap_wants, sizeof(*node->wants));
     }
     node->wants[node->n_wants++] = *want;
+    node->wants_sorted = false;
+}
+
+static int compare_wants(const void *a, const void *b)
+{
+    const TrieWant *x = a;
+    const TrieWant *y = b;
+    if (x->offset != y->offset) {
+        return x->offset < y->offset ? -1 : 1;
+    }
+    return 0;
+}
+
+void trie_wants_sort(TrieNode *node)
+{
+    if (!node->wants_sorted && node->n_wants > 1) {
+        qsort(node->wants, node->n_wants, sizeof(*node->wants), compare_wants);
+    }
+    node->wants_sorted = true;
 }
 
 void trie_unwant(TrieNode *node, const void *request)
@@ -262,31 +380,19 @@ void trie_unwant(TrieNode *node, const void *request)
 
 // ---- Eviction ---------------------------------------------------------------------------------
 
-/** Next node in depth-first order. */
-static TrieNode *node_next(const TrieNode *node)
-{
-    if (node->child != NULL) {
-        return node->child;
-    }
-    while (node != NULL && node->sibling == NULL) {
-        node = node->parent;
-    }
-    return node == NULL ? NULL : node->sibling;
-}
-
 static void node_evict(Trie *trie, TrieNode *node)
 {
     TrieNode *parent = node->parent;
     heap_remove(trie, node);
-    *child_link(parent, node->tokens[0]) = node->sibling;
-    parent->n_children--;
+    child_remove(trie, node);
+    trie->n_idle -= node->n_computed;
     node_destroy(trie, node);
     heap_offer(trie, parent);
 }
 
 bool trie_evict(Trie *trie, uint32_t n)
 {
-    if (n > trie->slots->n_slots) {
+    if (n > slots_free(trie->slots) + trie->n_idle) { // what would not help is kept
         return false;
     }
     while (slots_free(trie->slots) < n && trie->n_evictable > 0) {
@@ -295,12 +401,25 @@ bool trie_evict(Trie *trie, uint32_t n)
     return slots_free(trie->slots) >= n;
 }
 
-void trie_forget(Trie *trie)
+void trie_mark_ahead(Trie *trie, TrieNode *node, uint32_t n)
 {
-    for (TrieNode *node = trie->root; node != NULL; node = node_next(node)) {
-        node->n_computed = 0;
-        extents_finish(&node->extents);
-    }
+    node->n_ahead += n;
+    trie->n_ahead += n;
+}
+
+void trie_unmark_ahead(Trie *trie, TrieNode *node)
+{
+    trie->n_ahead -= node->n_ahead;
+    node->n_ahead = 0;
+}
+
+void trie_drop(Trie *trie, TrieNode *node)
+{
+    trie_unmark_ahead(trie, node);
+    trie->n_idle -= node->n_refs == 0 ? node->n_computed : 0;
+    slots_give(trie->slots, node->extents.items, node->extents.n);
+    extents_finish(&node->extents);
+    node->n_computed = 0;
 }
 
 void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, ExtentList *extents,
@@ -310,8 +429,7 @@ void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, E
     extents_cut(extents, n, &rest);
     slots_give(trie->slots, rest.items, rest.n);
     extents_finish(&rest);
-    const TrieNode *twin = n > 0 ? *child_link(node, tokens[0]) : NULL;
-    if (n == 0 || (twin != NULL && twin->tokens[0] == tokens[0])) {
+    if (n == 0 || child_find(trie, node, tokens[0]) != NULL) {
         slots_give(trie->slots, extents->items, extents->n);
         extents_finish(extents);
         return;
@@ -321,7 +439,8 @@ void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, E
     child->n_computed = n;
     child->last_use = now;
     *extents = (ExtentList){0};
+    trie->n_idle += n;
     heap_remove(trie, node);
-    child_add(node, child);
+    child_add(trie, node, child);
     heap_offer(trie, child);
 }

@@ -541,8 +541,9 @@ static void test_schedule__says_what_does_not_fit(void)
     arena_finish(&arena);
 }
 
-/** A judge's long request, made while short replies are still being written, is not refused. */
-static void test_schedule__grows_the_pool_for_what_came_late(void)
+/** A judge's long request, made while short replies are still being written, finds the whole pool.
+ */
+static void test_schedule__has_room_for_what_comes_late(void)
 {
     World world;
     Arena arena = {0};
@@ -562,7 +563,6 @@ static void test_schedule__grows_the_pool_for_what_came_late(void)
     schedule_add(&world.schedule, jobs, 1);
     schedule_step(&world.schedule);
     CHECK_INT(world.schedule.n_running, 1);
-    CHECK(world.schedule.slots.n_slots < 1500);
     schedule_add(&world.schedule, jobs + 1, 1);
     world_drain(&world);
     CHECK_INT(world.n_finished, 2);
@@ -685,7 +685,7 @@ int main(void)
     tap_run("many replies take turns", test_schedule__many_replies_take_turns);
     tap_run("cancels and fails cleanly", test_schedule__cancels_and_fails_cleanly);
     tap_run("says what does not fit the pool", test_schedule__says_what_does_not_fit);
-    tap_run("grows the pool for what came late", test_schedule__grows_the_pool_for_what_came_late);
+    tap_run("has room for what comes late", test_schedule__has_room_for_what_comes_late);
     tap_run("the picker follows its rules", test_picker__follows_its_rules);
     tap_run("the picker agrees with the plain way", test_picker__agrees_with_the_plain_way);
     return tap_done();
