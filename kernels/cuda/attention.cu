@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+// Attention's host side - the work list, cut into items of up to 64 queries, in waves of chunks
+// whose partials fit in scratch - and the merge of a row's partials in order of chunk.
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/rows.cuh"
+
+#include <assert.h>
+#include <string.h>
+
+#ifndef ATTEND_WAVE_BYTES
+#define ATTEND_WAVE_BYTES                                                                          \
+    ((size_t)128 << 20) // partials held at once; one chunk of all rows at least
+#endif
+
+// ---- Merge kernel -------------------------------------------------------------------------------
+
+/** {max, sum} and N sums of neighbouring elements of one head. */
+template <int N> struct Merged {
+    float max;
+    float sum;
+    float out[N];
+};
+
+template <int N> DEVICE static inline void merge(Merged<N> &a, const Merged<N> &b)
+{
+    float max = b.max > a.max ? b.max : a.max;
+    float scale_a = exp_of(a.max - max), scale_b = exp_of(b.max - max);
+    a.sum = a.sum * scale_a + b.sum * scale_b;
+    a.max = max;
+    UNROLL for (int i = 0; i < N; i++)
+    {
+        a.out[i] = fmaf(b.out[i], scale_b, a.out[i] * scale_a);
+    }
+}
+
+template <int N>
+DEVICE static inline void merged_load(const float *max_sum, const float *values, size_t at,
+                                      uint32_t stride, uint32_t element, Merged<N> &out)
+{
+    float2 two = *(const float2 *)(max_sum + at * 2);
+    out.max = two.x;
+    out.sum = two.y;
+    UNROLL for (int i = 0; i < N; i++)
+    {
+        out.out[i] = values[at * stride + element + (uint32_t)i];
+    }
+}
+
+/** N elements of a row from `index` on, all of one head: merged up to this wave, then divided by
+ *  their sum in the last one. */
+template <int N>
+DEVICE static inline void merge_elements(const AttendView &view, uint32_t row, uint32_t index,
+                                         float *y)
+{
+    uint32_t head = index / view.kv.head_dim, element = index % view.kv.head_dim;
+    uint32_t end = view.n_chunks[row] < view.chunk1 ? view.n_chunks[row] : view.chunk1;
+    size_t at = (size_t)row * view.kv.n_heads + head;
+    Merged<N> all;
+    uint32_t chunk = view.chunk0;
+    if (chunk == 0) {
+        merged_load<N>(view.max_sum, view.values, partial_at(view, 0, row, head), view.kv.stride,
+                       element, all);
+        chunk++;
+    } else {
+        merged_load<N>(view.before_max_sum, view.merged, at, view.kv.stride, element, all);
+    }
+    for (; chunk < end; chunk++) {
+        Merged<N> next;
+        merged_load<N>(view.max_sum, view.values, partial_at(view, chunk, row, head),
+                       view.kv.stride, element, next);
+        merge<N>(all, next);
+    }
+    float scale = 1.0f / all.sum;
+    UNROLL for (int i = 0; i < N; i++)
+    {
+        y[i] = all.out[i] * scale;
+        if (!view.last_wave) {
+            view.merged[at * view.kv.stride + element + (uint32_t)i] = all.out[i];
+        }
+    }
+    if (!view.last_wave && element == 0) {
+        *(float2 *)(view.after_max_sum + at * 2) = make_float2(all.max, all.sum);
+    }
+}
+
+/** grid (rows, cuts of ROW_THREADS groups). */
+KERNEL(merge_rows)(AttendView view, ActsView out)
+{
+    uint32_t row = block_x(), group = block_y() * ROW_THREADS + thread_x();
+    uint32_t first = group * GROUP;
+    float y[GROUP] = {0, 0, 0, 0, 0, 0, 0, 0};
+    if (view.kv.head_dim % GROUP == 0) {
+        if (first < out.width) {
+            merge_elements<GROUP>(view, row, first, y);
+        }
+    } else {
+        for (uint32_t i = 0; i < GROUP && first + i < out.width; i++) {
+            merge_elements<1>(view, row, first + i, y + i);
+        }
+    }
+    if (view.last_wave) {
+        acts_emit(out, row, group, y);
+    }
+}
+
+// ---- The work list ------------------------------------------------------------------------------
+
+/** The list as it goes to the device, in one piece. */
+typedef struct List {
+    AttendItem *items;
+    AttendExtent *extents;
+    KAttentionRow *rows;
+    uint32_t *n_chunks;
+    size_t n_items, n_extents, n_rows;
+    uint8_t *bytes;
+    size_t n_bytes;
+} List;
+
+static uint32_t work_items(const KAttentionWork *work, uint32_t group)
+{
+    return (work->n_rows * group + ATTEND_QUERIES - 1) / ATTEND_QUERIES;
+}
+
+/** Memory for the whole list, at the same places here and on the device. */
+static bool list_create(KStream *stream, const KAttentionWork *works, size_t n_works, size_t n_rows,
+                        uint32_t group, List *list, Err *err)
+{
+    *list = (List){};
+    for (size_t w = 0; w < n_works; w++) {
+        list->n_items += work_items(&works[w], group);
+        list->n_extents += works[w].n_extents;
+        list->n_rows += works[w].n_rows;
+    }
+    size_t items = list->n_items * sizeof(AttendItem);
+    size_t extents = list->n_extents * sizeof(AttendExtent);
+    size_t rows = list->n_rows * sizeof(KAttentionRow);
+    list->n_bytes = items + extents + rows + n_rows * sizeof(uint32_t);
+    void *memory;
+    if (!cuda_host_scratch(stream, list->n_bytes, &memory, err)) {
+        return false;
+    }
+    list->bytes = (uint8_t *)memory;
+    list->items = (AttendItem *)list->bytes;
+    list->extents = (AttendExtent *)(list->bytes + items);
+    list->rows = (KAttentionRow *)(list->bytes + items + extents);
+    list->n_chunks = (uint32_t *)(list->bytes + items + extents + rows);
+    memset(list->n_chunks, 0, n_rows * sizeof(uint32_t));
+    return true;
+}
+
+/** The most keys that queries first .. first+n-1 of a work see. */
+static uint32_t most_keys(const KAttentionWork *work, uint32_t group, uint32_t first, uint32_t n)
+{
+    uint32_t most = 0;
+    for (uint32_t r = first / group; r <= (first + n - 1) / group; r++) {
+        most = work->rows[r].n_keys > most ? work->rows[r].n_keys : most;
+    }
+    return most;
+}
+
+static void list_fill(const KAttentionWork *works, size_t n_works, uint32_t group, List *list)
+{
+    uint32_t n_items = 0, n_extents = 0, n_rows = 0;
+    for (size_t w = 0; w < n_works; w++) {
+        const KAttentionWork *work = &works[w];
+        uint32_t n_queries = work->n_rows * group, at = 0;
+        for (uint32_t first = 0; first < n_queries; first += ATTEND_QUERIES) {
+            uint32_t left = n_queries - first, n = left < ATTEND_QUERIES ? left : ATTEND_QUERIES;
+            AttendItem item = {work->chunk,
+                               n_extents,
+                               work->n_extents,
+                               n_rows,
+                               first,
+                               n,
+                               most_keys(work, group, first, n)};
+            list->items[n_items++] = item;
+        }
+        for (uint32_t e = 0; e < work->n_extents; e++) {
+            AttendExtent extent = {work->extents[e].slot, at, work->extents[e].n};
+            list->extents[n_extents++] = extent;
+            at += work->extents[e].n;
+        }
+        for (uint32_t r = 0; r < work->n_rows; r++) {
+            KAttentionRow row = work->rows[r];
+            assert(row.n_keys >= 1 && row.n_keys <= K_CHUNK && row.n_keys <= at);
+            assert(list->n_chunks[row.row] == work->chunk);
+            list->n_chunks[row.row]++;
+            list->rows[n_rows++] = row;
+        }
+    }
+}
+
+// ---- Waves --------------------------------------------------------------------------------------
+
+/** Carve the scratch of a wave of `wave` chunks. */
+static bool take_scratch(KStream *stream, const KHeads *heads, AttendView *view, uint32_t wave,
+                         bool several, Err *err)
+{
+    size_t queries = (size_t)view->n_rows * heads->n_heads, stride = view->kv.stride;
+    size_t n_max_sum = wave * queries * 2, n_values = wave * queries * stride;
+    size_t n_running = several ? queries * (stride + 4) : 0;
+    void *memory;
+    if (!cuda_scratch(stream, (n_values + n_running + n_max_sum) * sizeof(float), &memory, err)) {
+        return false;
+    }
+    view->values = (float *)memory;
+    view->max_sum = view->values + n_values;
+    view->merged = view->max_sum + n_max_sum;
+    view->after_max_sum = view->merged + (several ? queries * stride : 0);
+    view->before_max_sum = view->after_max_sum + (several ? queries * 2 : 0);
+    return true;
+}
+
+static bool run_wave(KStream *stream, const AttendView *view, uint32_t n_items, KActs *out,
+                     Err *err)
+{
+    bool ok = stream->device->f32 ? attend_f32(stream, view, n_items, err)
+                                  : attend_f16(stream, view, n_items, err);
+    if (!ok) {
+        return false;
+    }
+    uint32_t n_groups = out->view.n_blocks * 4;
+    dim3 grid(view->n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
+    LAUNCH(merge_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, *view, out->view);
+    return CUDA_LAUNCHED(err, "merge of attention");
+}
+
+static bool run_waves(KStream *stream, const KAttentionWork *works, size_t n_works, uint32_t wave,
+                      uint32_t group, AttendView *view, KActs *out, Err *err)
+{
+    for (size_t from = 0, to; from < n_works; from = to) {
+        uint32_t n_items = 0;
+        view->chunk0 = works[from].chunk;
+        view->chunk1 = view->chunk0 + wave;
+        for (to = from; to < n_works && works[to].chunk < view->chunk1; to++) {
+            n_items += work_items(&works[to], group);
+        }
+        view->last_wave = to == n_works;
+        if (!run_wave(stream, view, n_items, out, err)) {
+            return false;
+        }
+        view->first_item += n_items;
+        float *after = view->after_max_sum;
+        view->after_max_sum = view->before_max_sum;
+        view->before_max_sum = after;
+    }
+    return true;
+}
+
+bool cuda_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
+                    const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
+                    Err *err)
+{
+    const KHeads *heads = &kv->heads;
+    assert(out->view.width == heads->n_heads * heads->head_dim && out->max_rows >= n_rows);
+    assert(n_works > 0);
+    uint32_t group = heads->n_heads / heads->n_kv_heads;
+    uint32_t n_chunks = works[n_works - 1].chunk + 1;
+    AttendView view = {};
+    view.kv = cuda_kv_view(kv, layer);
+    view.q = q->data;
+    view.n_rows = (uint32_t)n_rows;
+    size_t chunk_bytes = n_rows * heads->n_heads * (kv->stride + 2) * sizeof(float);
+    size_t wave = ATTEND_WAVE_BYTES / chunk_bytes;
+    wave = wave < 1 ? 1 : wave > n_chunks ? n_chunks : wave;
+    List list;
+    const void *there;
+    if (!cuda_enter(stream->device, err) ||
+        !list_create(stream, works, n_works, n_rows, group, &list, err)) {
+        return false;
+    }
+    list_fill(works, n_works, group, &list);
+    if (!cuda_upload(stream, list.bytes, list.n_bytes, &there, err) ||
+        !take_scratch(stream, heads, &view, (uint32_t)wave, wave < n_chunks, err)) {
+        return false;
+    }
+    const uint8_t *base = (const uint8_t *)there;
+    view.items = (const AttendItem *)base;
+    view.extents = (const AttendExtent *)(base + ((uint8_t *)list.extents - list.bytes));
+    view.rows = (const KAttentionRow *)(base + ((uint8_t *)list.rows - list.bytes));
+    view.n_chunks = (const uint32_t *)(base + ((uint8_t *)list.n_chunks - list.bytes));
+    return run_waves(stream, works, n_works, (uint32_t)wave, group, &view, out, err);
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+// The CUDA backend's own types: what its objects are made of, how weights and activations lie in
+// device memory, and what the host files share. Read this first.
+//
+// Everything that is multiplied lies as the tensor cores take it. Outputs (rows of a matrix) are
+// the 16 rows of an mma, rows of activations its 8 columns. Lane (g, c) = (lane / 4, lane % 4) of
+// a warp holds, of each block of 32 elements of K, the eight elements 8c .. 8c+7: any assignment of
+// K to the lanes will do as long as both operands have the same. So both come from memory in pieces
+// of 16 bytes that no one has to shuffle, and activations are plain rows.
+#pragma once
+
+#include "kernels/cuda/gpu.cuh"
+
+extern "C" {
+#include "base/err.h"
+}
+#include "kernels/kernels.h"
+
+#define TILE         16 // outputs of an mma
+#define BLOCK        32 // elements of K that share an activation scale
+#define GROUP        8  // elements of K in one lane's piece of a block
+#define ROW_BLOCK    64 // bytes of a block of one row of activations: 32 halves, or high and low bytes
+#define PRODUCTS_MAX 4
+#define HEAD_DIM_MAX 256
+#define ROW_THREADS  256      // of kernels that reduce a row: a part of the order of accumulation
+#define FIXED_MAX    32512.0f // 127 * 256: the high byte of any q is a signed byte
+#define FIXED_TINY   1e-30f   // below, 32512 / max could overflow: the block is zero
+
+/** Bytes of a block of K of a tile of 16 outputs, by type.
+ *  F32          [16 outputs][32] f32
+ *  F16, BF16    [outputs 0-7, 8-15][lane][8] : output g or g+8, elements 8c ..
+ *  Q8_0         [lane][output g, g+8][8] int8, then [g][d of g, d of g+8] f16
+ *  Q4_0         [lane][output g, g+8][4] : low nibbles elements 8c .. 8c+3, high ones 8c+4 .. 8c+7,
+ *               each q^8, a signed nibble; then scales as Q8_0
+ *  Q4_1         the same with plain nibbles, then [g][d of g, d of g+8, m of g, m of g+8] f16 */
+HOST_DEVICE constexpr uint32_t record_bytes(int type)
+{
+    return type == K_F32                     ? 2048
+           : type == K_F16 || type == K_BF16 ? 1024
+           : type == K_Q8_0                  ? 544
+           : type == K_Q4_0                  ? 288
+                                             : 320;
+}
+
+/** Bytes of quants in a record; the scales follow. */
+HOST_DEVICE constexpr uint32_t record_quants(int type)
+{
+    return type == K_Q8_0 ? 512 : 256;
+}
+
+/** Rows of activations in the forms that products take; a form that nobody reads is NULL. Blocks
+ * past width hold zeros. */
+typedef struct ActsView {
+    float *f32;     // (max_rows, n_blocks * 32)
+    uint16_t *f16;  // (max_rows, n_blocks * 32)
+    uint16_t *bf16; // (max_rows, n_blocks * 32)
+    uint8_t *fixed; // (max_rows, n_blocks, 4, {high[8], low[8]}): q = 256*high + low, both signed
+    float *scales;  // (n_blocks, max_rows, 2): scale, scale * sum of q
+    uint32_t max_rows; // a multiple of 8
+    uint32_t width;
+    uint32_t n_blocks;
+} ActsView;
+
+/** One of the products that share a launch. */
+typedef struct ProductView {
+    const uint8_t *weights; // [tile][block] records
+    float *out;             // (n_rows, n_out)
+    uint32_t n_out;
+    uint32_t first_cut; // where its share of the grid begins
+    int add;
+} ProductView;
+
+typedef struct ProductsView {
+    ProductView products[PRODUCTS_MAX];
+    int n_products;
+    int type;
+    int n_segments;
+    uint32_t n_rows;
+    uint32_t n_blocks;
+    ActsView x;
+    float *partials; // (K_SEGMENTS, n_rows, n_out) of one product in segments; else NULL
+} ProductsView;
+
+/** Keys and values of one layer. */
+typedef struct KvView {
+    void *keys;   // [kv_head][slot][stride] f16 or f32, elements past head_dim zero
+    void *values; // the same
+    uint32_t n_slots;
+    uint32_t stride;
+    uint32_t n_heads;
+    uint32_t n_kv_heads;
+    uint32_t head_dim;
+    uint32_t rope_dim;
+} KvView;
+
+struct KBuffer {
+    KDevice *device;
+    float *data;
+    size_t n;
+};
+
+struct KMatrix {
+    KDevice *device;
+    KType type;
+    size_t n_out;
+    size_t n_in;
+    uint32_t n_tiles;
+    uint32_t n_blocks;
+    uint8_t *records;
+};
+
+struct KActs {
+    KDevice *device;
+    size_t max_rows;
+    ActsView view;
+};
+
+struct KKv {
+    KDevice *device;
+    KHeads heads;
+    size_t n_layers;
+    size_t n_slots;
+    uint32_t stride;
+    size_t layer_bytes; // of keys, or of values
+    uint8_t *keys;
+    uint8_t *values;
+};
+
+#define UPLOADS 8 // lists that stay on the device
+
+/** A list from the host that is on the device; lists that come again are not sent again. */
+typedef struct Upload {
+    uint8_t *host; // pinned
+    uint8_t *device;
+    size_t capacity;
+    size_t bytes;
+    uint64_t used; // the stream's clock at the last use
+    GpuEvent sent;
+    bool sent_made;
+} Upload;
+
+struct KDevice {
+    int index;
+    bool f32;
+    GpuStream load;   // of matrix_create
+    bool opened;      // load exists
+    uint8_t *staging; // pinned: pieces of a file on their way
+    uint8_t *raw;     // the same on the device
+    size_t staging_bytes;
+    char description[192];
+};
+
+struct KStream {
+    KDevice *device;
+    GpuStream gpu;
+    bool made; // gpu exists
+    Upload uploads[UPLOADS];
+    uint64_t clock;
+    uint8_t *scratch; // grows; used in stream order
+    size_t scratch_bytes;
+    uint8_t *list; // the host's, for lists that an operation makes
+    size_t list_bytes;
+    uint8_t *down; // pinned: results on their way to the host
+    size_t down_bytes;
+};
+
+// ---- device.cu ----------------------------------------------------------------------------------
+
+/** Fill *err; returns false. The module has its own: nothing of the program can be called. */
+bool cuda_fail(Err *err, ErrCode code, const char *file, int line, const char *func,
+               const char *format, ...) __attribute__((format(printf, 6, 7)));
+/** True when status is no error; else what failed, and the driver's words. */
+bool cuda_ok(GpuError status, Err *err, const char *file, int line, const char *func,
+             const char *what);
+#define CUDA_FAIL(err, code, ...)  cuda_fail((err), (code), SRC_HERE, __VA_ARGS__)
+#define CUDA_OK(status, err, what) cuda_ok((status), (err), SRC_HERE, (what))
+/** After a launch. */
+#define CUDA_LAUNCHED(err, what) cuda_ok(gpu_last_error(), (err), SRC_HERE, (what))
+
+/** Make the device the calling thread's. */
+bool cuda_enter(const KDevice *device, Err *err);
+/** Device memory.  fails  ERR_LIMIT when there is too little, and says how much; ERR_DEVICE. */
+bool cuda_alloc(KDevice *device, size_t bytes, void **out, const char *what, Err *err);
+/** Put a list on the device; *out is good for operations that follow on the stream, until UPLOADS
+ * other lists were sent. */
+bool cuda_upload(KStream *stream, const void *data, size_t bytes, const void **out, Err *err);
+/** At least bytes of device scratch, for the operation at hand. */
+bool cuda_scratch(KStream *stream, size_t bytes, void **out, Err *err);
+/** At least bytes of the host's, for the operation at hand. */
+bool cuda_host_scratch(KStream *stream, size_t bytes, void **out, Err *err);
+/** Copy to the host and wait. */
+bool cuda_download(KStream *stream, const void *from, void *to, size_t bytes, Err *err);
+
+// ---- One file each ------------------------------------------------------------------------------
+
+bool cuda_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
+                        KMatrix **out, Err *err);
+void cuda_matrix_destroy(KMatrix *matrix);
+bool cuda_acts_create(KDevice *device, size_t max_rows, size_t width,
+                      const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err);
+void cuda_acts_destroy(KActs *acts);
+size_t cuda_kv_slot_bytes(const KDevice *device, const KHeads *heads, size_t n_layers);
+bool cuda_kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots,
+                    KKv **out, Err *err);
+void cuda_kv_destroy(KKv *kv);
+bool cuda_embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+                KBuffer *out, Err *err);
+bool cuda_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, float eps, size_t dim,
+                   const uint32_t *rows, size_t n_rows, KActs *out, Err *err);
+bool cuda_products(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
+                   size_t n_rows, Err *err);
+bool cuda_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const KBuffer *k,
+                     const KBuffer *v, const float *angles, const uint32_t *slots, size_t n_rows,
+                     Err *err);
+bool cuda_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
+                    const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
+                    Err *err);
+bool cuda_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
+                 size_t n_rows, KActs *out, Err *err);
+bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows, size_t n_rows,
+                 KBuffer *out, Err *err);
+bool cuda_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
+                   size_t n_rows, Err *err);
+
+/** Keys and values of a layer, for kernels. */
+KvView cuda_kv_view(const KKv *kv, size_t layer);
+/** Products of one type in one launch: up to 32 rows, more, in plain f32. All give the same bits
+ * for one type, but for the last. */
+bool products_few(KStream *stream, const ProductsView *view, Err *err);
+bool products_many(KStream *stream, const ProductsView *view, Err *err);
+bool products_f32(KStream *stream, const ProductsView *view, Err *err);
+/** Sum view->partials as the fixed tree. */
+bool products_tree(KStream *stream, const ProductsView *view, Err *err);
+
+extern "C" const KOps *muster_cuda_ops(void);

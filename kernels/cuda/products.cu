@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// Products: which kernel takes them. The choice may look at the number of rows, since all kernels
+// give the same bits.
+#include "kernels/cuda/product.cuh"
+
+#include <assert.h>
+
+#define FEW_ROWS 32
+
+/** Neighbours of one type in one run of K share a launch; a product in segments has its own. */
+static size_t products_alike(const KProduct *products, size_t n)
+{
+    size_t same = 1;
+    while (same < n && same < PRODUCTS_MAX && products[0].n_segments == 1 &&
+           products[same].n_segments == 1 &&
+           products[same].matrix->type == products[0].matrix->type) {
+        same++;
+    }
+    return same;
+}
+
+static bool run_alike(KStream *stream, const KProduct *products, size_t n, const KActs *x,
+                      size_t n_rows, Err *err)
+{
+    const KMatrix *first = products[0].matrix;
+    ProductsView view = {};
+    view.n_products = (int)n;
+    view.type = first->type;
+    view.n_segments = products[0].n_segments;
+    view.n_rows = (uint32_t)n_rows;
+    view.n_blocks = first->n_blocks;
+    view.x = x->view;
+    for (size_t p = 0; p < n; p++) {
+        const KMatrix *m = products[p].matrix;
+        assert(m->n_in == x->view.width && products[p].out->n >= n_rows * m->n_out);
+        view.products[p].weights = m->records;
+        view.products[p].out = products[p].out->data;
+        view.products[p].n_out = (uint32_t)m->n_out;
+        view.products[p].add = products[p].add;
+    }
+    bool f32 = stream->device->f32 || first->type == K_F32;
+    bool few = !f32 && n_rows <= FEW_ROWS;
+    if (view.n_segments > 1 && !few) {
+        size_t bytes = K_SEGMENTS * n_rows * first->n_out * sizeof(float);
+        void *partials;
+        if (!cuda_scratch(stream, bytes, &partials, err)) {
+            return false;
+        }
+        view.partials = (float *)partials;
+    }
+    return f32   ? products_f32(stream, &view, err)
+           : few ? products_few(stream, &view, err)
+                 : products_many(stream, &view, err);
+}
+
+bool cuda_products(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
+                   size_t n_rows, Err *err)
+{
+    assert(n_products <= PRODUCTS_MAX && n_rows <= x->max_rows);
+    if (!cuda_enter(stream->device, err)) {
+        return false;
+    }
+    for (size_t p = 0, n; p < n_products; p += n) {
+        n = products_alike(products + p, n_products - p);
+        if (!run_alike(stream, products + p, n, x, n_rows, err)) {
+            return false;
+        }
+    }
+    return true;
+}

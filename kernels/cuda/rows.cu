@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// Operations that take each row by itself: embedding, RMSNorm, SwiGLU, gather. A row is reduced by
+// ROW_THREADS threads in one tree, whatever the number of rows.
+#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/weight.cuh"
+
+#include <assert.h>
+
+// ---- Kernels ------------------------------------------------------------------------------------
+
+/** out (n_rows, n_in): rows ids of a table of `type`. */
+KERNEL(embed_rows)
+(int type, const uint8_t *records, uint32_t n_blocks, uint32_t n_in, const int32_t *ids, float *out)
+{
+    uint32_t row = block_x(), id = (uint32_t)ids[row];
+    const uint8_t *tile = records + (size_t)(id / TILE) * n_blocks * record_bytes(type);
+    for (uint32_t k = thread_x(); k < n_in; k += block_dim_x()) {
+        const uint8_t *record = tile + (size_t)(k / BLOCK) * record_bytes(type);
+        out[(size_t)row * n_in + k] = weight_at(type, record, id % TILE, k % BLOCK);
+    }
+}
+
+/** The sum over all threads of a block of ROW_THREADS, in all of them. */
+DEVICE static float row_sum(float x)
+{
+    SHARED(float, sums, [ROW_THREADS / 32]);
+    x = warp_sum(x);
+    if (thread_x() % 32 == 0) {
+        sums[thread_x() / 32] = x;
+    }
+    SYNC();
+    float total = 0;
+    for (int i = 0; i < ROW_THREADS / 32; i++) {
+        total += sums[i];
+    }
+    return total;
+}
+
+/** out[i] = x[rows[i]] * weight / sqrt(mean(x^2) + eps), one row a block. */
+KERNEL(norm_rows)
+(const float *x, const float *weight, float eps, uint32_t dim, const uint32_t *rows, ActsView out)
+{
+    uint32_t row = block_x();
+    const float *from = x + (size_t)(rows != NULL ? rows[row] : row) * dim;
+    float squares = 0;
+    for (uint32_t i = thread_x(); i < dim; i += ROW_THREADS) {
+        squares = fmaf(from[i], from[i], squares);
+    }
+    float scale = 1.0f / sqrtf(row_sum(squares) / (float)dim + eps);
+    uint32_t n_groups = out.n_blocks * 4;
+    for (uint32_t first = 0; first < n_groups; first += ROW_THREADS) {
+        uint32_t group = first + thread_x();
+        float y[GROUP];
+        for (int i = 0; i < GROUP; i++) {
+            uint32_t k = group * GROUP + (uint32_t)i;
+            y[i] = k < dim ? from[k] * scale * weight[k] : 0.0f;
+        }
+        acts_emit(out, row, group, y);
+    }
+}
+
+/** out = gate * sigmoid(gate) * up; a block takes ROW_THREADS groups of a row. */
+KERNEL(swiglu_rows)(const float *gate, const float *up, uint32_t width, ActsView out)
+{
+    uint32_t row = block_x(), group = block_y() * ROW_THREADS + thread_x();
+    float y[GROUP];
+    for (int i = 0; i < GROUP; i++) {
+        uint32_t k = group * GROUP + (uint32_t)i;
+        y[i] = 0;
+        if (k < width) {
+            size_t at = (size_t)row * width + k;
+            float g = gate[at];
+            y[i] = g / (1.0f + exp_of(0.0f - g)) * up[at];
+        }
+    }
+    acts_emit(out, row, group, y);
+}
+
+/** out[i] = x[rows[i]]. */
+KERNEL(gather_rows)(const float *x, uint32_t dim, const uint32_t *rows, float *out)
+{
+    uint32_t row = block_x();
+    for (uint32_t i = thread_x(); i < dim; i += block_dim_x()) {
+        out[(size_t)row * dim + i] = x[(size_t)rows[row] * dim + i];
+    }
+}
+
+// ---- Launchers ----------------------------------------------------------------------------------
+
+bool cuda_embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+                KBuffer *out, Err *err)
+{
+    assert(out->n >= n_rows * table->n_in);
+    for (size_t r = 0; r < n_rows; r++) {
+        assert(ids[r] >= 0 && (size_t)ids[r] < table->n_out);
+    }
+    const void *on_device;
+    if (!cuda_enter(stream->device, err) ||
+        !cuda_upload(stream, ids, n_rows * sizeof(*ids), &on_device, err)) {
+        return false;
+    }
+    LAUNCH(embed_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, (int)table->type,
+           table->records, table->n_blocks, (uint32_t)table->n_in, (const int32_t *)on_device,
+           out->data);
+    return CUDA_LAUNCHED(err, "embedding");
+}
+
+bool cuda_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, float eps, size_t dim,
+                   const uint32_t *rows, size_t n_rows, KActs *out, Err *err)
+{
+    assert(out->view.width == dim && out->max_rows >= n_rows && weight->n >= dim);
+    const void *on_device = NULL;
+    if (!cuda_enter(stream->device, err) ||
+        (rows != NULL && !cuda_upload(stream, rows, n_rows * sizeof(*rows), &on_device, err))) {
+        return false;
+    }
+    LAUNCH(norm_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
+           weight->data, eps, (uint32_t)dim, (const uint32_t *)on_device, out->view);
+    return CUDA_LAUNCHED(err, "RMSNorm");
+}
+
+bool cuda_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
+                 size_t n_rows, KActs *out, Err *err)
+{
+    assert(out->view.width == width && out->max_rows >= n_rows);
+    if (!cuda_enter(stream->device, err)) {
+        return false;
+    }
+    uint32_t n_groups = out->view.n_blocks * 4;
+    dim3 grid((uint32_t)n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
+    LAUNCH(swiglu_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, gate->data, up->data,
+           (uint32_t)width, out->view);
+    return CUDA_LAUNCHED(err, "SwiGLU");
+}
+
+bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows, size_t n_rows,
+                 KBuffer *out, Err *err)
+{
+    assert(x != out && out->n >= n_rows * dim);
+    const void *on_device;
+    if (!cuda_enter(stream->device, err) ||
+        !cuda_upload(stream, rows, n_rows * sizeof(*rows), &on_device, err)) {
+        return false;
+    }
+    LAUNCH(gather_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
+           (uint32_t)dim, (const uint32_t *)on_device, out->data);
+    return CUDA_LAUNCHED(err, "gather");
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+// Products on CUDA beside the CPU's. Quantised weights: equal integers and one epilogue, so equal
+// bits. F16 and BF16: within the rounding of the activations and of sums in f32. All: a row's bits
+// do not depend on the rows beside it, whichever kernel takes them.
+#include "rig.h"
+
+typedef struct Shape {
+    int line;
+    KType type;
+    size_t n_out, n_in, n_rows;
+    int n_segments;
+    bool add;
+} Shape;
+
+static const size_t block_bytes[] = {
+    [K_F32] = 4, [K_F16] = 2, [K_BF16] = 2, [K_Q8_0] = 34, [K_Q4_0] = 18, [K_Q4_1] = 20};
+
+static bool is_block(KType type)
+{
+    return type == K_Q8_0 || type == K_Q4_0 || type == K_Q4_1;
+}
+
+/** Random bytes that are finite weights under 2 in size. */
+static uint8_t *random_weights(const Shape *s, uint64_t seed)
+{
+    size_t unit = block_bytes[s->type];
+    size_t n = s->n_out * (is_block(s->type) ? s->n_in / 32 : s->n_in) * unit;
+    uint8_t *data = arena_alloc(&arena, n, 1);
+    for (size_t i = 0; i < n; i++) {
+        data[i] = (uint8_t)(rng_at(seed, 1, i) * 256);
+    }
+    for (size_t i = 0; i < n; i += unit) {
+        if (s->type == K_F32) {
+            float f = random_at(seed, i);
+            memcpy(data + i, &f, 4);
+        } else if (s->type == K_BF16) {
+            data[i + 1] = (uint8_t)((data[i + 1] & 0x80) | 0x3f);
+        } else {
+            data[i + 1] &= 0xbb; // f16 exponents under 16
+            if (s->type == K_Q4_1) {
+                data[i + 3] &= 0xbb;
+            }
+        }
+    }
+    return data;
+}
+
+/** Rows with blocks of very different sizes, zero blocks, tiny numbers, a zero row. */
+static float *random_rows(const Shape *s, uint64_t seed)
+{
+    float *x = random_floats(seed, s->n_rows * s->n_in, 1);
+    for (size_t i = 0; i < s->n_rows * s->n_in; i++) {
+        size_t r = i / s->n_in, b = i % s->n_in / 32;
+        static const float scales[] = {1, 30, 1e-3f, 0, 1e-20f, 1e-33f, 100};
+        x[i] *= r == 3 ? 0 : scales[(r + b) % 7];
+    }
+    return x;
+}
+
+static float *run(const Side *side, const Shape *s, const uint8_t *weights, const float *x,
+                  const float *add)
+{
+    KMatrix *matrix = side_matrix(side, s->type, s->n_out, s->n_in, weights);
+    KActs *acts = side_acts(side, s->n_rows, s->n_in, matrix);
+    side_fill_acts(side, acts, x, s->n_rows, s->n_in);
+    KBuffer *out = side_buffer(side, s->n_rows * s->n_out, add);
+    KProduct product = {matrix, out, add != NULL, s->n_segments};
+    Err err = ERR_INIT;
+    CHECK_OK(side->ops->products(side->stream, &product, 1, acts, s->n_rows, &err), &err);
+    float *got = side_read(side, out, s->n_rows * s->n_out);
+    side->ops->buffer_destroy(out);
+    side->ops->acts_destroy(acts);
+    side->ops->matrix_destroy(matrix);
+    return got;
+}
+
+/** sum |w x| of each output bounds what rounding can do: by products of the absolute values. */
+static float *run_absolute(const Side *cpu, const Shape *s, const uint8_t *weights, const float *x)
+{
+    size_t unit = block_bytes[s->type], n = s->n_out * s->n_in * unit;
+    uint8_t *positive = arena_alloc(&arena, n, 1);
+    memcpy(positive, weights, n);
+    for (size_t i = unit - 1; i < n; i += unit) {
+        positive[i] &= 0x7f;
+    }
+    float *sizes = ARENA_ARRAY(&arena, float, s->n_rows * s->n_in);
+    for (size_t i = 0; i < s->n_rows * s->n_in; i++) {
+        sizes[i] = fabsf(x[i]);
+    }
+    return run(cpu, s, positive, sizes, NULL);
+}
+
+static void check_shape(const Rig *rig, const Shape *s, bool f32)
+{
+    arena_reset(&arena);
+    uint8_t *weights = random_weights(s, 11);
+    float *x = random_rows(s, 12);
+    size_t n = s->n_rows * s->n_out;
+    float *add = s->add ? random_floats(13, n, 4) : NULL;
+    float *want = run(&rig->cpu, s, weights, x, add), *got = run(&rig->cuda, s, weights, x, add);
+    size_t bad = 0;
+    if (is_block(s->type) && !f32) {
+        bad = count_unequal(want, got, n);
+    } else {
+        // Of the sum of all |w x|: activations rounded to f16 or bf16, or just the sums in f32.
+        double tolerance = s->type == K_F32 || f32 ? 2e-6 : s->type == K_F16 ? 6e-4 : 4.5e-3;
+        float *bound = is_block(s->type) ? NULL : run_absolute(&rig->cpu, s, weights, x);
+        for (size_t i = 0; i < n; i++) {
+            double size = bound != NULL ? (double)bound[i] + 1 : 32.0 * (double)s->n_in;
+            bad += !(fabs((double)want[i] - (double)got[i]) <= tolerance * size + 1e-4);
+        }
+    }
+    if (bad > 0) {
+        printf("# line %d: %zu of %zu outputs\n", s->line, bad, n);
+    }
+    CHECK_INT(bad, 0);
+}
+
+static void test_products__as_on_the_cpu(void)
+{
+    static const Shape shapes[] = {
+        {__LINE__, K_Q4_0, 16, 32, 1, 1, false},    {__LINE__, K_Q4_0, 48, 320, 5, 1, false},
+        {__LINE__, K_Q4_0, 80, 352, 9, 8, true},    {__LINE__, K_Q4_0, 136, 288, 70, 8, true},
+        {__LINE__, K_Q4_1, 48, 320, 3, 1, true},    {__LINE__, K_Q4_1, 80, 96, 17, 8, false},
+        {__LINE__, K_Q4_1, 144, 160, 33, 1, false}, {__LINE__, K_Q4_1, 40, 160, 130, 8, true},
+        {__LINE__, K_Q8_0, 7, 64, 4, 1, false},     {__LINE__, K_Q8_0, 50, 512, 12, 8, true},
+        {__LINE__, K_Q8_0, 130, 96, 66, 1, true},   {__LINE__, K_Q8_0, 20, 288, 40, 8, false},
+        {__LINE__, K_F16, 33, 64, 1, 1, false},     {__LINE__, K_F16, 48, 100, 30, 8, true},
+        {__LINE__, K_F16, 140, 96, 70, 8, true},    {__LINE__, K_BF16, 48, 320, 2, 1, false},
+        {__LINE__, K_BF16, 20, 40, 18, 1, true},    {__LINE__, K_BF16, 130, 288, 64, 1, false},
+        {__LINE__, K_F32, 30, 50, 3, 1, false},     {__LINE__, K_F32, 70, 288, 66, 8, true},
+    };
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        check_shape(&rig, &shapes[i], false);
+    }
+    rig_close(&rig);
+}
+
+static void test_products__f32_precision(void)
+{
+    static const Shape shapes[] = {
+        {__LINE__, K_Q4_0, 48, 320, 5, 8, true},  {__LINE__, K_Q4_1, 70, 96, 2, 1, false},
+        {__LINE__, K_Q8_0, 16, 256, 66, 1, true}, {__LINE__, K_F16, 33, 64, 1, 1, false},
+        {__LINE__, K_BF16, 48, 96, 9, 8, false},  {__LINE__, K_F32, 48, 96, 9, 1, true},
+    };
+    Rig rig;
+    rig_open(&rig, true);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        check_shape(&rig, &shapes[i], true);
+    }
+    rig_close(&rig);
+}
+
+/** Rows first .. first+n-1 by themselves equal the same rows among all. */
+static void check_company(const Side *cuda, const Shape *all, const uint8_t *weights,
+                          const float *x, const float *whole, size_t first, size_t n)
+{
+    Shape part = *all;
+    part.n_rows = n;
+    float *alone = run(cuda, &part, weights, x + first * all->n_in, NULL);
+    CHECK_INT(count_unequal(alone, whole + first * all->n_out, n * all->n_out), 0);
+}
+
+static void test_products__rows_do_not_see_each_other(void)
+{
+    static const KType types[] = {K_Q4_0, K_Q4_1, K_Q8_0, K_F16, K_BF16, K_F32};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        for (int n_segments = 1; n_segments <= K_SEGMENTS; n_segments += K_SEGMENTS - 1) {
+            arena_reset(&arena);
+            Shape s = {__LINE__, types[t], 36, 352, 131, n_segments, false};
+            uint8_t *weights = random_weights(&s, 21);
+            float *x = random_floats(22, s.n_rows * s.n_in, 3);
+            float *whole = run(&rig.cuda, &s, weights, x, NULL);
+            check_company(&rig.cuda, &s, weights, x, whole, 0, 1);
+            check_company(&rig.cuda, &s, weights, x, whole, 5, 9);
+            check_company(&rig.cuda, &s, weights, x, whole, 100, 31);
+            check_company(&rig.cuda, &s, weights, x, whole, 64, 40);
+        }
+    }
+    rig_close(&rig);
+}
+
+/** Several products at once, of two types, as a layer has them. */
+static void test_products__groups(void)
+{
+    Rig rig;
+    rig_open(&rig, false);
+    arena_reset(&arena);
+    Shape shapes[] = {{__LINE__, K_Q4_1, 96, 64, 6, 1, false},
+                      {__LINE__, K_Q4_1, 24, 64, 6, 1, true},
+                      {__LINE__, K_Q8_0, 24, 64, 6, 1, false}};
+    float *x = random_floats(31, 6 * 64, 1), *add = random_floats(32, 6 * 24, 1);
+    const Side *sides[] = {&rig.cpu, &rig.cuda};
+    float *got[2][3];
+    for (int i = 0; i < 2; i++) {
+        const Side *side = sides[i];
+        KMatrix *m[3];
+        KBuffer *out[3];
+        KProduct products[3];
+        for (int p = 0; p < 3; p++) {
+            uint8_t *weights = random_weights(&shapes[p], 33 + (uint64_t)p);
+            m[p] = side_matrix(side, shapes[p].type, shapes[p].n_out, 64, weights);
+            out[p] = side_buffer(side, 6 * shapes[p].n_out, shapes[p].add ? add : NULL);
+            products[p] = (KProduct){m[p], out[p], shapes[p].add, 1};
+        }
+        KActs *acts = side_acts(side, 6, 64, m[0]);
+        side_fill_acts(side, acts, x, 6, 64);
+        Err err = ERR_INIT;
+        CHECK_OK(side->ops->products(side->stream, products, 3, acts, 6, &err), &err);
+        for (int p = 0; p < 3; p++) {
+            got[i][p] = side_read(side, out[p], 6 * shapes[p].n_out);
+            side->ops->buffer_destroy(out[p]);
+            side->ops->matrix_destroy(m[p]);
+        }
+        side->ops->acts_destroy(acts);
+    }
+    for (int p = 0; p < 3; p++) {
+        CHECK_INT(count_unequal(got[0][p], got[1][p], 6 * shapes[p].n_out), 0);
+    }
+    rig_close(&rig);
+}
+
+/** An activation that is not a number makes its row's outputs NaN and no other's. */
+static void test_products__not_a_number(void)
+{
+    Rig rig;
+    rig_open(&rig, false);
+    arena_reset(&arena);
+    Shape s = {__LINE__, K_Q4_0, 32, 64, 3, 1, false};
+    uint8_t *weights = random_weights(&s, 41);
+    float *x = random_floats(42, 3 * 64, 1);
+    x[64 + 40] = INFINITY;
+    float *want = run(&rig.cpu, &s, weights, x, NULL), *got = run(&rig.cuda, &s, weights, x, NULL);
+    CHECK_INT(count_unequal(want, got, 32), 0);
+    CHECK_INT(count_unequal(want + 64, got + 64, 32), 0);
+    for (int i = 32; i < 64; i++) {
+        CHECK(isnan(got[i]));
+    }
+    rig_close(&rig);
+}
+
+static void test_matrix__unsound(void)
+{
+    Rig rig;
+    rig_open(&rig, false);
+    Err err = ERR_INIT;
+    KMatrix *m = NULL;
+    uint8_t data[64] = {0};
+    CHECK(!rig.cuda.ops->matrix_create(rig.cuda.device, K_Q4_0, 1, 33, data, &m, &err));
+    CHECK_INT(err.code, ERR_MODEL);
+    CHECK(m == NULL);
+    rig_close(&rig);
+}
+
+int main(void)
+{
+    tap_run("products are the CPU's", test_products__as_on_the_cpu);
+    tap_run("products under --precision f32", test_products__f32_precision);
+    tap_run("rows do not see each other", test_products__rows_do_not_see_each_other);
+    tap_run("groups of products", test_products__groups);
+    tap_run("an activation that is not a number", test_products__not_a_number);
+    tap_run("unsound matrices are refused", test_matrix__unsound);
+    arena_finish(&arena);
+    return tap_done();
+}
