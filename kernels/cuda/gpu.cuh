@@ -52,9 +52,11 @@ typedef int GpuError;
 #define GPU_ERROR_CONFIG      9
 #define GPU_ERROR_NO_DRIVER   35
 #define GPU_ERROR_NO_DEVICE   100
+#define GPU_ERROR_DEVICE      101
 #define GPU_ERROR_HANDLE      400
 #define GPU_ERROR_NOT_READY   600
 #define GPU_ERROR_ADDRESS     700
+#define GPU_ERROR_LAUNCH_RESOURCES 701
 #define GPU_ERROR_LAUNCH      719
 #define GPU_ERROR_CAPTURE     901
 

@@ -40,7 +40,7 @@ typedef struct EmulateSite {
 
 struct dim3 {
     uint32_t x, y, z;
-    constexpr dim3(uint32_t x = 1, uint32_t y = 1, uint32_t z = 1) : x(x), y(y), z(z)
+    constexpr dim3(uint32_t nx = 1, uint32_t ny = 1, uint32_t nz = 1) : x(nx), y(ny), z(nz)
     {
     }
 };
@@ -153,49 +153,45 @@ void emulate_cp_async_wait(int n_left);
 uint32_t emulate_atomic_add(uint32_t *at, uint32_t x);
 uint32_t emulate_atomic_max(uint32_t *at, uint32_t x);
 
-#ifdef __SANITIZE_THREAD__ // the checker sees all that is inlined into kernels, and not this
-uint32_t thread_x(void);
-uint32_t block_x(void);
-uint32_t block_y(void);
-uint32_t block_z(void);
-uint32_t block_dim_x(void);
-uint32_t grid_dim_x(void);
-uint32_t grid_dim_y(void);
-uint32_t grid_dim_z(void);
+#ifdef __SANITIZE_THREAD__ // the checker sees all that is inlined into kernels: this is not theirs
+const EmulateNow *emulate_now_at(void);
+#define EMULATE_NOW (*emulate_now_at())
 #else
+#define EMULATE_NOW emulate_now
+#endif
+
 inline uint32_t thread_x(void)
 {
-    return emulate_now.thread_x;
+    return EMULATE_NOW.thread_x;
 }
 inline uint32_t block_x(void)
 {
-    return emulate_now.block_x;
+    return EMULATE_NOW.block_x;
 }
 inline uint32_t block_y(void)
 {
-    return emulate_now.block_y;
+    return EMULATE_NOW.block_y;
 }
 inline uint32_t block_z(void)
 {
-    return emulate_now.block_z;
+    return EMULATE_NOW.block_z;
 }
 inline uint32_t block_dim_x(void)
 {
-    return emulate_now.block_dim_x;
+    return EMULATE_NOW.block_dim_x;
 }
 inline uint32_t grid_dim_x(void)
 {
-    return emulate_now.grid_dim_x;
+    return EMULATE_NOW.grid_dim_x;
 }
 inline uint32_t grid_dim_y(void)
 {
-    return emulate_now.grid_dim_y;
+    return EMULATE_NOW.grid_dim_y;
 }
 inline uint32_t grid_dim_z(void)
 {
-    return emulate_now.grid_dim_z;
+    return EMULATE_NOW.grid_dim_z;
 }
-#endif
 
 // The caller's place comes as a default argument.
 #define EMULATE_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
