@@ -419,6 +419,82 @@ static void test_schedule__exact_in_the_smallest_pool(void)
     }
 }
 
+/** Prompts and scored texts pass each other, and still nothing is computed twice. */
+static void test_schedule__exact_out_of_order(void)
+{
+    uint64_t n_ahead_steps = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        World world;
+        Arena arena = {0};
+        uint64_t id = 1;
+        int64_t batch = 1 + (int64_t)(seed % 5);
+        uint64_t need = 50 + 8 + (uint64_t)batch * (50 + 9);
+        world_open(&world, seed, seed % 2 == 0 ? 512 : 13, need + need * (seed % 7) / 3, batch);
+        add_random(&world, &arena, &id, 200, 50);
+        for (int i = 0; i < 1000000 && schedule_has_work(&world.schedule); i++) {
+            schedule_step(&world.schedule);
+            n_ahead_steps += world.schedule.trie.n_ahead > 0 ? 1 : 0;
+        }
+        world_drain(&world);
+        CHECK_INT(world.n_failed, 0);
+        CHECK_INT(world.n_wrong, 0);
+        CHECK_INT(world.schedule.trie.n_ahead, 0);
+        CHECK_INT(world.schedule.stats.prefill_tokens_computed,
+                  world.schedule.stats.prefill_tokens_needed);
+        world_close(&world);
+        arena_finish(&arena);
+    }
+    CHECK(n_ahead_steps > 100);
+}
+
+/** While replies are written and more wait, scored texts use what is left of the steps; whichever
+ * of the two comes first in order. */
+static void test_schedule__scores_fill_the_steps_of_replies(void)
+{
+    for (int32_t scores_first = 0; scores_first < 2; scores_first++) {
+        World world;
+        Arena arena = {0};
+        Job *jobs[40];
+        world_open(&world, 3, 16, 10000, 4);
+        for (size_t j = 0; j < 40; j++) { // 20 prompts and 20 texts, each of 20 tokens
+            bool scores = j >= 20;
+            int32_t *tokens = ARENA_ARRAY(&arena, int32_t, 20);
+            for (int32_t i = 0; i < 20; i++) {
+                tokens[i] = i == 0 ? (scores ? 2 - scores_first * 2 + 1 : 2) : (int32_t)j + 1;
+            }
+            EngineLeaf *leaf = ARENA_NEW(&arena, EngineLeaf);
+            *leaf = (EngineLeaf){.tokens = tokens, .n_tokens = 20, .n_context = 5};
+            EngineRequest request = {.prompt = tokens,
+                                     .n_prompt = 20,
+                                     .max_tokens = 40,
+                                     .n_replies = 1,
+                                     .picker = {.top_p = 1, .seed = j}};
+            if (scores) {
+                request = (EngineRequest){.leaves = leaf, .n_leaves = 1};
+            }
+            jobs[j] = job_make(j + 1, &request);
+        }
+        schedule_add(&world.schedule, jobs, 40);
+        uint64_t scores_gone = 0;
+        uint64_t last_full = 0;
+        while (schedule_has_work(&world.schedule)) {
+            schedule_step(&world.schedule);
+            if (world.schedule.lists[LIST_SCORES].n > 0) {
+                scores_gone = world.schedule.step;
+                CHECK_INT(world.schedule.plan.n_rows, 16);
+            }
+            last_full = world.schedule.n_running == 4 ? world.schedule.step : last_full;
+        }
+        world_drain(&world);
+        CHECK(scores_gone < last_full);
+        CHECK_INT(world.n_wrong, 0);
+        CHECK_INT(world.schedule.stats.prefill_tokens_computed,
+                  world.schedule.stats.prefill_tokens_needed);
+        world_close(&world);
+        arena_finish(&arena);
+    }
+}
+
 /** Pools that hold one request and no more: everything ends, and what can not fit says so. */
 static void test_schedule__ends_in_every_tiny_pool(void)
 {
@@ -681,6 +757,8 @@ int main(void)
     tap_run("computes each prefix once", test_schedule__computes_each_prefix_once);
     tap_run("a shared prefix is computed exactly once", test_schedule__shared_prefix_is_exact);
     tap_run("exact in the smallest pool", test_schedule__exact_in_the_smallest_pool);
+    tap_run("exact when prompts and texts pass each other", test_schedule__exact_out_of_order);
+    tap_run("scores fill the steps of replies", test_schedule__scores_fill_the_steps_of_replies);
     tap_run("ends in every tiny pool", test_schedule__ends_in_every_tiny_pool);
     tap_run("many replies take turns", test_schedule__many_replies_take_turns);
     tap_run("cancels and fails cleanly", test_schedule__cancels_and_fails_cleanly);
