@@ -61,6 +61,30 @@ class Child:
         self.process.wait()
 
 
+class Others:
+    """What other processes, and the host, took of the processors since the beginning: their noise is in the figures."""
+
+    def __init__(self, children):
+        self.pids = [os.getpid(), *(child.process.pid for child in children)]
+        self.began = self.now()
+
+    def now(self):
+        tick = os.sysconf("SC_CLK_TCK")
+        with open("/proc/stat", encoding="utf-8") as f:
+            total = [int(x) / tick for x in f.readline().split()[1:9]]
+        own = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+            own += sum(int(fields[i]) for i in (11, 12, 13, 14)) / tick  # its own and its ended children's
+        idle = total[3] + total[4]
+        return sum(total), sum(total) - idle - own
+
+    def share(self):
+        total, others = (b - a for a, b in zip(self.began, self.now()))
+        return max(0, others) / total
+
+
 def limits(build, threads, megabytes):
     done = subprocess.run([f"{build}/tests/bench/limits", f"threads={threads}", f"megabytes={megabytes}", "rounds=5"],
                           check=True, stdout=subprocess.PIPE)
@@ -100,15 +124,17 @@ def measure(args, path):
     for name, child in children.items():
         child.ask(PREFILL)  # warms up
     rates, limit_rounds = {key: [] for key in asked}, []
+    others = Others(children.values())
     for _ in range(args.rounds):
         limit_rounds.append(limits(args.build, args.threads, megabytes))
         for name, request in asked:
             rates[name, request].append(children[name].ask(request))
+    disturbed = others.share()
     for child in children.values():
         child.close()
     layers, head = products(path)
     return {"file": os.path.basename(path), "type": about["weights_type"], "weight_bytes": about["weight_bytes"],
-            "layers_mac": layers, "head_mac": head, "limits": median_of_limits(limit_rounds), "limit_rounds": limit_rounds,
+            "disturbed": disturbed, "layers_mac": layers, "head_mac": head, "limits": median_of_limits(limit_rounds), "limit_rounds": limit_rounds,
             "names": {name: child.about["name"] for name, child in children.items() if "name" in child.about},
             "medians": {key: statistics.median(r) for key, r in rates.items()}, "rates": rates}
 
@@ -158,15 +184,17 @@ def rows_of(result):
         yield "| " + " | ".join(cells + ([shown, limit_bar] if other == "llama.cpp" else ["", ""])) + " |", all_met
 
 
-def processor():
+def machine():
+    """The processor and the date."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         info = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].split("\n") if ":" in line)
     fields = {key.strip(): value.strip() for key, value in info.items()}
-    return f"{fields.get('model name', 'unknown processor')} (family {fields.get('cpu family', '?')})"
+    return (f"{fields.get('model name', 'unknown processor')} (family {fields.get('cpu family', '?')}, model "
+            f"{fields.get('model', '?')}), {datetime.date.today()}")
 
 
 def print_head(args):
-    print(f"{processor()}, {args.threads} threads, {datetime.date.today()}, medians of {args.rounds} rounds, tok/s.\n")
+    print(f"{machine()}, {args.threads} threads, medians of {args.rounds} rounds, tok/s.\n")
     print("| weights | what | muster | other | ratio | bar | of the limit | bar |\n|---|---|---|---|---|---|---|---|", flush=True)
 
 
@@ -176,7 +204,8 @@ def print_limits(results):
         most = result["limits"]
         rates = [f"{label} {most[key] / 1e9:.0f} GMAC/s" if most[key] else f"{label} unknown" for key, label in shown.items()]
         print(f"{result['type']}: {', '.join(rates)}; reading {result['weight_bytes'] / 1e6:.0f} MB at "
-              f"{most['read_bytes_per_s'] / 1e9:.0f} GB/s. " + "; ".join(result["names"].values()))
+              f"{most['read_bytes_per_s'] / 1e9:.0f} GB/s; others took {percent(result['disturbed'])} of the processors. "
+              + "; ".join(result["names"].values()))
 
 
 def main():
