@@ -161,9 +161,10 @@ typedef struct KOps {
     bool (*attention)(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
                       const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
                       Err *err);
-    /** out = gate * sigmoid(gate) * up.  shapes  all (n_rows, width). */
-    bool (*swiglu)(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
-                   size_t n_rows, KActs *out, Err *err);
+    /** out = silu(gate x) * (up x), silu(z) = z * sigmoid(z): the first half of a SwiGLU block.
+     *  shapes  x (n_rows, n_in); gate, up (n_out, n_in); out (n_rows, n_out). */
+    bool (*gated)(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
+                  size_t n_rows, KActs *out, Err *err);
     /** out[i] = x[rows[i]]; out and x differ.  shapes  x (*, dim); out (n_rows, dim). */
     bool (*gather)(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows,
                    size_t n_rows, KBuffer *out, Err *err);

@@ -184,7 +184,7 @@ const KOps k_cpu_ops = {
     .products = cpu_products,
     .rope_store = cpu_rope_store,
     .attention = cpu_attention,
-    .swiglu = cpu_swiglu,
+    .gated = cpu_gated,
     .gather = cpu_gather,
     .logprobs = cpu_logprobs,
 };

@@ -167,14 +167,15 @@ typedef struct CpuLogSum {
 typedef struct CpuPath {
     const char *name;
     void (*product)(const CpuProduct *piece);
+    /** acts = silu(gate) * up for the rows and tiles of the pieces, which differ in their matrix
+     *  alone; tile0 is even. */
+    void (*gated)(const CpuProduct *gate, const CpuProduct *up, KActs *acts);
     /** One row of a matrix as f32: out (n_in). */
     void (*embed)(const KMatrix *table, size_t row, float *out);
     /** out (dim) = x * weight / sqrt(mean(x^2) + eps). */
     void (*rms_norm)(const float *x, const float *weight, float eps, size_t dim, float *out);
     /** Fill the fixed form of one row of acts from its f32 values. */
     void (*quantise)(const float *x, KActs *acts, size_t row);
-    /** out = gate * sigmoid(gate) * up. */
-    void (*swiglu)(const float *gate, const float *up, size_t width, float *out);
     /** out[i] = x[i] rotated by (cos, sin) pairs, then times scale; only the first 2*n_pairs
      * rotate. */
     void (*rope)(const float *x, const float *angles, size_t n_pairs, size_t head_dim, float scale,
@@ -246,8 +247,8 @@ bool cpu_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const KB
 bool cpu_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
                    const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
                    Err *err);
-bool cpu_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
-                size_t n_rows, KActs *out, Err *err);
+bool cpu_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
+               size_t n_rows, KActs *out, Err *err);
 bool cpu_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows, size_t n_rows,
                 KBuffer *out, Err *err);
 bool cpu_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,

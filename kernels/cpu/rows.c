@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Operations that take each row by itself: embedding, RMSNorm, SwiGLU, gather.
+// Operations that take each row by itself: embedding, RMSNorm, gather.
 #include "kernels/cpu/cpu_internal.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ typedef struct RowsJob {
     const KMatrix *table;
     const int32_t *ids;
     const float *x;
-    const float *other; // weight, or up
+    const float *weight;
     const uint32_t *rows;
     float eps;
     size_t width;
@@ -93,7 +93,7 @@ static void norm_rows(void *ctx, uint32_t item, int worker)
     for (size_t r = from; r < to; r++) {
         const float *x = job->x + (job->rows != NULL ? job->rows[r] : r) * job->width;
         float *y = cpu_acts_target(job->acts, r, worker_row(job, worker));
-        job->device->path->rms_norm(x, job->other, job->eps, job->width, y);
+        job->device->path->rms_norm(x, job->weight, job->eps, job->width, y);
         cpu_acts_row(job->device, job->acts, r, y);
     }
 }
@@ -105,7 +105,7 @@ bool cpu_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, floa
     assert(out->width == dim && out->max_rows >= n_rows && weight->n >= dim);
     RowsJob job = {.device = stream->device,
                    .x = x->data,
-                   .other = weight->data,
+                   .weight = weight->data,
                    .rows = rows,
                    .eps = eps,
                    .width = dim,
@@ -113,35 +113,6 @@ bool cpu_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, floa
                    .acts = out};
     need_scratch(&job);
     run_rows(&job, norm_rows);
-    return true;
-}
-
-static void swiglu_rows(void *ctx, uint32_t item, int worker)
-{
-    const RowsJob *job = ctx;
-    size_t from, to;
-    item_rows(job, item, &from, &to);
-    for (size_t r = from; r < to; r++) {
-        float *y = cpu_acts_target(job->acts, r, worker_row(job, worker));
-        job->device->path->swiglu(job->x + r * job->width, job->other + r * job->width, job->width,
-                                  y);
-        cpu_acts_row(job->device, job->acts, r, y);
-    }
-}
-
-bool cpu_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
-                size_t n_rows, KActs *out, Err *err)
-{
-    (void)err;
-    assert(out->width == width && out->max_rows >= n_rows);
-    RowsJob job = {.device = stream->device,
-                   .x = gate->data,
-                   .other = up->data,
-                   .width = width,
-                   .n_rows = n_rows,
-                   .acts = out};
-    need_scratch(&job);
-    run_rows(&job, swiglu_rows);
     return true;
 }
 

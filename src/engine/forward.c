@@ -32,8 +32,6 @@ struct Forward {
     KBuffer *q_wanted;  // the same for wanted rows
     KBuffer *k;         // (n_kv_heads, head_dim)
     KBuffer *v;         // (n_kv_heads, head_dim)
-    KBuffer *gate;      // (ffn_dim)
-    KBuffer *up;        // (ffn_dim)
     KBuffer *logits;    // (LOGIT_ROWS, vocab)
     KActs *normed;      // (dim) what q, k, v, gate and up read
     KActs *attended;    // (n_heads, head_dim)
@@ -83,8 +81,6 @@ static bool create_buffers(Forward *f, Err *err)
         {&f->q_wanted, MAX_ROWS, q_dim},
         {&f->k, MAX_ROWS, kv_dim},
         {&f->v, MAX_ROWS, kv_dim},
-        {&f->gate, MAX_ROWS, shape->ffn_dim},
-        {&f->up, MAX_ROWS, shape->ffn_dim},
         {&f->logits, LOGIT_ROWS, shape->vocab},
     };
     size_t n_floats = 0;
@@ -168,8 +164,7 @@ void forward_close(Forward *f)
     }
     weights_hash_finish(f->hash);
     if (f->device != NULL) {
-        KBuffer *buffers[] = {f->x, f->x_wanted, f->q,  f->q_wanted, f->k,
-                              f->v, f->gate,     f->up, f->logits};
+        KBuffer *buffers[] = {f->x, f->x_wanted, f->q, f->q_wanted, f->k, f->v, f->logits};
         for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
             f->ops->buffer_destroy(buffers[i]);
         }
@@ -268,15 +263,13 @@ static bool run_layer(Forward *f, size_t l, const ForwardPlan *plan, Rows *rows,
     }
     // The two products that tensor parallelism splits along K accumulate in segments.
     const KProduct out[] = {{layer->attention_out, rows->x, true, K_SEGMENTS}};
-    const KProduct gate_up[] = {{layer->gate, f->gate, false, 1}, {layer->up, f->up, false, 1}};
     const KProduct down[] = {{layer->down, rows->x, true, K_SEGMENTS}};
     return ops->attention(s, f->kv, l, rows->q, rows->works, rows->n_works, rows->n, f->attended,
                           err) &&
            ops->products(s, out, 1, f->attended, rows->n, err) &&
            ops->rms_norm(s, rows->x, layer->ffn_norm, shape->norm_eps, shape->dim, NULL, rows->n,
                          f->normed, err) &&
-           ops->products(s, gate_up, 2, f->normed, rows->n, err) &&
-           ops->swiglu(s, f->gate, f->up, shape->ffn_dim, rows->n, f->hidden, err) &&
+           ops->gated(s, layer->gate, layer->up, f->normed, rows->n, f->hidden, err) &&
            ops->products(s, down, 1, f->hidden, rows->n, err);
 }
 

@@ -158,15 +158,12 @@ INLINE void fixed_group(const KType type, const CpuProduct *piece, const uint8_t
 static void fixed_groups(const CpuProduct *piece, const uint8_t *tile, bool fresh, size_t b0,
                          size_t b1, uint8_t *words, float (*sums)[LANES])
 {
-    switch (piece->matrix->type) {
-    case K_Q4_0:
+    KType type = piece->matrix->type;
+    if (type == K_Q4_0) {
         fixed_group(K_Q4_0, piece, tile, fresh, b0, b1, words, sums);
-        break;
-    case K_Q4_1:
+    } else if (type == K_Q4_1) {
         fixed_group(K_Q4_1, piece, tile, fresh, b0, b1, words, sums);
-        break;
-    default:
+    } else {
         fixed_group(K_Q8_0, piece, tile, fresh, b0, b1, words, sums);
-        break;
     }
 }

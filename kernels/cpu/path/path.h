@@ -8,10 +8,10 @@
 const CpuPath PATH = {
     .name = PATH_NAME,
     .product = path_product,
+    .gated = path_gated,
     .embed = path_embed,
     .rms_norm = path_rms_norm,
     .quantise = path_quantise,
-    .swiglu = path_swiglu,
     .rope = path_rope,
     .pack_kv = path_pack_kv,
     .attend = path_attend,

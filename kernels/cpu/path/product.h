@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/cpu/path/fixed.h"
+#include "kernels/cpu/path/rows.h"
 #include "kernels/cpu/path/vec.h"
 
 // Blocks of K in a group: with their activations they fit in 32 KiB.
@@ -136,68 +137,104 @@ INLINE const float *group_f32(const KMatrix *m, const uint8_t *tile, size_t b0, 
     return w;
 }
 
-/** As fixed_groups, for n_tiles tiles (1, or F32_TILES for one row): sums[tile] or sums[row]. */
-static void f32_groups(const CpuProduct *piece, const uint8_t *tile, size_t n_tiles, bool fresh,
-                       size_t b0, size_t b1, float *buf, float (*sums)[LANES])
+/** As fixed_groups. */
+static void f32_groups(const CpuProduct *piece, const uint8_t *tile, bool fresh, size_t b0,
+                       size_t b1, float *buf, float (*sums)[LANES])
 {
     const KMatrix *m = piece->matrix;
     size_t k0 = b0 * CPU_BLOCK, k1 = b1 * CPU_BLOCK < m->n_in ? b1 * CPU_BLOCK : m->n_in;
     size_t n_rows = piece->row1 - piece->row0, stride = piece->x->stride;
-    const float *x = piece->x->f32 + piece->row0 * stride;
-    if (n_tiles == F32_TILES) {
-        for (size_t b = b0; b < b1; b++) { // one block at a time: four tiles of a group are many
-            size_t k = b * CPU_BLOCK, n_k = k1 - k < CPU_BLOCK ? k1 - k : CPU_BLOCK;
-            const float *w[F32_TILES];
-            for (size_t t = 0; t < F32_TILES; t++) {
-                w[t] = block_f32(m, tile + t * m->tile_bytes, b, n_k, buf + t * CPU_BLOCK * LANES);
-            }
-            f32_part(F32_TILES, 1, w, x + k, stride, fresh && b == b0, n_k, sums);
-        }
-        return;
-    }
+    const float *x = piece->x->f32 + piece->row0 * stride + k0;
     const float *w = group_f32(m, tile, b0, k1 - k0, buf);
     for (size_t r = 0, n; r < n_rows; r += n) {
         n = n_rows - r < F32_ROWS ? n_rows - r : F32_ROWS;
-        f32_rows((int)n, w, x + r * stride + k0, stride, fresh, k1 - k0, sums + r);
+        f32_rows((int)n, w, x + r * stride, stride, fresh, k1 - k0, sums + r);
+    }
+}
+
+/** The same for one row and F32_TILES tiles of matrices of one shape and type: sums[i] of tiles[i].
+ */
+static void f32_wide(const CpuProduct *piece, const uint8_t *const *tiles, size_t b0, size_t b1,
+                     float *buf, float (*sums)[LANES])
+{
+    const KMatrix *m = piece->matrix;
+    const float *x = piece->x->f32 + piece->row0 * piece->x->stride;
+    if (b0 == b1) {
+        memset(sums, 0, F32_TILES * sizeof(*sums));
+    }
+    for (size_t b = b0; b < b1; b++) {
+        size_t k = b * CPU_BLOCK, n_k = m->n_in - k < CPU_BLOCK ? m->n_in - k : CPU_BLOCK;
+        const float *w[F32_TILES];
+        for (size_t t = 0; t < F32_TILES; t++) {
+            w[t] = block_f32(m, tiles[t], b, n_k, buf + t * CPU_BLOCK * LANES);
+        }
+        f32_part(F32_TILES, 1, w, x + k, 0, b == b0, n_k, sums);
     }
 }
 
 // ---- Both -------------------------------------------------------------------------------------
 
-/** One piece's memory: unpacked weights, and for each segment the sums of every row. */
+typedef float Sums[CPU_PANEL_ROWS][LANES]; // of one tile, or of one row and several tiles
+
+/** One piece's memory. */
 typedef struct Workspace {
-    _Alignas(CPU_ALIGN) float weights[GROUP_FIXED * WORDS_BYTES / sizeof(float)];
-    _Alignas(CPU_ALIGN) float sums[K_SEGMENTS][CPU_PANEL_ROWS][LANES];
+    _Alignas(CPU_ALIGN) float weights[GROUP_FIXED * WORDS_BYTES / sizeof(float)]; // unpacked
+    _Alignas(CPU_ALIGN) Sums sums[K_SEGMENTS];
 } Workspace;
 
-/** sums[segment][i] for n_tiles tiles from `tile` on and all rows of the piece. */
-static void run_tiles(const CpuProduct *piece, bool f32, size_t tile, size_t n_tiles,
-                      Workspace *space)
+static bool wants_f32(const CpuProduct *piece)
+{
+    KType type = piece->matrix->type;
+    return piece->f32 || type == K_F32 || type == K_F16 || type == K_BF16;
+}
+
+static size_t k_blocks(const KMatrix *m)
+{
+    return (m->n_in + CPU_BLOCK - 1) / CPU_BLOCK;
+}
+
+/** sums[segment][row] of one tile for all rows of the piece. */
+static void run_tile(const CpuProduct *piece, size_t tile, Workspace *space, Sums *sums)
 {
     const KMatrix *m = piece->matrix;
     const uint8_t *at = m->tiles + tile * m->tile_bytes;
-    size_t n_blocks = (m->n_in + CPU_BLOCK - 1) / CPU_BLOCK, n_segments = (size_t)piece->n_segments;
+    bool f32 = wants_f32(piece);
+    size_t n_blocks = k_blocks(m), n_segments = (size_t)piece->n_segments;
     for (size_t s = 0; s < n_segments; s++) {
         size_t from = segment_start(n_blocks, s, n_segments);
         size_t to = segment_start(n_blocks, s + 1, n_segments);
         if (from == to) {
-            memset(space->sums[s], 0, sizeof(space->sums[s]));
+            memset(sums[s], 0, sizeof(sums[s]));
         }
         size_t most = f32 ? GROUP_F32 : GROUP_FIXED, n_groups = (to - from + most - 1) / most;
         for (size_t g = 0; g < n_groups; g++) { // of nearly the same size
-            size_t b = from + (to - from) * g / n_groups;
-            size_t end = from + (to - from) * (g + 1) / n_groups;
+            size_t b0 = from + (to - from) * g / n_groups;
+            size_t b1 = from + (to - from) * (g + 1) / n_groups;
             if (f32) {
-                f32_groups(piece, at, n_tiles, b == from, b, end, space->weights, space->sums[s]);
+                f32_groups(piece, at, b0 == from, b0, b1, space->weights, sums[s]);
             } else {
-                fixed_groups(piece, at, b == from, b, end, (uint8_t *)space->weights,
-                             space->sums[s]);
+                fixed_groups(piece, at, b0 == from, b0, b1, (uint8_t *)space->weights, sums[s]);
             }
         }
     }
 }
 
-/** A row's sum: the segments as a fixed tree. */
+/** sums[segment][i] of F32_TILES tiles from `tile` on for one row. */
+static void run_wide(const CpuProduct *piece, size_t tile, Workspace *space)
+{
+    const KMatrix *m = piece->matrix;
+    const uint8_t *tiles[F32_TILES];
+    for (size_t t = 0; t < F32_TILES; t++) {
+        tiles[t] = m->tiles + (tile + t) * m->tile_bytes;
+    }
+    size_t n_segments = (size_t)piece->n_segments;
+    for (size_t s = 0; s < n_segments; s++) {
+        f32_wide(piece, tiles, segment_start(k_blocks(m), s, n_segments),
+                 segment_start(k_blocks(m), s + 1, n_segments), space->weights, space->sums[s]);
+    }
+}
+
+/** A sum of the whole of K: the segments as a fixed tree. */
 INLINE V16 sum_segments(const Workspace *space, int n_segments, size_t i)
 {
     if (n_segments == 1) {
@@ -226,15 +263,66 @@ static void write_tile(const CpuProduct *piece, size_t tile, const Workspace *sp
 
 static void path_product(const CpuProduct *piece)
 {
-    const KMatrix *m = piece->matrix;
-    bool f32 = piece->f32 || m->type == K_F32 || m->type == K_F16 || m->type == K_BF16;
-    size_t n_rows = piece->row1 - piece->row0;
+    bool one_f32_row = wants_f32(piece) && piece->row1 - piece->row0 == 1;
     Workspace space;
-    for (size_t tile = piece->tile0, n_tiles; tile < piece->tile1; tile += n_tiles) {
-        n_tiles = f32 && n_rows == 1 && piece->tile1 - tile >= F32_TILES ? F32_TILES : 1;
-        run_tiles(piece, f32, tile, n_tiles, &space);
-        for (size_t t = 0; t < n_tiles; t++) {
-            write_tile(piece, tile + t, &space, t * n_rows);
+    for (size_t tile = piece->tile0; tile < piece->tile1;) {
+        if (one_f32_row && piece->tile1 - tile >= F32_TILES) {
+            run_wide(piece, tile, &space);
+            for (size_t t = 0; t < F32_TILES; t++) {
+                write_tile(piece, tile++, &space, t);
+            }
+        } else {
+            run_tile(piece, tile, &space, space.sums);
+            write_tile(piece, tile++, &space, 0);
+        }
+    }
+}
+
+// ---- Gated ------------------------------------------------------------------------------------
+
+/** sums[0] and sums[1] of two tiles of the gate, sums[2] and sums[3] of the same tiles of up. */
+static void run_gated_tiles(const CpuProduct *gate, const CpuProduct *up, size_t tile,
+                            size_t n_tiles, Workspace *space)
+{
+    bool wide = n_tiles == 2 && gate->row1 - gate->row0 == 1 && wants_f32(gate) && wants_f32(up) &&
+                gate->matrix->type == up->matrix->type;
+    if (wide) {
+        const uint8_t *tiles[F32_TILES];
+        for (size_t t = 0; t < F32_TILES; t++) {
+            const KMatrix *m = t < 2 ? gate->matrix : up->matrix;
+            tiles[t] = m->tiles + (tile + t % 2) * m->tile_bytes;
+        }
+        f32_wide(gate, tiles, 0, k_blocks(gate->matrix), space->weights, space->sums[0]);
+        for (size_t t = 1; t < F32_TILES; t++) {
+            memcpy(space->sums[t][0], space->sums[0][t], sizeof(space->sums[t][0]));
+        }
+        return;
+    }
+    for (size_t t = 0; t < n_tiles; t++) {
+        run_tile(gate, tile + t, space, &space->sums[t]);
+        run_tile(up, tile + t, space, &space->sums[2 + t]);
+    }
+}
+
+static void path_gated(const CpuProduct *gate, const CpuProduct *up, KActs *acts)
+{
+    Workspace space;
+    for (size_t tile = gate->tile0; tile < gate->tile1; tile += 2) {
+        size_t n_tiles = gate->tile1 - tile < 2 ? 1 : 2;
+        run_gated_tiles(gate, up, tile, n_tiles, &space);
+        for (size_t row = gate->row0; row < gate->row1; row++) {
+            size_t r = row - gate->row0;
+            V16 y[2] = {v_zero(), v_zero()};
+            for (size_t t = 0; t < n_tiles; t++) {
+                y[t] = v_swiglu(v_load(space.sums[t][r]), v_load(space.sums[2 + t][r]));
+                size_t first = (tile + t) * LANES, n = acts->width - first;
+                if (acts->f32 != NULL) {
+                    v_store_n(acts->f32 + row * acts->stride + first, y[t], n);
+                }
+            }
+            if (acts->fixed != NULL) {
+                quantise_block(acts, cpu_acts_at(acts, row) + tile / 2 * CPU_ROWS, y[0], y[1]);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Operations on one row: RMSNorm, 16-bit fixed point, SwiGLU, rotary embedding, int16 keys and
+// Operations on one row: RMSNorm, 16-bit fixed point, rotary embedding, int16 keys and
 // values, and the log-sum-exp of a row of logits. Each reduces its row in 16 lanes, then down one
 // tree.
 #pragma once
@@ -30,38 +30,42 @@ INLINE I16 round_lanes(V16 x, V16 scale)
     return v_integers(v_add(v_mul(x, scale), v_set1(EXP_MAGIC)));
 }
 
+/** 32 values of one row as 16-bit fixed point, to block `at` of acts. */
+INLINE void quantise_block(KActs *acts, size_t at, V16 low, V16 high)
+{
+    int16_t *q = acts->fixed + at * CPU_BLOCK;
+    float max = v_max_abs_lane(v_max_abs(v_max_abs(v_zero(), low), high));
+    if (!(max >= FIXED_TINY && max <= 3e38f)) {
+        // Not a number or infinite: the scale says so, and every output becomes NaN.
+        memset(q, 0, CPU_BLOCK * sizeof(*q));
+        acts->sum[at] = 0;
+        acts->scale[at] = acts->scale_sum[at] = max < FIXED_TINY ? 0.0f : NAN;
+        return;
+    }
+    V16 inverse = v_set1(FIXED_MAX / max);
+    I16 q_low = round_lanes(low, inverse), q_high = round_lanes(high, inverse);
+    i_store_words(q, q_low);
+    i_store_words(q + LANES, q_high);
+    int32_t sum = i_sum(i_add(q_low, q_high));
+    float scale = max / FIXED_MAX;
+    acts->sum[at] = sum;
+    acts->scale[at] = scale;
+    acts->scale_sum[at] = scale * (float)sum;
+}
+
 static void path_quantise(const float *x, KActs *acts, size_t row)
 {
     size_t at = cpu_acts_at(acts, row);
-    for (size_t b = 0; b < acts->n_blocks; b++, at += CPU_ROWS) {
-        V16 low = v_load(x + b * CPU_BLOCK), high = v_load(x + b * CPU_BLOCK + LANES);
-        int16_t *q = acts->fixed + at * CPU_BLOCK;
-        float max = v_max_abs_lane(v_max_abs(v_max_abs(v_zero(), low), high));
-        if (!(max >= FIXED_TINY && max <= 3e38f)) {
-            // Not a number or infinite: the scale says so, and every output becomes NaN.
-            memset(q, 0, CPU_BLOCK * sizeof(*q));
-            acts->sum[at] = 0;
-            acts->scale[at] = acts->scale_sum[at] = max < FIXED_TINY ? 0.0f : NAN;
-            continue;
-        }
-        V16 inverse = v_set1(FIXED_MAX / max);
-        I16 q_low = round_lanes(low, inverse), q_high = round_lanes(high, inverse);
-        i_store_words(q, q_low);
-        i_store_words(q + LANES, q_high);
-        acts->sum[at] = i_sum(i_add(q_low, q_high));
-        acts->scale[at] = max / FIXED_MAX;
-        acts->scale_sum[at] = acts->scale[at] * (float)acts->sum[at];
+    for (size_t b = 0; b < acts->n_blocks; b++, at += CPU_ROWS, x += CPU_BLOCK) {
+        quantise_block(acts, at, v_load(x), v_load(x + LANES));
     }
 }
 
-static void path_swiglu(const float *gate, const float *up, size_t width, float *out)
+/** gate * sigmoid(gate) * up */
+INLINE V16 v_swiglu(V16 gate, V16 up)
 {
-    for (size_t i = 0; i < width; i += LANES) {
-        size_t n = width - i;
-        V16 g = v_load_n(gate + i, n), one = v_set1(1.0f);
-        V16 e = v_exp(v_sub(v_zero(), g));
-        v_store_n(out + i, v_mul(v_div(g, v_add(one, e)), v_load_n(up + i, n)), n);
-    }
+    V16 e = v_exp(v_sub(v_zero(), gate));
+    return v_mul(v_div(gate, v_add(v_set1(1.0f), e)), up);
 }
 
 /** The FMAs are spelled out: gcc 12 turns x0*c - x1*s into one of its choice whatever

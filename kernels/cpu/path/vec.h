@@ -548,7 +548,7 @@ INLINE int32_t word_of(int32_t lane, int which)
 /** b from each of a lane's two words. */
 INLINE I16 i_sub_words(I16 a, const int16_t b)
 {
-    I16_EACH((int32_t)((uint32_t)(word_of(a.x[i], 0) - b) & 0xffffu |
+    I16_EACH((int32_t)(((uint32_t)(word_of(a.x[i], 0) - b) & 0xffffu) |
                        (uint32_t)(word_of(a.x[i], 1) - b) << 16));
 }
 /** acc + the products of each lane's two words with the two words at x. */
