@@ -13,7 +13,7 @@
 #include "kernels/cuda/load.h"
 
 #define PERIOD_NS  100000000ll
-#define FRESH_NS   10000000ll // a sample younger than this is as good as a new one
+#define FRESH_NS   10000000ll // the thread leaves out its sample when someone just took one
 #define LIBRARY    "libnvidia-ml.so.1"
 #define SENSOR_GPU 0 // nvmlTemperatureSensors_t: the die
 
@@ -238,9 +238,7 @@ void watch_begin(Watch *watch)
 void watch_stats(Watch *watch, WatchStats *out)
 {
     pthread_mutex_lock(&watch->mutex);
-    if (clock_ns() - watch->last_ns >= FRESH_NS) {
-        sample(watch);
-    }
+    sample(watch); // also a run of a moment has a first and a last one
     double seconds = (double)(watch->last_ns - watch->first_ns) * 1e-9;
     bool counted = !isnan(watch->energy_first_j);
     *out = (WatchStats){

@@ -375,6 +375,7 @@ static RunModelStats model_stats(const Source *source, double seconds, Arena *ar
 {
     RunModelStats out = {.model = source->model->spec,
                          .description = str_copy(arena, source->sampler->description),
+                         .device = str_copy(arena, source->sampler->device_words),
                          .load_seconds = source->load_seconds,
                          .render_seconds = source->render_seconds,
                          .seconds = seconds};

@@ -75,6 +75,9 @@ Value run_model_stats_value(Arena *arena, const RunModelStats *of)
     for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
         map_builder_put(&map, reals[i].key, value_real(reals[i].value));
     }
+    if (of->device.len > 0) {
+        map_builder_put(&map, STR("device"), value_str(of->device));
+    }
     if (s->device.n_samples > 0) {
         uint64_t tokens = s->prefill_tokens_computed + s->decode_tokens;
         map_builder_put(&map, STR("gpu"), device_value(arena, &s->device, tokens));

@@ -94,6 +94,7 @@ typedef struct RunConfig {
 typedef struct RunModelStats {
     Str model;
     Str description; // the sampler's
+    Str device;      // in words; "" no local engine
     SamplerStats stats;
     double load_seconds;   // opening it
     double render_seconds; // rendering and tokenising all first requests

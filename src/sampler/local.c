@@ -645,6 +645,7 @@ static void local_describe(Local *local, const SamplerSettings *settings)
                    STR_ARG(info->name), STR_ARG(info->weights_type), (long long)info->n_layers,
                    STR_ARG(info->device_words), settings->precision_f32 ? ", f32" : "");
     local->base.device = info->device;
+    local->base.device_words = info->device_words;
     if (info->device_note.len > 0) {
         local->base.note = str_printf(&local->arena, STR_FMT "; no CUDA: " STR_FMT,
                                       STR_ARG(info->device_words), STR_ARG(info->device_note));

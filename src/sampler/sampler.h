@@ -96,6 +96,7 @@ struct Sampler {
     Hash identity;          // weights' hash, or of what can change an answer
     Str description;        // "SmolLM2-135M-Instruct Q4_1, 30 layers, cpu avx512, 2 threads"
     Str device;             // the local engine's: "cpu", "cuda"; "" elsewhere
+    Str device_words;       // "cpu avx512, 2 threads"; "" elsewhere
     Str note;               // what its user should know of it, once; "" nothing
 };
 

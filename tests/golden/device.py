@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Devices as users of the program meet them: --device, what is said without CUDA, sensors, doctor.
+
+device.py MUSTER SOURCE_ROOT FAKES TINY_MODEL: TAP. FAKES is the folder of tests/unit/backends with a module that
+forwards to the CPU, a driver and NVML; TINY_MODEL writes a miniature model. No GPU is needed, and none is used."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from situations import expect, tap
+
+EVAL = """schema: 1
+eval: capitals
+version: 1
+description: Three capitals.
+dataset:
+  rows: [{c: France, a: Paris}, {c: Italy, a: Rome}, {c: Austria, a: Vienna}]
+sample: {input: "What is the capital of {{ c }}?", target: "{{ a }}"}
+prompt: "{{ input }}"
+solver: {use: generate, max_tokens: 8}
+graders: [{use: includes}]
+"""
+MODEL = "local/tiny.gguf"
+
+
+class Room:
+    """A temporary folder with an eval and a model, and the program run in it."""
+
+    def __init__(self, program, root, fakes, tiny, folder):
+        self.program, self.fakes, self.folder = program, fakes, folder
+        self.env = {k: v for k, v in os.environ.items()
+                    if not k.startswith(("MUSTER_", "FAKE_")) and k != "LD_LIBRARY_PATH"}
+        self.env.update(MUSTER_CACHE=os.path.join(folder, "cache"), MUSTER_REGISTRY=os.path.join(root, "registry"))
+        # Where a real module was built and a GPU is at hand, "no module" still means none.
+        self.none = {"MUSTER_CUDA_MODULE": os.path.join(folder, "none.so")}
+        self.cuda = {"MUSTER_CUDA_MODULE": os.path.join(fakes, "muster-cuda-fake.so"), "LD_LIBRARY_PATH": fakes}
+        with open(os.path.join(folder, "capitals.yaml"), "w", encoding="utf-8") as file:
+            file.write(EVAL)
+        subprocess.run([tiny, os.path.join(folder, "tiny.gguf")], check=True)
+
+    def run(self, line, code=0, says=None, env=None):
+        """Run the words of a line; check the exit code and that stderr says something; (stdout, stderr)."""
+        done = subprocess.run([self.program, *line.split()], cwd=self.folder, env=dict(self.env, **(env or {})),
+                              capture_output=True, text=True, timeout=120, check=False)
+        shown = f"muster {line}: exit {done.returncode}, stderr {done.stderr[-900:]!r}"
+        expect(done.returncode == code, f"{shown}; want {code}")
+        expect(says is None or says in done.stderr, f"{shown}; want {says!r}")
+        return done.stdout, done.stderr
+
+    def json(self, line, env=None, code=0):
+        return json.loads(self.run(line, code, env=env)[0])
+
+
+def words(room):
+    for line in ("run capitals.yaml -m echo", "verify", "bench engine -m local/tiny.gguf"):
+        for word in ("gpu", "cuda:64", "cuda:x", "cpu:0"):
+            room.run(f"{line} --device {word}", 2, f"--device: '{word}' is not one of auto|cpu|cuda|cuda:N")
+    room.run("run capitals.yaml -m echo", 2, "MUSTER_DEVICE: 'tpu' is not one of", env={"MUSTER_DEVICE": "tpu"})
+
+
+def refused(room):
+    """Asked for and not there: exit 6 with the reason, before anything is stored."""
+    room.run(f"run capitals.yaml -m {MODEL} --device cuda --db refused.db", 6,
+             f"device 'cuda:0' can not be used (see: muster doctor): no module '{room.none['MUSTER_CUDA_MODULE']}'",
+             env=room.none)
+    room.run(f"bench engine -m {MODEL} --device cuda:1", 6, "device 'cuda:1' can not be used", env=room.none)
+    room.run(f"run capitals.yaml -m {MODEL} --device cuda:5 --db refused.db", 6, "there is no device 5, only 2",
+             env=room.cuda)
+    other = dict(room.cuda, MUSTER_CUDA_MODULE=os.path.join(room.fakes, "muster-cuda-other.so"))
+    room.run(f"run capitals.yaml -m {MODEL} --device cuda --db refused.db", 6, "is of another build", env=other)
+    expect(not os.path.exists(os.path.join(room.folder, "refused.db")), "a store for a run that never was")
+
+
+def automatic(room):
+    """auto: CUDA where it works; else the CPU, and the reason once."""
+    line = f"run capitals.yaml -m {MODEL} --db auto.db --name"
+    _, err = room.run(f"{line} one", env=room.none)
+    expect(err.count("local models run on cpu ") == 1 and err.count("; no CUDA: no module '") == 1, err)
+    os.link(os.path.join(room.folder, "tiny.gguf"), os.path.join(room.folder, "same.gguf"))
+    _, err = room.run(f"{line} two -m local/same.gguf", env=room.none)
+    expect(err.count("local models run on cpu ") == 1, err)
+    _, err = room.run(f"{line} three", env=dict(room.cuda, FAKE_CUDA_FAIL="the card fell off"))
+    expect("; no CUDA: the card fell off\n" in err, err)
+    for extra, env in (("-q", room.none), ("--device cpu", room.none), ("", room.cuda)):
+        _, err = room.run(f"{line} four{extra.strip('-').replace(' ', '')} {extra}", env=env)
+        expect("local models run on" not in err, f"{extra}: {err}")
+    spec = room.json("show four --db auto.db --json")["experiment"]["spec"]
+    expect(spec["device"] == "cuda", f"{spec}")
+
+
+def same_bits(room):
+    """The fake module's kernels are the CPU's: whatever differs would be the way there."""
+    cpu = f"run capitals.yaml -m {MODEL} --db bits.db --name cpu -q --device cpu"
+    cuda = f"run capitals.yaml -m {MODEL} --db bits.db --name cuda -q --device cuda:1"
+    room.run(cpu, env=room.cuda)
+    room.run(cuda, env=room.cuda)
+    rows = [[(r["id"], r["text"]) for r in map(json.loads, room.run(f"show {name} --samples --json --db bits.db")[0]
+                                               .splitlines())] for name in ("cpu", "cuda")]
+    expect(len(rows[0]) == 3 and rows[0] == rows[1], f"{rows}")
+    expect("device" not in room.json("show cpu --db bits.db --json")["experiment"]["spec"], "the CPU is no setting")
+    # Other devices give other bits: a run goes on only where it began, and is verified there.
+    room.run(f"{cuda} --device cpu --resume".replace("--device cuda:1 ", ""), 2, "device", env=room.cuda)
+    room.run("verify cuda --db bits.db", env=room.cuda)
+    room.run("verify cuda --db bits.db", 6, "device 'cuda:0' can not be used", env=room.none)
+    room.run("verify cuda --db bits.db --device cpu", env=room.none)
+    room.run("verify cpu --db bits.db", env=dict(room.cuda, FAKE_CUDA_FAIL="must not be asked"))
+
+
+def sensors(room):
+    _, err = room.run(f"run capitals.yaml -m {MODEL} --db watch.db --device cuda --name watched", env=room.cuda)
+    line = [x for x in err.splitlines() if x.startswith("  gpu ")]
+    expect(len(line) == 1 and " busy 75 % (at most 75 %), memory " in line[0] and " of 8.0 GB, 100 W " in line[0] and
+           " 61 C at most, " in line[0] and line[0].endswith(" J per 1000 tokens"), f"{err}")
+    shown, again = room.run("show watched --db watch.db")
+    expect(line[0] in shown + again, f"show: {shown + again}")
+    stats = room.json("show watched --db watch.db --json")["engine"][MODEL]
+    gpu = stats["gpu"]
+    expect(stats["device"] == "cuda Fake 9000", f"{stats}")
+    expect(gpu["samples"] >= 2 and gpu["power_mean_w"] == 100 and gpu["memory_bytes"] == 8e9, f"{gpu}")
+    # 100 W for no longer than the run took; the counter has steps of a millijoule.
+    expect(0 <= gpu["energy_j"] <= 100 * stats["seconds"] + 1, f"{gpu['energy_j']} J in {stats['seconds']} s")
+    tokens = stats["prefill_tokens_computed"] + stats["decode_tokens"]
+    expect(abs(gpu["energy_per_1000_tokens_j"] - gpu["energy_j"] / tokens * 1000) < 1e-9, f"{gpu}, {tokens}")
+    run = room.json(f"run capitals.yaml -m {MODEL} --db watch.db --device cuda --json -q", env=room.cuda)
+    expect(run["engine"]["gpu"]["power_max_w"] == 100, f"{run['engine']}")
+    some = dict(room.cuda, FAKE_NVML_NO="temperature use")
+    run = room.json(f"run capitals.yaml -m {MODEL} --db watch.db --device cuda --json -q", env=some)
+    expect("busy_mean" not in run["engine"]["gpu"] and "energy_j" in run["engine"]["gpu"], f"{run['engine']}")
+    plain = room.json(f"run capitals.yaml -m {MODEL} --db watch.db --device cpu --json -q", env=room.cuda)
+    expect("gpu" not in plain["engine"], f"{plain['engine']}")
+
+
+def bench(room):
+    out = room.json(f"bench engine -m {MODEL} --device cuda --repeat 1 --json", env=room.cuda)
+    expect(out["device"] == "cuda Fake 9000" and out["read_bytes_per_s"] is None, f"{out}")
+    expect(all(row["of_memory"] is None for row in out["rows"]), f"{out}")
+    out, _ = room.run(f"bench engine -m {MODEL} --device cpu --repeat 1", env=room.cuda)
+    expect(", cpu " in out.splitlines()[0] and "reading them at" in out.splitlines()[0], out)
+
+
+def doctor(room):
+    found = room.json("doctor --json", env=room.cuda)
+    expect(found["device"] == "cuda Fake 9000", f"{found}")
+    expect(found["driver"] == "NVIDIA, CUDA 12.4, 2 devices", f"{found}")
+    expect(found["cuda:0"] == "Fake 10, 8.0 GiB, compute capability 9.0", f"{found}")
+    expect(found["cuda:1"].endswith("compute capability 7.5: too old, 8.0 is the least"), f"{found}")
+    expect("NVML libnvidia-ml.so.1" in found["libraries"], f"{found}")
+    cuda = found["cuda"]
+    expect(cuda["driver"] and cuda["driver_version"] == 12040 and cuda["module"] == found["module"], f"{cuda}")
+    expect(cuda["devices"][1] == {"name": "Fake 11", "memory_bytes": 2 ** 34, "compute_capability": "7.5"}, f"{cuda}")
+    out, _ = room.run("doctor", 6, env=room.none)
+    lines = {line[4:].split()[0]: line for line in out.splitlines()}
+    expect(lines["module"].startswith("BAD module    none: no module '"), out)
+    expect(lines["device"].startswith("ok  device    cpu ") and "; no CUDA: no module '" in lines["device"], out)
+    out, _ = room.run("doctor", env=dict(room.cuda, FAKE_DRIVER_FAIL="100"))
+    expect("ok  driver    none: the NVIDIA driver does not start: no CUDA-capable device is detected (100)" in out, out)
+
+
+TESTS = [("words for devices", words), ("a device that is not there", refused), ("auto", automatic),
+         ("the whole way through a module", same_bits), ("sensors", sensors), ("bench engine", bench),
+         ("doctor", doctor)]
+
+
+def main():
+    program, root, fakes, tiny = (os.path.abspath(word) for word in sys.argv[1:5])
+    with tempfile.TemporaryDirectory() as folder:
+        return tap(TESTS, Room(program, root, fakes, tiny, folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
