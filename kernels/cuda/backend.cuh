@@ -215,8 +215,8 @@ bool cuda_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const K
 bool cuda_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
                     const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
                     Err *err);
-bool cuda_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
-                 size_t n_rows, KActs *out, Err *err);
+bool cuda_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
+                size_t n_rows, KActs *out, Err *err);
 bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows, size_t n_rows,
                  KBuffer *out, Err *err);
 bool cuda_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
@@ -229,6 +229,9 @@ KvView cuda_kv_view(const KKv *kv, size_t layer);
 bool products_few(KStream *stream, const ProductsView *view, Err *err);
 bool products_many(KStream *stream, const ProductsView *view, Err *err);
 bool products_f32(KStream *stream, const ProductsView *view, Err *err);
+/** out = silu(gate) * up.  shapes  gate, up (n_rows, width of out) on the device. */
+bool rows_swiglu(KStream *stream, const float *gate, const float *up, size_t n_rows, KActs *out,
+                 Err *err);
 /** Sum view->partials as the fixed tree. */
 bool products_tree(KStream *stream, const ProductsView *view, Err *err);
 

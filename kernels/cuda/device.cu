@@ -561,7 +561,7 @@ static const KOps cuda_ops = {
     cuda_products,
     cuda_rope_store,
     cuda_attention,
-    cuda_swiglu,
+    cuda_gated,
     cuda_gather,
     cuda_logprobs,
 };

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: MIT
-// Products with many rows (prefill): a thread block takes 128 outputs and 64 or 128 rows, its four
-// warps 64 outputs each by half of the rows. Records and rows go through shared memory in three
-// stages, copied asynchronously; both lie there as they lie in memory, which no bank conflicts
-// with. Products in segments are cut over the grid, too, and summed by a kernel of their own.
+// Products with many rows (prefill): a thread block takes 128 outputs and 64 or 128 rows, its
+// warps 64 or 32 outputs each by half of the rows. Records and rows go through shared memory in
+// three stages, copied asynchronously; both lie there as they lie in memory, which no bank
+// conflicts with. Products in segments are cut over the grid, too, and summed by a kernel of their
+// own.
 #include "kernels/cuda/product.cuh"
 
-#define MANY_TILES   8 // tiles of 16 outputs of a thread block
-#define MANY_THREADS 128
-#define STAGES       3
+#define MANY_TILES 8 // tiles of 16 outputs of a thread block
+#define STAGES     3
+
+/** How many tiles a warp takes by half of the rows. Quantised weights have more to do for each sum
+ *  and want more warps; halves want few, which read less from shared memory. */
+HOST_DEVICE constexpr int warp_tiles(int type)
+{
+    return is_half(type) ? 4 : 2;
+}
+HOST_DEVICE constexpr int many_threads(int type)
+{
+    return MANY_TILES / warp_tiles(type) * 2 * 32;
+}
 
 /** One stage, in bytes: records, rows, scales. */
 template <int TYPE, int ROWS> struct Stage {
@@ -32,7 +43,7 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
                                      uint8_t *stage)
 {
     constexpr uint32_t PIECES = record_bytes(TYPE) / 16;
-    for (uint32_t i = thread_x(); i < MANY_TILES * PIECES; i += MANY_THREADS) {
+    for (uint32_t i = thread_x(); i < MANY_TILES * PIECES; i += many_threads(TYPE)) {
         uint32_t tile = i / PIECES;
         bool inside = tile < panel.n_tiles;
         size_t at = inside ? ((size_t)tile * view.n_blocks + b) * PIECES + i % PIECES : 0;
@@ -41,7 +52,7 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
     const uint8_t *x = TYPE == K_F16    ? (const uint8_t *)view.x.f16
                        : TYPE == K_BF16 ? (const uint8_t *)view.x.bf16
                                         : view.x.fixed;
-    for (uint32_t i = thread_x(); i < ROWS * 4; i += MANY_THREADS) {
+    for (uint32_t i = thread_x(); i < ROWS * 4; i += many_threads(TYPE)) {
         uint32_t row = panel.row0 + i / 4;
         bool inside = row < view.n_rows;
         size_t at = inside ? ((size_t)row * view.x.n_blocks + b) * ROW_BLOCK + i % 4 * 16 : 0;
@@ -49,7 +60,7 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
     }
     if (!is_half(TYPE)) {
         uint8_t *scales = stage + Stage<TYPE, ROWS>::records + Stage<TYPE, ROWS>::rows;
-        for (uint32_t i = thread_x(); i < ROWS / 2; i += MANY_THREADS) {
+        for (uint32_t i = thread_x(); i < ROWS / 2; i += many_threads(TYPE)) {
             uint32_t row = panel.row0 + i * 2;
             bool inside = row < view.n_rows;
             size_t at = inside ? ((size_t)b * view.x.max_rows + row) * 2 : 0;
@@ -58,16 +69,17 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
     }
 }
 
-/** One block of K: a warp's 4 tiles by NT * 8 rows. */
+/** One block of K: a warp's tiles by half of the rows. */
 template <int TYPE, int ROWS>
 DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[ROWS / 16][4])
 {
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
-    Weights<TYPE> weights[4];
-    UNROLL for (int t = 0; t < 4; t++)
+    constexpr int TILES = warp_tiles(TYPE), CUTS = MANY_TILES / TILES;
+    Weights<TYPE> weights[TILES];
+    UNROLL for (int t = 0; t < TILES; t++)
     {
         RawWeights<TYPE> raw;
-        uint32_t tile = warp % 2 * 4 + (uint32_t)t;
+        uint32_t tile = warp % CUTS * TILES + (uint32_t)t;
         weights_load<TYPE, false>(stage + tile * record_bytes(TYPE), lane, raw);
         weights_unpack<TYPE>(raw, weights[t]);
     }
@@ -75,38 +87,39 @@ DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[ROWS
     const uint8_t *scales = rows + Stage<TYPE, ROWS>::rows;
     UNROLL for (int n = 0; n < ROWS / 16; n++)
     {
-        uint32_t row = warp / 2 * (ROWS / 2) + (uint32_t)n * 8;
+        uint32_t row = warp / CUTS * (ROWS / 2) + (uint32_t)n * 8;
         Rows8 x;
         x.x = *(const uint4 *)(rows + row * ROW_BLOCK + lane * 16);
         if (!is_half(TYPE)) {
             x.scales = *(const float4 *)(scales + row * 8 + lane % 4 * 16);
         }
-        UNROLL for (int t = 0; t < 4; t++)
+        UNROLL for (int t = 0; t < TILES; t++)
         {
             product_step<TYPE>(weights[t], x, acc[t][n]);
         }
     }
 }
 
-template <int ROWS>
+template <int TYPE, int ROWS>
 DEVICE static inline void panel_store(const ProductsView &view, const ProductView &product,
                                       uint32_t tile0, uint32_t row0,
                                       const float (*acc)[ROWS / 16][4])
 {
+    constexpr int TILES = warp_tiles(TYPE), CUTS = MANY_TILES / TILES;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
     ProductView to = product;
     if (view.n_segments > 1) {
         to.out = view.partials + (size_t)block_z() * view.n_rows * product.n_out;
         to.add = 0;
     }
-    UNROLL for (int t = 0; t < 4; t++)
+    UNROLL for (int t = 0; t < TILES; t++)
     {
         UNROLL for (int n = 0; n < ROWS / 16; n++)
         {
             UNROLL for (int i = 0; i < 4; i++)
             {
-                uint32_t output = (tile0 + warp % 2 * 4 + (uint32_t)t) * TILE + lane / 4;
-                uint32_t row = row0 + warp / 2 * (ROWS / 2) + (uint32_t)n * 8 + lane % 4 * 2;
+                uint32_t output = (tile0 + warp % CUTS * TILES + (uint32_t)t) * TILE + lane / 4;
+                uint32_t row = row0 + warp / CUTS * (ROWS / 2) + (uint32_t)n * 8 + lane % 4 * 2;
                 product_store(to, view.n_rows, row + (uint32_t)(i % 2),
                               output + (uint32_t)(i / 2 * 8), acc[t][n][i]);
             }
@@ -116,7 +129,7 @@ DEVICE static inline void panel_store(const ProductsView &view, const ProductVie
 
 /** grid (panels of ROWS rows, cuts of 128 outputs, segments): thread blocks that run side by side
  *  read the same weights. */
-template <int TYPE, int ROWS> KERNEL(product_many)(ProductsView view)
+template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)(ProductsView view)
 {
     DYN_SHARED(uint8_t, stages);
     constexpr uint32_t BYTES = Stage<TYPE, ROWS>::bytes;
@@ -127,8 +140,9 @@ template <int TYPE, int ROWS> KERNEL(product_many)(ProductsView view)
     uint32_t from = view.n_segments == 1 ? 0 : segment_start(view.n_blocks, block_z());
     uint32_t to =
         view.n_segments == 1 ? view.n_blocks : segment_start(view.n_blocks, block_z() + 1);
-    float acc[4][ROWS / 16][4];
-    UNROLL for (int t = 0; t < 4; t++)
+    constexpr int TILES = warp_tiles(TYPE);
+    float acc[TILES][ROWS / 16][4];
+    UNROLL for (int t = 0; t < TILES; t++)
     {
         UNROLL for (int n = 0; n < ROWS / 16; n++)
         {
@@ -154,7 +168,7 @@ template <int TYPE, int ROWS> KERNEL(product_many)(ProductsView view)
         cp_async_commit();
         stage_multiply<TYPE, ROWS>(stages + (b - from) % STAGES * BYTES, acc);
     }
-    panel_store<ROWS>(view, product, tile0, panel.row0, acc);
+    panel_store<TYPE, ROWS>(view, product, tile0, panel.row0, acc);
 }
 
 /** Sum the segments of (n_rows, n_out) outputs as the fixed tree. */
@@ -195,7 +209,8 @@ static bool launch_many(KStream *stream, const ProductsView *view, Err *err)
     }
     auto kernel = product_many<TYPE, ROWS>;
     dim3 grid((v.n_rows + ROWS - 1) / ROWS, n_cuts, (uint32_t)v.n_segments);
-    LAUNCH(kernel, grid, dim3(MANY_THREADS), STAGES * (Stage<TYPE, ROWS>::bytes), stream->gpu, v);
+    LAUNCH(kernel, grid, dim3(many_threads(TYPE)), STAGES * (Stage<TYPE, ROWS>::bytes), stream->gpu,
+           v);
     return CUDA_LAUNCHED(err, "product of many rows") &&
            (v.n_segments == 1 || products_tree(stream, &v, err));
 }

@@ -68,3 +68,22 @@ bool cuda_products(KStream *stream, const KProduct *products, size_t n_products,
     }
     return true;
 }
+
+bool cuda_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
+                size_t n_rows, KActs *out, Err *err)
+{
+    size_t n = n_rows * gate->n_out;
+    assert(gate->n_out == up->n_out && gate->n_out == out->view.width);
+    assert(n_rows <= out->max_rows);
+    void *scratch;
+    if (!cuda_enter(stream->device, err) ||
+        !cuda_scratch(stream, 2 * n * sizeof(float), &scratch, err)) {
+        return false;
+    }
+    // Products in one run need no scratch of their own.
+    KBuffer of_gate = {stream->device, (float *)scratch, n};
+    KBuffer of_up = {stream->device, (float *)scratch + n, n};
+    const KProduct products[] = {{gate, &of_gate, false, 1}, {up, &of_up, false, 1}};
+    return cuda_products(stream, products, 2, x, n_rows, err) &&
+           rows_swiglu(stream, of_gate.data, of_up.data, n_rows, out, err);
+}

@@ -119,17 +119,13 @@ bool cuda_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, flo
     return CUDA_LAUNCHED(err, "RMSNorm");
 }
 
-bool cuda_swiglu(KStream *stream, const KBuffer *gate, const KBuffer *up, size_t width,
-                 size_t n_rows, KActs *out, Err *err)
+bool rows_swiglu(KStream *stream, const float *gate, const float *up, size_t n_rows, KActs *out,
+                 Err *err)
 {
-    assert(out->view.width == width && out->max_rows >= n_rows);
-    if (!cuda_enter(stream->device, err)) {
-        return false;
-    }
     uint32_t n_groups = out->view.n_blocks * 4;
     dim3 grid((uint32_t)n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
-    LAUNCH(swiglu_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, gate->data, up->data,
-           (uint32_t)width, out->view);
+    LAUNCH(swiglu_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, gate, up, out->view.width,
+           out->view);
     return CUDA_LAUNCHED(err, "SwiGLU");
 }
 

@@ -96,19 +96,29 @@ static inline KActs *side_acts(const Side *side, size_t n_rows, size_t width,
     return acts;
 }
 
-/** Activations that are given numbers, to the last bit: 128 * sigmoid(128) is 128 exactly. */
-static inline void side_fill_acts(const Side *side, KActs *acts, const float *x, size_t n_rows,
-                                  size_t width)
+/** Rows whose mean square is 1 in any order of summation: of 1, 2 and 0, with signs. width a
+ *  multiple of 4. */
+static inline float *unit_rows(uint64_t seed, size_t n_rows, size_t width)
 {
-    size_t n = n_rows * width;
-    float *gate = ARENA_ARRAY(&arena, float, n), *up = ARENA_ARRAY(&arena, float, n);
-    for (size_t i = 0; i < n; i++) {
-        gate[i] = 128;
-        up[i] = x[i] / 128;
+    float *x = ARENA_ARRAY(&arena, float, n_rows *width);
+    for (size_t i = 0; i < n_rows * width; i += 4) {
+        uint32_t kind = (uint32_t)(rng_at(seed, 1, i) * 8); // 0-3: that one is 2
+        for (size_t k = 0; k < 4; k++) {
+            float size = kind >= 4 ? 1 : kind == k ? 2 : 0;
+            x[i + k] = random_at(seed, i + k) < 0 ? -size : size;
+        }
     }
+    return x;
+}
+
+/** Activations x * weight, to the last bit: x as unit_rows gives it, or rows of zeros. */
+static inline void side_fill_acts(const Side *side, KActs *acts, const float *x,
+                                  const float *weight, size_t n_rows, size_t width)
+{
     Err err = ERR_INIT;
-    KBuffer *a = side_buffer(side, n, gate), *b = side_buffer(side, n, up);
-    CHECK_OK(side->ops->swiglu(side->stream, a, b, width, n_rows, acts, &err), &err);
+    KBuffer *a = side_buffer(side, n_rows * width, x), *b = side_buffer(side, width, weight);
+    CHECK_OK(side->ops->rms_norm(side->stream, a, b, 1e-12f, width, NULL, n_rows, acts, &err),
+             &err);
     CHECK_OK(side->ops->stream_sync(side->stream, &err), &err);
     side->ops->buffer_destroy(a);
     side->ops->buffer_destroy(b);

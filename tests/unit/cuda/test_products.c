@@ -45,24 +45,33 @@ static uint8_t *random_weights(const Shape *s, uint64_t seed)
     return data;
 }
 
-/** Rows with blocks of very different sizes, zero blocks, tiny numbers, a zero row. */
+/** Weights of a norm, block by block of very different sizes. */
+static float *random_sizes(const Shape *s, uint64_t seed)
+{
+    float *w = random_floats(seed, s->n_in, 1);
+    for (size_t i = 0; i < s->n_in; i++) {
+        static const float scales[] = {1, 30, 1e-3f, 0, 1e-20f, 1e-33f, 100};
+        w[i] *= scales[i / 32 % 7];
+    }
+    return w;
+}
+
+/** Rows for them, the fourth of zeros. */
 static float *random_rows(const Shape *s, uint64_t seed)
 {
-    float *x = random_floats(seed, s->n_rows * s->n_in, 1);
-    for (size_t i = 0; i < s->n_rows * s->n_in; i++) {
-        size_t r = i / s->n_in, b = i % s->n_in / 32;
-        static const float scales[] = {1, 30, 1e-3f, 0, 1e-20f, 1e-33f, 100};
-        x[i] *= r == 3 ? 0 : scales[(r + b) % 7];
+    float *x = unit_rows(seed, s->n_rows, s->n_in);
+    if (s->n_rows > 3) {
+        memset(x + 3 * s->n_in, 0, s->n_in * sizeof(float));
     }
     return x;
 }
 
 static float *run(const Side *side, const Shape *s, const uint8_t *weights, const float *x,
-                  const float *add)
+                  const float *sizes, const float *add)
 {
     KMatrix *matrix = side_matrix(side, s->type, s->n_out, s->n_in, weights);
     KActs *acts = side_acts(side, s->n_rows, s->n_in, matrix);
-    side_fill_acts(side, acts, x, s->n_rows, s->n_in);
+    side_fill_acts(side, acts, x, sizes, s->n_rows, s->n_in);
     KBuffer *out = side_buffer(side, s->n_rows * s->n_out, add);
     KProduct product = {matrix, out, add != NULL, s->n_segments};
     Err err = ERR_INIT;
@@ -75,7 +84,8 @@ static float *run(const Side *side, const Shape *s, const uint8_t *weights, cons
 }
 
 /** sum |w x| of each output bounds what rounding can do: by products of the absolute values. */
-static float *run_absolute(const Side *cpu, const Shape *s, const uint8_t *weights, const float *x)
+static float *run_absolute(const Side *cpu, const Shape *s, const uint8_t *weights, const float *x,
+                           const float *sizes)
 {
     size_t unit = block_bytes[s->type], n = s->n_out * s->n_in * unit;
     uint8_t *positive = arena_alloc(&arena, n, 1);
@@ -83,28 +93,31 @@ static float *run_absolute(const Side *cpu, const Shape *s, const uint8_t *weigh
     for (size_t i = unit - 1; i < n; i += unit) {
         positive[i] &= 0x7f;
     }
-    float *sizes = ARENA_ARRAY(&arena, float, s->n_rows * s->n_in);
+    float *rows = ARENA_ARRAY(&arena, float, s->n_rows * s->n_in);
+    float *positive_sizes = ARENA_ARRAY(&arena, float, s->n_in);
     for (size_t i = 0; i < s->n_rows * s->n_in; i++) {
-        sizes[i] = fabsf(x[i]);
+        rows[i] = fabsf(x[i]);
+        positive_sizes[i % s->n_in] = fabsf(sizes[i % s->n_in]);
     }
-    return run(cpu, s, positive, sizes, NULL);
+    return run(cpu, s, positive, rows, positive_sizes, NULL);
 }
 
 static void check_shape(const Rig *rig, const Shape *s, bool f32)
 {
     arena_reset(&arena);
     uint8_t *weights = random_weights(s, 11);
-    float *x = random_rows(s, 12);
+    float *x = random_rows(s, 12), *sizes = random_sizes(s, 14);
     size_t n = s->n_rows * s->n_out;
     float *add = s->add ? random_floats(13, n, 4) : NULL;
-    float *want = run(&rig->cpu, s, weights, x, add), *got = run(&rig->cuda, s, weights, x, add);
+    float *want = run(&rig->cpu, s, weights, x, sizes, add);
+    float *got = run(&rig->cuda, s, weights, x, sizes, add);
     size_t bad = 0;
     if (is_block(s->type) && !f32) {
         bad = count_unequal(want, got, n);
     } else {
         // Of the sum of all |w x|: activations rounded to f16 or bf16, or just the sums in f32.
         double tolerance = s->type == K_F32 || f32 ? 2e-6 : s->type == K_F16 ? 6e-4 : 4.5e-3;
-        float *bound = is_block(s->type) ? NULL : run_absolute(&rig->cpu, s, weights, x);
+        float *bound = is_block(s->type) ? NULL : run_absolute(&rig->cpu, s, weights, x, sizes);
         for (size_t i = 0; i < n; i++) {
             double size = bound != NULL ? (double)bound[i] + 1 : 32.0 * (double)s->n_in;
             bad += !(fabs((double)want[i] - (double)got[i]) <= tolerance * size + 1e-4);
@@ -128,7 +141,7 @@ static void test_products__as_on_the_cpu(void)
         {__LINE__, K_F16, 33, 64, 1, 1, false},     {__LINE__, K_F16, 48, 100, 30, 8, true},
         {__LINE__, K_F16, 140, 96, 70, 8, true},    {__LINE__, K_BF16, 48, 320, 2, 1, false},
         {__LINE__, K_BF16, 20, 40, 18, 1, true},    {__LINE__, K_BF16, 130, 288, 64, 1, false},
-        {__LINE__, K_F32, 30, 50, 3, 1, false},     {__LINE__, K_F32, 70, 288, 66, 8, true},
+        {__LINE__, K_F32, 30, 52, 3, 1, false},     {__LINE__, K_F32, 70, 288, 66, 8, true},
     };
     Rig rig;
     rig_open(&rig, false);
@@ -155,11 +168,12 @@ static void test_products__f32_precision(void)
 
 /** Rows first .. first+n-1 by themselves equal the same rows among all. */
 static void check_company(const Side *cuda, const Shape *all, const uint8_t *weights,
-                          const float *x, const float *whole, size_t first, size_t n)
+                          const float *x, const float *sizes, const float *whole, size_t first,
+                          size_t n)
 {
     Shape part = *all;
     part.n_rows = n;
-    float *alone = run(cuda, &part, weights, x + first * all->n_in, NULL);
+    float *alone = run(cuda, &part, weights, x + first * all->n_in, sizes, NULL);
     CHECK_INT(count_unequal(alone, whole + first * all->n_out, n * all->n_out), 0);
 }
 
@@ -173,12 +187,12 @@ static void test_products__rows_do_not_see_each_other(void)
             arena_reset(&arena);
             Shape s = {__LINE__, types[t], 36, 352, 131, n_segments, false};
             uint8_t *weights = random_weights(&s, 21);
-            float *x = random_floats(22, s.n_rows * s.n_in, 3);
-            float *whole = run(&rig.cuda, &s, weights, x, NULL);
-            check_company(&rig.cuda, &s, weights, x, whole, 0, 1);
-            check_company(&rig.cuda, &s, weights, x, whole, 5, 9);
-            check_company(&rig.cuda, &s, weights, x, whole, 100, 31);
-            check_company(&rig.cuda, &s, weights, x, whole, 64, 40);
+            float *x = unit_rows(22, s.n_rows, s.n_in), *sizes = random_floats(23, s.n_in, 3);
+            float *whole = run(&rig.cuda, &s, weights, x, sizes, NULL);
+            check_company(&rig.cuda, &s, weights, x, sizes, whole, 0, 1);
+            check_company(&rig.cuda, &s, weights, x, sizes, whole, 5, 9);
+            check_company(&rig.cuda, &s, weights, x, sizes, whole, 100, 31);
+            check_company(&rig.cuda, &s, weights, x, sizes, whole, 64, 40);
         }
     }
     rig_close(&rig);
@@ -193,7 +207,8 @@ static void test_products__groups(void)
     Shape shapes[] = {{__LINE__, K_Q4_1, 96, 64, 6, 1, false},
                       {__LINE__, K_Q4_1, 24, 64, 6, 1, true},
                       {__LINE__, K_Q8_0, 24, 64, 6, 1, false}};
-    float *x = random_floats(31, 6 * 64, 1), *add = random_floats(32, 6 * 24, 1);
+    float *x = unit_rows(31, 6, 64), *sizes = random_floats(34, 64, 1);
+    float *add = random_floats(32, 6 * 24, 1);
     const Side *sides[] = {&rig.cpu, &rig.cuda};
     float *got[2][3];
     for (int i = 0; i < 2; i++) {
@@ -208,7 +223,7 @@ static void test_products__groups(void)
             products[p] = (KProduct){m[p], out[p], shapes[p].add, 1};
         }
         KActs *acts = side_acts(side, 6, 64, m[0]);
-        side_fill_acts(side, acts, x, 6, 64);
+        side_fill_acts(side, acts, x, sizes, 6, 64);
         Err err = ERR_INIT;
         CHECK_OK(side->ops->products(side->stream, products, 3, acts, 6, &err), &err);
         for (int p = 0; p < 3; p++) {
@@ -224,6 +239,47 @@ static void test_products__groups(void)
     rig_close(&rig);
 }
 
+/** The first half of a SwiGLU block, read as `form`. */
+static float *gated(const Side *side, const Shape *s, KType form, const float *x,
+                    const float *sizes)
+{
+    Err err = ERR_INIT;
+    KMatrix *gate = side_matrix(side, s->type, s->n_out, s->n_in, random_weights(s, 51));
+    KMatrix *up = side_matrix(side, s->type, s->n_out, s->n_in, random_weights(s, 52));
+    KMatrix *identity = side_identity(side, form, s->n_out);
+    KActs *acts = side_acts(side, s->n_rows, s->n_in, gate);
+    KActs *out = side_acts(side, s->n_rows, s->n_out, identity);
+    side_fill_acts(side, acts, x, sizes, s->n_rows, s->n_in);
+    CHECK_OK(side->ops->gated(side->stream, gate, up, acts, s->n_rows, out, &err), &err);
+    float *got = side_read_acts(side, identity, out, s->n_rows, s->n_out);
+    side->ops->acts_destroy(acts);
+    side->ops->acts_destroy(out);
+    side->ops->matrix_destroy(gate);
+    side->ops->matrix_destroy(up);
+    side->ops->matrix_destroy(identity);
+    return got;
+}
+
+static void test_gated__as_on_the_cpu(void)
+{
+    static const Shape shapes[] = {{__LINE__, K_Q4_1, 32, 64, 1, 1, false},
+                                   {__LINE__, K_Q8_0, 160, 96, 7, 1, false},
+                                   {__LINE__, K_Q4_0, 96, 64, 40, 1, false}};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        arena_reset(&arena);
+        const Shape *s = &shapes[i];
+        size_t n = s->n_rows * s->n_out;
+        float *x = unit_rows(53, s->n_rows, s->n_in), *sizes = random_floats(54, s->n_in, 0.3f);
+        float *want = gated(&rig.cpu, s, K_F32, x, sizes);
+        CHECK_INT(count_unequal(want, gated(&rig.cuda, s, K_F32, x, sizes), n), 0);
+        want = gated(&rig.cpu, s, K_Q8_0, x, sizes);
+        CHECK_INT(count_unequal(want, gated(&rig.cuda, s, K_Q8_0, x, sizes), n), 0);
+    }
+    rig_close(&rig);
+}
+
 /** An activation that is not a number makes its row's outputs NaN and no other's. */
 static void test_products__not_a_number(void)
 {
@@ -232,9 +288,10 @@ static void test_products__not_a_number(void)
     arena_reset(&arena);
     Shape s = {__LINE__, K_Q4_0, 32, 64, 3, 1, false};
     uint8_t *weights = random_weights(&s, 41);
-    float *x = random_floats(42, 3 * 64, 1);
+    float *x = unit_rows(42, 3, 64), *sizes = random_floats(43, 64, 1);
     x[64 + 40] = INFINITY;
-    float *want = run(&rig.cpu, &s, weights, x, NULL), *got = run(&rig.cuda, &s, weights, x, NULL);
+    float *want = run(&rig.cpu, &s, weights, x, sizes, NULL);
+    float *got = run(&rig.cuda, &s, weights, x, sizes, NULL);
     CHECK_INT(count_unequal(want, got, 32), 0);
     CHECK_INT(count_unequal(want + 64, got + 64, 32), 0);
     for (int i = 32; i < 64; i++) {
@@ -262,6 +319,7 @@ int main(void)
     tap_run("products under --precision f32", test_products__f32_precision);
     tap_run("rows do not see each other", test_products__rows_do_not_see_each_other);
     tap_run("groups of products", test_products__groups);
+    tap_run("the gated product is the CPU's", test_gated__as_on_the_cpu);
     tap_run("an activation that is not a number", test_products__not_a_number);
     tap_run("unsound matrices are refused", test_matrix__unsound);
     arena_finish(&arena);

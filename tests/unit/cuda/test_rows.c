@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Embedding, RMSNorm, SwiGLU, gather and log-probabilities on CUDA beside the CPU's.
+// Embedding, RMSNorm, gather and log-probabilities on CUDA beside the CPU's.
 #include "rig.h"
 
 static void test_buffers__write_and_read(void)
@@ -113,38 +113,6 @@ static void test_rms_norm__as_on_the_cpu(void)
     rig_close(&rig);
 }
 
-static void test_swiglu__as_on_the_cpu(void)
-{
-    static const struct {
-        KType form;
-        size_t width;
-        double tolerance;
-    } cases[] = {{K_F32, 44, 0}, {K_F32, 2080, 0}, {K_Q8_0, 160, 0}};
-    Rig rig;
-    rig_open(&rig, false);
-    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
-        arena_reset(&arena);
-        size_t width = cases[c].width, n = 3 * width;
-        float *gate = random_floats(1, n, 100), *up = random_floats(2, n, 3), *got[2];
-        const Side *sides[] = {&rig.cpu, &rig.cuda};
-        for (int s = 0; s < 2; s++) {
-            Err err = ERR_INIT;
-            const Side *side = sides[s];
-            KMatrix *identity = side_identity(side, cases[c].form, width);
-            KActs *acts = side_acts(side, 3, width, identity);
-            KBuffer *a = side_buffer(side, n, gate), *b = side_buffer(side, n, up);
-            CHECK_OK(side->ops->swiglu(side->stream, a, b, width, 3, acts, &err), &err);
-            got[s] = side_read_acts(side, identity, acts, 3, width);
-            side->ops->buffer_destroy(a);
-            side->ops->buffer_destroy(b);
-            side->ops->acts_destroy(acts);
-            side->ops->matrix_destroy(identity);
-        }
-        CHECK_INT(count_unequal(got[0], got[1], n), 0);
-    }
-    rig_close(&rig);
-}
-
 static void test_gather__rows(void)
 {
     static const uint32_t rows[] = {3, 3, 0};
@@ -213,7 +181,6 @@ int main(void)
     tap_run("a device that is not there", test_device__that_is_not_there);
     tap_run("embedding of every type", test_embed__every_type);
     tap_run("RMSNorm", test_rms_norm__as_on_the_cpu);
-    tap_run("SwiGLU is the CPU's", test_swiglu__as_on_the_cpu);
     tap_run("gather", test_gather__rows);
     tap_run("log-probabilities", test_logprobs__as_on_the_cpu);
     arena_finish(&arena);
