@@ -11,9 +11,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SPIN_NS 20000 // a product of the smallest models takes about as long
+
+// A worker that holds an item for much longer than the caller needed for one of its own does not
+// run: another process has its processor. It is left out for a while, twice as long each time.
+#define STALL_NS    100000 // above the caller's time for two items
+#define REST_NS     10000000
+#define REST_MAX_NS 160000000
+#define RESTING_MAX 64 // workers beyond are never left out
 
 // A job is published by `ticket`: its number (32 bits), how many items it has (16), the next item
 // (16). A worker reads the ticket and, if an item is left, fn and ctx; then it claims the item by
@@ -28,12 +36,16 @@ struct Pool {
     _Atomic uint32_t n_asleep;
     _Atomic uint32_t caller_waits;
     _Atomic bool stop;
+    _Atomic uint64_t resting; // bit i: worker i+1 is left out; the caller's alone to change
     int n_workers;
     int n_started;
     struct PoolWorker {
         Pool *pool;
         pthread_t thread;
         int index;
+        _Atomic bool has_item;
+        int64_t rest_until; // the caller's
+        int64_t rest_ns;    // how long it last rested
     } * workers;
 };
 
@@ -46,9 +58,12 @@ static void cpu_pause(void)
 #endif
 }
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t value)
+/** timeout_ns < 0: for ever. */
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, int64_t timeout_ns)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
 }
 
 static void futex_wake(_Atomic uint32_t *word)
@@ -56,15 +71,23 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-/** Run items of the present job until none is left. */
-static void take_items(Pool *pool, int worker)
+static bool is_resting(const Pool *pool, int worker)
 {
+    return worker != 0 && worker <= RESTING_MAX &&
+           (atomic_load_explicit(&pool->resting, memory_order_relaxed) >> (worker - 1) & 1) != 0;
+}
+
+/** Run items of the present job until none is left; returns how many. */
+static uint32_t take_items(Pool *pool, int worker)
+{
+    _Atomic bool *has_item = worker == 0 ? NULL : &pool->workers[worker - 1].has_item;
+    uint32_t n_taken = 0;
     uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
     for (;;) {
         uint32_t item = (uint32_t)(ticket & POOL_ITEMS_MAX);
         uint32_t n_items = (uint32_t)(ticket >> 16 & POOL_ITEMS_MAX);
-        if (item >= n_items) {
-            return;
+        if (item >= n_items || is_resting(pool, worker)) {
+            return n_taken;
         }
         PoolFn *fn = atomic_load_explicit(&pool->fn, memory_order_relaxed);
         void *ctx = atomic_load_explicit(&pool->ctx, memory_order_relaxed);
@@ -72,7 +95,14 @@ static void take_items(Pool *pool, int worker)
                                                    memory_order_acq_rel, memory_order_acquire)) {
             continue;
         }
+        if (has_item != NULL) {
+            atomic_store_explicit(has_item, true, memory_order_relaxed);
+        }
         fn(ctx, item, worker);
+        n_taken++;
+        if (has_item != NULL) {
+            atomic_store_explicit(has_item, false, memory_order_relaxed);
+        }
         uint32_t done = atomic_fetch_add_explicit(&pool->n_done, 1, memory_order_seq_cst) + 1;
         if (worker != 0 && done == n_items && atomic_load(&pool->caller_waits) != 0) {
             futex_wake(&pool->n_done);
@@ -96,7 +126,7 @@ static uint32_t wait_epoch(Pool *pool, uint32_t seen)
         if (clock_ns() > until) {
             atomic_fetch_add(&pool->n_asleep, 1);
             while (atomic_load(&pool->epoch) == seen) {
-                futex_wait(&pool->epoch, seen);
+                futex_wait(&pool->epoch, seen, -1);
             }
             atomic_fetch_sub(&pool->n_asleep, 1);
         }
@@ -113,7 +143,12 @@ static void *worker_main(void *arg)
         if (atomic_load(&pool->stop)) {
             return NULL;
         }
-        take_items(pool, worker->index);
+        if (is_resting(pool, worker->index)) {
+            // Off the processor: who sleeps is given it sooner when it wakes.
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        } else {
+            (void)take_items(pool, worker->index);
+        }
     }
 }
 
@@ -160,8 +195,47 @@ void pool_destroy(Pool *pool)
     free(pool);
 }
 
-/** Wait until every item that a worker took is done. */
-static void wait_done(Pool *pool, uint32_t n_items)
+/** Leave out, for a while, every worker that still has an item. */
+static void rest_workers(Pool *pool)
+{
+    int64_t now = clock_ns();
+    uint64_t resting = atomic_load_explicit(&pool->resting, memory_order_relaxed);
+    for (int i = 0; i < pool->n_workers && i < RESTING_MAX; i++) {
+        struct PoolWorker *worker = &pool->workers[i];
+        if (!atomic_load_explicit(&worker->has_item, memory_order_relaxed)) {
+            continue;
+        }
+        bool again = now - worker->rest_until < worker->rest_ns;
+        int64_t longer = again ? worker->rest_ns * 2 : REST_NS;
+        worker->rest_ns = longer < REST_MAX_NS ? longer : REST_MAX_NS;
+        worker->rest_until = now + worker->rest_ns;
+        resting |= (uint64_t)1 << i;
+    }
+    atomic_store_explicit(&pool->resting, resting, memory_order_relaxed);
+}
+
+/** Workers that have rested enough take part again; false when none does. */
+static bool have_workers(Pool *pool)
+{
+    uint64_t resting = atomic_load_explicit(&pool->resting, memory_order_relaxed);
+    if (resting == 0) {
+        return pool->n_workers > 0;
+    }
+    int64_t now = clock_ns();
+    int n_resting = 0;
+    for (int i = 0; i < pool->n_workers && i < RESTING_MAX; i++) {
+        uint64_t bit = (uint64_t)1 << i;
+        if ((resting & bit) != 0 && now >= pool->workers[i].rest_until) {
+            resting &= ~bit;
+        }
+        n_resting += (resting & bit) != 0;
+    }
+    atomic_store_explicit(&pool->resting, resting, memory_order_relaxed);
+    return n_resting < pool->n_workers;
+}
+
+/** Wait until every item that a worker took is done; item_ns is what the caller needs for one. */
+static void wait_done(Pool *pool, uint32_t n_items, int64_t item_ns)
 {
     for (int i = 0; i < 4096; i++) {
         if (atomic_load_explicit(&pool->n_done, memory_order_acquire) == n_items) {
@@ -169,13 +243,20 @@ static void wait_done(Pool *pool, uint32_t n_items)
         }
         cpu_pause();
     }
+    int64_t patience = 2 * item_ns + STALL_NS;
     atomic_store(&pool->caller_waits, 1);
     for (;;) {
         uint32_t done = atomic_load(&pool->n_done);
         if (done == n_items) {
             break;
         }
-        futex_wait(&pool->n_done, done);
+        int64_t start = clock_ns();
+        futex_wait(&pool->n_done, done, patience);
+        if (patience >= 0 && clock_ns() - start >= patience &&
+            atomic_load(&pool->n_done) != n_items) {
+            rest_workers(pool);
+            patience = -1;
+        }
     }
     atomic_store(&pool->caller_waits, 0);
 }
@@ -183,7 +264,7 @@ static void wait_done(Pool *pool, uint32_t n_items)
 void pool_run(Pool *pool, PoolFn *fn, void *ctx, uint32_t n_items)
 {
     assert(n_items <= POOL_ITEMS_MAX);
-    if (n_items <= 1 || pool->n_workers == 0) {
+    if (n_items <= 1 || !have_workers(pool)) {
         for (uint32_t i = 0; i < n_items; i++) {
             fn(ctx, i, 0);
         }
@@ -196,6 +277,9 @@ void pool_run(Pool *pool, PoolFn *fn, void *ctx, uint32_t n_items)
     atomic_store_explicit(&pool->ctx, ctx, memory_order_relaxed);
     atomic_store_explicit(&pool->ticket, job << 32 | (uint64_t)n_items << 16, memory_order_release);
     new_epoch(pool);
-    take_items(pool, 0);
-    wait_done(pool, n_items);
+    int64_t start = clock_ns();
+    uint32_t n_taken = take_items(pool, 0);
+    if (atomic_load_explicit(&pool->n_done, memory_order_acquire) != n_items) {
+        wait_done(pool, n_items, (clock_ns() - start) / (n_taken + 1));
+    }
 }

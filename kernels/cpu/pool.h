@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Worker threads for the CPU backend: pool_run calls a function for every item of a job, on the
 // caller and the workers, and returns when all items are done. Which thread takes which item is a
-// race, so an item's result must not depend on it. A worker that the system does not run is simply
-// not waited for unless it has taken an item.
+// race, so an item's result must not depend on it. A worker that the system does not run is not
+// waited for unless it has taken an item; one that was seen not to run with an item in its hands is
+// left out for a while.
 #pragma once
 
 #include "base/err.h"

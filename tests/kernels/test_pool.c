@@ -77,9 +77,51 @@ static void test_pool__keeps_jobs_apart(void)
     pool_destroy(NULL);
 }
 
+typedef struct Stall {
+    _Atomic bool worker_came;
+} Stall;
+
+/** The worker's first item takes far longer than all of the caller's. */
+static void stall_item(void *ctx, uint32_t item, int worker)
+{
+    (void)item;
+    Stall *stall = ctx;
+    if (worker != 0 && !atomic_exchange(&stall->worker_came, true)) {
+        usleep(20000);
+    } else if (worker == 0 && !atomic_load(&stall->worker_came)) {
+        usleep(200); // leave the worker time to come
+    }
+}
+
+/** A worker that keeps an item too long is left out of the next jobs, and comes back later. */
+static void test_pool__leaves_out_a_stalled_worker(void)
+{
+    Pool *pool = NULL;
+    Err err = ERR_INIT;
+    CHECK_OK(pool_create(2, &pool, &err), &err);
+    Stall stall = {false};
+    for (int tries = 0; tries < 1000 && !atomic_load(&stall.worker_came); tries++) {
+        pool_run(pool, stall_item, &stall, 8);
+    }
+    CHECK(atomic_load(&stall.worker_came));
+    _Atomic uint8_t runs[1000] = {0};
+    Job job = {.runs = runs};
+    pool_run(pool, count_item, &job, 1000); // at once: within the rest
+    CHECK_INT(atomic_load(&job.workers_seen), 1);
+    bool back = false;
+    for (int tries = 0; tries < 1000 && !back; tries++) {
+        usleep(1000);
+        pool_run(pool, count_item, &job, 1000);
+        back = atomic_load(&job.workers_seen) == 3;
+    }
+    CHECK(back);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     tap_run("pool runs every item once", test_pool__runs_every_item_once);
     tap_run("pool keeps jobs apart", test_pool__keeps_jobs_apart);
+    tap_run("pool leaves out a stalled worker", test_pool__leaves_out_a_stalled_worker);
     return tap_done();
 }
