@@ -82,7 +82,7 @@ static void check_kind(EmulateFailure what)
     float *got = ARENA_ARRAY(&arena, float, vocab + 1);
     CHECK_OK(run_model(path, got, vocab, &err), &err);
     CHECK_INT(count_unequal(expected, got, vocab + 1), 0);
-    uint64_t n = emulate_count(what) - before, step = n / 40 + 1, failed = 0, tried = 0;
+    uint64_t n = emulate_count(what) - before, step = n / 100 + 1, failed = 0, tried = 0;
     for (uint64_t nth = 1; nth <= n; nth += step) {
         tried++;
         failed += check_failure(what, nth);
