@@ -4,10 +4,12 @@
 #include "kernels/emulate/context.h"
 #include "kernels/emulate/internal.h"
 
+#include <deque>
+#include <map>
 #include <mutex>
 #include <string>
-#include <deque>
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +57,71 @@ const char *fault_who(void)
     snprintf(text, sizeof(text), "block (%u,%u,%u) thread %u", emulate_now.block_x,
              emulate_now.block_y, emulate_now.block_z, emulate_now.thread_x);
     return text;
+}
+
+/** "file:line" of an instruction, by addr2line; else module and offset. */
+static void place_ask(const void *instruction, char *out, size_t size)
+{
+    Dl_info info;
+    if (dladdr(instruction, &info) == 0) {
+        snprintf(out, size, "%p", instruction);
+        return;
+    }
+    size_t offset = (size_t)((const char *)instruction - (const char *)info.dli_fbase);
+    snprintf(out, size, "%s+0x%zx", info.dli_fname, offset);
+    char command[600];
+    // Without PIE addresses are those of the file.
+    bool absolute = (uintptr_t)info.dli_fbase == 0x400000;
+    snprintf(command, sizeof(command), "addr2line -i -e '%s' 0x%zx 2>/dev/null", info.dli_fname,
+             absolute ? (size_t)(uintptr_t)instruction : offset);
+    FILE *lines = strchr(info.dli_fname, '\'') == NULL ? popen(command, "r") : NULL;
+    if (lines == NULL) {
+        return;
+    }
+    char text[400];
+    bool found = false;
+    while (fgets(text, sizeof(text), lines) != NULL) { // what is inlined comes first
+        text[strcspn(text, "\n(")] = '\0';
+        if (!found && text[0] != '?' && strstr(text, "emulate/emulate.h") == NULL) {
+            snprintf(out, size, "%s", text);
+            found = true;
+        }
+    }
+    pclose(lines);
+}
+
+/** The same, asked once. */
+static void place_find(const void *instruction, char *out, size_t size)
+{
+    static std::map<const void *, std::string> *known;
+    if (known == NULL) {
+        known = new std::map<const void *, std::string>;
+    }
+    std::string &place = (*known)[instruction];
+    if (place.empty()) {
+        place_ask(instruction, out, size);
+        place = out;
+    }
+    snprintf(out, size, "%s", place.c_str());
+}
+
+void fault_at(const void *instruction, const char *format, ...)
+{
+    static char place[400];
+    place_find(instruction, place, sizeof(place));
+    size_t n = strlen(place);
+    while (n > 0 && place[n - 1] == ' ') {
+        place[--n] = '\0';
+    }
+    char *colon = strrchr(place, ':');
+    int line = colon != NULL ? atoi(colon + 1) : 0;
+    if (colon != NULL) {
+        *colon = '\0';
+    }
+    va_list args;
+    va_start(args, format);
+    fault_v(place, line, format, args);
+    va_end(args);
 }
 
 void fault_v(const char *file, int line, const char *format, va_list args)
@@ -161,17 +228,19 @@ uint64_t emulate_count(EmulateFailure what)
 static struct sigaction before;
 static char stray_text[480];
 
+static void *stray_at; // the instruction
+
 [[maybe_unused]] static void stray(void)
 {
-    fault(NULL, 0, "%s", stray_text);
+    fault_at(stray_at, "%s", stray_text);
 }
 
 static bool stray_of_kernel(const void *at)
 {
-    const Thread *thread = emulate_current.current;
-    if (thread == NULL) {
+    if (!launch_inside()) {
         return false;
     }
+    const Thread *thread = emulate_current.current;
     if (thread->context != NULL && context_overflow(thread->context, at)) {
         snprintf(stray_text, sizeof(stray_text), "%s: its stack is full", fault_who());
         return false; // no room to leave from
@@ -190,17 +259,18 @@ static void on_signal(int number, siginfo_t *info, void *state)
         ucontext_t *u = (ucontext_t *)state;
         greg_t sp = u->uc_mcontext.gregs[REG_RSP] - 256; // past the red zone
         u->uc_mcontext.gregs[REG_RSP] = (sp & ~(greg_t)15) - 8;
+        stray_at = (void *)u->uc_mcontext.gregs[REG_RIP];
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)stray;
         return;
     }
 #else
     (void)state;
 #endif
-    if (!kernel && emulate_current.current == NULL && memory_in_arena(info->si_addr)) {
+    if (!kernel && !launch_inside() && memory_in_arena(info->si_addr)) {
         char what[300];
         memory_explain(info->si_addr, 1, what, sizeof(what));
         fprintf(stderr, "emulate: the host touches %s\n", what);
-    } else if (emulate_current.current != NULL) {
+    } else if (launch_inside()) {
         fprintf(stderr, "emulate: %s\n", stray_text);
     }
     sigaction(number, &before, NULL); // it happens again, for whoever was there before

@@ -18,6 +18,7 @@ static Launch *const now = &emulate_current;
 static uint16_t thread_of[THREADS_MAX];
 static uint16_t rank_of[THREADS_MAX];
 static uint64_t ready[THREADS_MAX / 64];
+static thread_local bool mine; // this host thread runs the kernel
 
 enum {
     POLICY_IN_ORDER,
@@ -200,7 +201,7 @@ static void fiber_run(void)
 
 bool launch_inside(void)
 {
-    return now->current != NULL;
+    return mine && now->current != NULL;
 }
 
 void launch_abandon(void)
@@ -287,17 +288,13 @@ static uint8_t *shared_place(const EmulateSite *site, size_t bytes)
               "too much shared memory");
         return NULL; // not on a fiber: the launch says so
     }
-    SharedPiece *piece = &now->pieces[now->n_pieces++];
-    *piece = SharedPiece{site, offset, (uint32_t)bytes};
+    now->pieces[now->n_pieces++] = SharedPiece{site, offset, (uint32_t)bytes};
     now->shared_used = (uint32_t)((offset + bytes + 15) / 16 * 16);
     uint8_t *at = now->shared + offset;
     __asan_unpoison_memory_region(at, bytes + SHARED_GAP);
     memset(at, FILL, bytes);
     memset(at + bytes, GAP_FILL, SHARED_GAP);
     __asan_poison_memory_region(at + bytes, SHARED_GAP);
-    if (emulate_checker != NULL) {
-        emulate_checker->shared_placed(piece);
-    }
     return at;
 }
 
@@ -385,10 +382,9 @@ static void block_run(uint32_t x, uint32_t y, uint32_t z)
         warp_copies_forget(t);
         ready_add(t);
     }
-    if (emulate_checker != NULL) {
-        emulate_checker->block_begins();
-    }
+    mine = true;
     switch_to(ready_take());
+    mine = false;
     if (now->failed) { // stacks of threads that never ended
         for (uint32_t i = 0; i < now->n_threads; i++) {
             if (now->threads[i].context != NULL) {
@@ -412,6 +408,7 @@ static void launch_begin(EmulatePlace place, dim3 grid, uint32_t n_threads, size
     now->call = call;
     now->id = ++n_launches;
     now->fences = 0;
+    now->first_block = now->blocks + 1;
     now->failed = false;
     uint64_t seed = stream_options()->seed;
     now->policy = seed == 0 ? POLICY_IN_ORDER : 1 + (int)((seed - 1) % 4);

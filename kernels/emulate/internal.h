@@ -90,12 +90,14 @@ typedef struct Launch {
     Thread *current; // NULL: the host
     uint32_t n_ended, n_at_barrier;
     uint32_t epoch; // barriers passed in this block
-    uint32_t fences; // in this launch
+    uint32_t fences;       // in this launch
+    uint64_t first_block;  // of this launch, as blocks counts
     const char *barrier_file;
     int barrier_line;
 
     uint8_t *shared;
     uint32_t shared_used;
+    uint8_t in_flight[SHARED_ARENA / 16]; // pieces of it that a cp_async has not delivered
     SharedPiece pieces[SITES_MAX];
     uint32_t n_pieces;
     bool failed;
@@ -106,7 +108,7 @@ extern Launch emulate_current; // the one that runs
 /** Run a kernel; false when it had a bug, which is in the faults. */
 bool launch_run(EmulatePlace place, dim3 grid, uint32_t n_threads, size_t shared_bytes, int device,
                 const EmulateCall *call);
-/** True in a fiber. */
+/** True in a fiber, and in no other host thread meanwhile. */
 bool launch_inside(void);
 /** Leave the kernel from within, for good. */
 [[noreturn]] void launch_abandon(void);
@@ -133,6 +135,9 @@ void warp_copies_forget(Thread *thread);
 void fault(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void fault_v(const char *file, int line, const char *format, va_list args);
+/** The same at the place of an instruction of the kernel. */
+void fault_at(const void *instruction, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /** "block (0,0,0) thread 5" of the running thread. */
 const char *fault_who(void);
 /** The newest fault's words, or NULL. */
@@ -153,8 +158,12 @@ typedef struct Allocation {
 } Allocation;
 
 bool memory_in_arena(const void *at);
+/** Where the arena begins, and how long it is. */
+void memory_arena(uintptr_t *out_start, size_t *out_bytes);
 /** The allocation around an address, live or freed last there; false when there is none. */
 bool memory_find(const void *at, Allocation *out);
+/** Changes with every allocation. */
+uint64_t memory_generation(void);
 /** Whether all of it lies in one live allocation. */
 bool memory_valid(const void *at, size_t bytes);
 bool memory_pinned(const void *at, size_t bytes);
@@ -176,6 +185,7 @@ void memory_live(EmulateLive *out);
 typedef struct StreamWork {
     bool (*ready)(void *self);     // false: not yet; asked again
     GpuError (*run)(void *self);
+    void (*cancel)(void *self);    // its device is lost; NULL: nothing to tell
     void (*destroy)(void *self);
     void *self;
 } StreamWork;
@@ -187,15 +197,17 @@ int stream_current_device(void);
 EmulateOptions *stream_options(void);
 void stream_lock(void);
 void stream_unlock(void);
-void stream_live(EmulateLive *out);
+
+// ---- blas.cc, nccl.cc -----------------------------------------------------------------------------
+
+void blas_reset(void);
+size_t blas_live(void);
+size_t nccl_live(void);
 
 // ---- check.cc, when kernels were compiled for it -------------------------------------------------
 
-/** Accesses that the emulator does for the running thread or, with whose, another. */
+/** What the emulator itself reads and writes for a thread. */
 typedef struct Checker {
     void (*access)(const Thread *whose, const void *at, size_t bytes, bool write);
-    void (*shared_placed)(const SharedPiece *piece);
-    void (*block_begins)(void);
-    void (*allocated)(const Allocation *allocation);
 } Checker;
 extern const Checker *emulate_checker; // NULL: none

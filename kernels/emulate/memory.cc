@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ARENA_BYTES ((size_t)1 << 38)
+#define ARENA_BYTES ((size_t)1 << 36)
 #define PAGE        ((size_t)4096)
 #define FILL_MAX    ((size_t)64 << 20) // larger pools would be pages of real memory: zeros from here on
 
@@ -24,6 +24,7 @@ static Allocations *allocations; // by address; the freed ones too
 static std::map<uint8_t *, size_t> *pinned;
 static size_t used_bytes[EMULATE_DEVICES_MAX];
 static bool opened = true;
+static uint64_t generation = 1;
 
 static size_t pages(size_t bytes)
 {
@@ -51,6 +52,17 @@ bool memory_in_arena(const void *at)
 {
     const uint8_t *a = (const uint8_t *)at;
     return arena != NULL && a >= arena && a < arena + ARENA_BYTES;
+}
+
+void memory_arena(uintptr_t *out_start, size_t *out_bytes)
+{
+    *out_start = (uintptr_t)arena;
+    *out_bytes = arena != NULL ? ARENA_BYTES : 0;
+}
+
+uint64_t memory_generation(void)
+{
+    return generation;
 }
 
 bool memory_find(const void *at, Allocation *out)
@@ -138,9 +150,7 @@ GpuError gpu_malloc(void **out, size_t bytes)
     Allocation a = {at, bytes, device, true};
     (*allocations)[at] = a;
     used_bytes[device] += whole;
-    if (emulate_checker != NULL) {
-        emulate_checker->allocated(&a);
-    }
+    generation++;
     if (!opened) {
         mprotect(at, whole, PROT_NONE);
     }
@@ -194,12 +204,9 @@ GpuError memory_free(void *device)
     size_t whole = pages(a.bytes);
     used_bytes[a.device] -= whole;
     (*allocations)[a.start].live = false;
-    a.live = false;
+    generation++;
     // New pages in their place: the memory is the system's again, the addresses stay empty.
     mmap(a.start, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (emulate_checker != NULL) {
-        emulate_checker->allocated(&a);
-    }
     return GPU_OK;
 }
 

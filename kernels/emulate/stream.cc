@@ -31,7 +31,7 @@ enum OpKind {
 
 struct Closure { // arguments of a kernel, or a library's work
     EmulateCall call = {NULL, NULL, NULL, 0};
-    StreamWork work = {NULL, NULL, NULL, NULL};
+    StreamWork work = {NULL, NULL, NULL, NULL, NULL};
     ~Closure()
     {
         if (call.self != NULL) {
@@ -178,6 +178,7 @@ void emulate_reset(void)
         }
         last_error = GPU_OK;
     }
+    blas_reset();
     fault_reset();
 }
 
@@ -245,7 +246,9 @@ static bool run_op(EmulateStream *stream, const Op &op)
         }
         break;
     case OP_WORK:
-        if (!gone) {
+        if (gone && op.closure->work.cancel != NULL) {
+            op.closure->work.cancel(op.closure->work.self);
+        } else if (!gone) {
             if (op.closure->work.ready != NULL && !op.closure->work.ready(op.closure->work.self)) {
                 return false;
             }
@@ -915,4 +918,6 @@ void emulate_live(EmulateLive *out)
     out->streams = streams->size() - n_defaults;
     out->events = n_events;
     out->graphs = n_graphs;
+    out->blas_handles = blas_live();
+    out->nccl_ranks = nccl_live();
 }

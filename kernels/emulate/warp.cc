@@ -18,6 +18,18 @@ static Thread *lane_thread(const Warp *warp, int lane)
     return &now->threads[(warp - now->warps) * WARP + lane];
 }
 
+/** 16 bytes of the block's shared memory. */
+static bool shared_inside(const void *at)
+{
+    const uint8_t *a = (const uint8_t *)at;
+    return a >= now->shared && a + 16 <= now->shared + SHARED_ARENA;
+}
+
+static uint8_t *in_flight(const void *at)
+{
+    return &now->in_flight[(size_t)((const uint8_t *)at - now->shared) / 16];
+}
+
 // ---- The work -----------------------------------------------------------------------------------
 
 static void do_shfl(EmulateMeeting what, Thread *first)
@@ -56,11 +68,15 @@ static void do_ldmatrix(bool trans, Thread *first)
     uint16_t m[4][8][8];
     for (int l = 0; l < WARP; l++) {
         const MeetLdmatrix *args = (const MeetLdmatrix *)first[l].args;
-        if ((uintptr_t)args->row % 16 != 0) {
-            fault(first[l].file, first[l].line, "ldmatrix: the row of lane %d is not aligned to 16 bytes", l);
+        if ((uintptr_t)args->row % 16 != 0 || !shared_inside(args->row)) {
+            fault(first[l].file, first[l].line,
+                  "ldmatrix: the row of lane %d is not shared memory aligned to 16 bytes", l);
         }
         if (emulate_checker != NULL) {
             emulate_checker->access(&first[l], args->row, 16, false);
+        } else if (*in_flight(args->row) != 0) {
+            fault(first[l].file, first[l].line,
+                  "ldmatrix of shared memory that cp_async16 has not delivered: lane %d", l);
         }
         memcpy(m[l / 8][l % 8], args->row, 16);
     }
@@ -267,6 +283,9 @@ void emulate_meet(EmulateMeeting what, void *args, const char *file, int line)
 
 void warp_copies_forget(Thread *thread)
 {
+    for (uint32_t i = 0; i < thread->n_copies; i++) {
+        *in_flight(thread->copies[i].to) = 0;
+    }
     thread->n_copies = 0;
     thread->group = 0;
 }
@@ -277,7 +296,7 @@ void emulate_cp_async(void *shared, const void *global, bool valid, const char *
     self->file = file;
     self->line = line;
     uint8_t *to = (uint8_t *)shared;
-    if (to < now->shared || to + 16 > now->shared + SHARED_ARENA) {
+    if (!shared_inside(to)) {
         fault(file, line, "cp_async16: the target is not shared memory");
     }
     if ((uintptr_t)shared % 16 != 0 || (valid && (uintptr_t)global % 16 != 0)) {
@@ -288,7 +307,10 @@ void emulate_cp_async(void *shared, const void *global, bool valid, const char *
         memory_explain(global, 16, text, sizeof(text));
         fault(file, line, "cp_async16 reads %s", text);
     }
-    if (emulate_checker != NULL) { // from now on nobody else may touch the target
+    if (*in_flight(to) != 0) {
+        fault(file, line, "cp_async16 to where another one is under way");
+    }
+    if (emulate_checker != NULL) {
         emulate_checker->access(self, shared, 16, true);
         if (valid) {
             emulate_checker->access(self, global, 16, false);
@@ -304,7 +326,8 @@ void emulate_cp_async(void *shared, const void *global, bool valid, const char *
     }
     self->copies[self->n_copies++] =
         AsyncCopy{to, valid ? (const uint8_t *)global : NULL, self->group};
-    memset(to, FILL, 16);
+    *in_flight(to) = 1;
+    memset(to, FILL, 16); // it may arrive at any time
 }
 
 void emulate_cp_async_commit(void)
@@ -322,6 +345,7 @@ void emulate_cp_async_wait(int n_left)
             self->copies[left++] = *c;
             continue;
         }
+        *in_flight(c->to) = 0;
         if (emulate_checker != NULL) {
             emulate_checker->access(self, c->to, 16, true);
         }
