@@ -49,10 +49,10 @@ def main():
         neighbour.kill()
     for child in children.values():
         child.close()
-    print(f"{machine()}, {args.threads} threads and 1, medians of {args.rounds} rounds, tok/s; busy: a process that never "
-          f"rests on core {args.core}; without it others took {percent(disturbed)} of the processors.\n")
-    print(f"| what | {args.threads} threads | 1 thread | {args.threads} threads, busy | 1 thread, busy | ratio, busy | bar |\n"
-          "|---|---|---|---|---|---|---|")
+    print(f"{machine()}, {args.threads} threads and 1, medians of {args.rounds} rounds, tok/s; busy: a process that "
+          f"never rests on core {args.core}; without it others took {percent(disturbed)} of the processors.\n")
+    print(f"| what | {args.threads} threads | 1 thread | {args.threads} threads, busy | 1 thread, busy | ratio, busy "
+          "| bar |\n|---|---|---|---|---|---|---|")
     good = True
     for request in REQUESTS:
         ratio = busy[args.threads, request] / busy[1, request]

@@ -184,10 +184,11 @@ def equal(a, b):
 
 def report(folder):
     done, good = folder.rounds(), True
-    print("| eval | program | seconds | rounds | muster is faster | bar | equal answers | bar |\n|---|---|---|---|---|---|---|---|")
+    print("| eval | program | seconds | rounds | muster is faster | bar | equal answers | bar |\n|" + "---|" * 8)
     for task, programs in PROGRAMS.items():
         times = {p: [r["seconds"] for r in done if (r["task"], r["program"]) == (task, p)] for p in programs}
-        answers = {p: next((r["answers"] for r in done if (r["task"], r["program"]) == (task, p)), None) for p in programs}
+        answers = {p: next((r["answers"] for r in reversed(done) if (r["task"], r["program"]) == (task, p)), None)
+                   for p in programs}
         exact = run_muster(folder, task, "f32")[1]  # what float32 elsewhere is compared with
         label = f"{task}, {len(exact)}"
         for program in programs:

@@ -134,7 +134,8 @@ def measure(args, path):
         child.close()
     layers, head = products(path)
     return {"file": os.path.basename(path), "type": about["weights_type"], "weight_bytes": about["weight_bytes"],
-            "disturbed": disturbed, "layers_mac": layers, "head_mac": head, "limits": median_of_limits(limit_rounds), "limit_rounds": limit_rounds,
+            "disturbed": disturbed, "layers_mac": layers, "head_mac": head,
+            "limits": median_of_limits(limit_rounds), "limit_rounds": limit_rounds,
             "names": {name: child.about["name"] for name, child in children.items() if "name" in child.about},
             "medians": {key: statistics.median(r) for key, r in rates.items()}, "rates": rates}
 
@@ -195,14 +196,15 @@ def machine():
 
 def print_head(args):
     print(f"{machine()}, {args.threads} threads, medians of {args.rounds} rounds, tok/s.\n")
-    print("| weights | what | muster | other | ratio | bar | of the limit | bar |\n|---|---|---|---|---|---|---|---|", flush=True)
+    print("| weights | what | muster | other | ratio | bar | of the limit | bar |\n|" + "---|" * 8, flush=True)
 
 
 def print_limits(results):
     shown = {"dot8_mac_per_s": "8-bit dot", "dot16_mac_per_s": "16-bit dot", "fma_mac_per_s": "f32 FMA"}
     for result in results:
         most = result["limits"]
-        rates = [f"{label} {most[key] / 1e9:.0f} GMAC/s" if most[key] else f"{label} unknown" for key, label in shown.items()]
+        rates = [f"{label} {most[key] / 1e9:.0f} GMAC/s" if most[key] else f"{label} unknown"
+                 for key, label in shown.items()]
         print(f"{result['type']}: {', '.join(rates)}; reading {result['weight_bytes'] / 1e6:.0f} MB at "
               f"{most['read_bytes_per_s'] / 1e9:.0f} GB/s; others took {percent(result['disturbed'])} of the processors. "
               + "; ".join(result["names"].values()))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """How near the engine is to float32 on the same weights, with llama.cpp's own figures beside.
 
-fidelity.py MUSTER MODEL.gguf [--items N] [--part N] [--threads N] [--keep FILE]: needs MUSTER_MIRROR (or pulled datasets) and a Python with torch,
-transformers, gguf and llama-cpp-python. N items each of OpenBookQA and HellaSwag (500). Reference: muster's own
---precision f32 on all items, itself checked on a part of them (100 each) against transformers in float32 on the
-dequantised weights. Prints the mean and largest difference of a choice's log-likelihood, the choices that agree, and
-where the greedy texts of 20 chat prompts part. FILE keeps what the other programs said, for a second call with the same
-items. Exits 1 when a bar is missed."""
+    fidelity.py MUSTER MODEL.gguf [--items N] [--part N] [--threads N] [--keep FILE]
+
+N items each of OpenBookQA and HellaSwag (500); needs MUSTER_MIRROR (or pulled datasets) and a Python with torch,
+transformers, gguf and llama-cpp-python. Reference: muster's own --precision f32 on all items, itself checked on a part
+of them (100 each) against transformers in float32 on the dequantised weights. Prints the mean and largest difference of
+a choice's log-likelihood, the choices that agree, and where the greedy texts of 20 chat prompts part. FILE keeps what
+the other programs said of each item, for a second call. Exits 1 when a bar is missed."""
 import argparse
 import json
 import os
@@ -157,30 +158,33 @@ def compare(name, got, want, margin=0.0):
 
 def others_say(program, path, args, reference, llama):
     """(llama.cpp's log-likelihoods of all items, transformers' of the first args.part of each eval)."""
-    theirs, part = {}, {}
+    said = {"llama.cpp": {}, "transformers": {}}
+    ask = {"llama.cpp": llama.scores, "transformers": lambda sequences: [score(reference, s) for s in sequences]}
     if args.keep and os.path.exists(args.keep):
         with open(args.keep, encoding="utf-8") as f:
-            theirs, part = ({tuple(key): value for key, value in pairs} for pairs in json.load(f))
-        return theirs, part
-    for eval_name in EVALS:
-        sent = muster(program, "explain", eval_name, "-m", "local/" + path, "--sample", "all", "--json")[:args.items]
-        theirs.update({(eval_name, row["id"]): llama.scores(row["sequences"]) for row in sent})
-        part.update({(eval_name, row["id"]): [score(reference, s) for s in row["sequences"]] for row in sent[:args.part]})
-    if args.keep:
-        with open(args.keep, "w", encoding="utf-8") as f:
-            json.dump([list(theirs.items()), list(part.items())], f)
-    return theirs, part
+            for who, eval_name, key, scores in map(json.loads, f):
+                said[who][eval_name, key] = scores
+    with open(args.keep or os.devnull, "a", encoding="utf-8") as f:
+        for eval_name in EVALS:
+            sent = muster(program, "explain", eval_name, "-m", "local/" + path, "--sample", "all", "--json")[:args.items]
+            for who, rows in (("llama.cpp", sent), ("transformers", sent[:args.part])):
+                for row in rows:
+                    if (eval_name, row["id"]) not in said[who]:
+                        scores = said[who][eval_name, row["id"]] = ask[who](row["sequences"])
+                        f.write(json.dumps([who, eval_name, row["id"], scores]) + "\n")
+                        f.flush()
+    return said["llama.cpp"], said["transformers"]
 
 
 def likelihoods(program, path, folder, args, reference, llama):
     """All items: against --precision f32; the first args.part of each eval: that against transformers."""
+    theirs, part = others_say(program, path, args, reference, llama)
     model, store = "local/" + path, os.path.join(folder, "store.db")
     ours, exact = {}, {}
     for eval_name in EVALS:
         for out, extra in ((ours, ""), (exact, "--precision f32")):
             scores = choices_of(program, store, eval_name, model, extra, args.items)
             out.update({(eval_name, key): value for key, value in scores.items()})
-    theirs, part = others_say(program, path, args, reference, llama)
     print(f"{len(exact)} items of {' and '.join(EVALS)}, {sum(map(len, exact.values()))} choices:\n")
     print("| log-likelihood of a choice | mean error (nat) | largest | choices that agree |\n|---|---|---|---|")
     good = True
@@ -225,7 +229,8 @@ def texts(program, store, model, folder, extra):
                 'sample: {input: "{{ q }}", target: "e"}\nmessages: [{role: user, content: "{{ input }}"}]\n'
                 'solver: {use: generate, max_tokens: 32, temperature: 0}\n'
                 'graders: [{use: includes}]\nmetrics: [accuracy]\n')
-    muster(program, "run", path, "-m", model, "--db", store, "--quiet", "--json", "--name", "chat" + extra.strip("-").replace(" ", ""),
+    muster(program, "run", path, "-m", model, "--db", store, "--quiet", "--json", "--name",
+           "chat" + extra.strip("-").replace(" ", ""),
            *THREADS, *extra.split())
     rows = muster(program, "show", "latest", "--samples", "--json", "--limit", "20", "--db", store)
     sent = muster(program, "explain", path, "-m", model, "--sample", "all", "--json")
