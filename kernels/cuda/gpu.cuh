@@ -4,11 +4,12 @@
 // kernels/emulate/. Nothing else of CUDA may be used: no raw __shared__, no <<<>>>, no intrinsics.
 //
 // Kernels
-//   KERNEL(name)(args) {..}         a kernel; KERNEL_BOUNDS(threads, blocks, name) with launch bounds
+//   KERNEL(name)(args) {..}         a kernel
+//   KERNEL_BOUNDS(threads, blocks, name)(args) {..}   one with launch bounds
 //   DEVICE, HOST_DEVICE             functions of kernels, of both sides
 //   LAUNCH(kernel, grid, block, shared_bytes, stream, args...)
-//                                   queue it; gpu_last_error() says what went wrong. Blocks have one
-//                                   dimension; more than 48 KiB of shared_bytes is arranged for.
+//                                   queue it; gpu_last_error() says what went wrong. Blocks have
+//                                   one dimension. More than 48 KiB are arranged for.
 //   SHARED(type, name, [dims]);     shared memory of a block, aligned to 16 bytes; not initialised
 //   DYN_SHARED(type, name);         type *name: the shared_bytes of the launch; aligned to 16 bytes
 //   SYNC()                          all threads of the block, none of which has ended
@@ -26,8 +27,8 @@
 //   cp_async_commit()                   closes a group; cp_async_wait<N>() leaves the N youngest
 //
 // Tensor cores, d += a * b with the fragments of the PTX ISA; g = lane / 4, c = lane % 4
-//   ldmatrix_x4(uint32_t r[4], shared_row) and ldmatrix_x4_trans: lane l gives row l % 8 of matrix l / 8
-//   mma_m16n8k16_f16(float d[4], const uint32_t a[4], const uint32_t b[2]), mma_m16n8k16_bf16
+//   ldmatrix_x4(uint32_t r[4], shared_row), ldmatrix_x4_trans: lane l gives row l % 8 of matrix l/8
+//   mma_m16n8k16_f16(float d[4], const uint32_t a[4], const uint32_t b[2]) and _bf16
 //   mma_m16n8k32_s8(int d[4], a[4], b[2]) signed x signed; _u8s8 and _s8u8 with unsigned a or b
 //   d: (g, 2c), (g, 2c+1), (g+8, 2c), (g+8, 2c+1)
 //   dp4a_ss(uint32_t a, uint32_t b, int acc): four signed bytes each; dp4a_us: a unsigned
@@ -46,19 +47,19 @@
 #include <stdint.h>
 
 typedef int GpuError;
-#define GPU_OK                0
-#define GPU_ERROR_VALUE       1
-#define GPU_ERROR_MEMORY      2
-#define GPU_ERROR_CONFIG      9
-#define GPU_ERROR_NO_DRIVER   35
-#define GPU_ERROR_NO_DEVICE   100
-#define GPU_ERROR_DEVICE      101
-#define GPU_ERROR_HANDLE      400
-#define GPU_ERROR_NOT_READY   600
-#define GPU_ERROR_ADDRESS     700
+#define GPU_OK                     0
+#define GPU_ERROR_VALUE            1
+#define GPU_ERROR_MEMORY           2
+#define GPU_ERROR_CONFIG           9
+#define GPU_ERROR_NO_DRIVER        35
+#define GPU_ERROR_NO_DEVICE        100
+#define GPU_ERROR_DEVICE           101
+#define GPU_ERROR_HANDLE           400
+#define GPU_ERROR_NOT_READY        600
+#define GPU_ERROR_ADDRESS          700
 #define GPU_ERROR_LAUNCH_RESOURCES 701
-#define GPU_ERROR_LAUNCH      719
-#define GPU_ERROR_CAPTURE     901
+#define GPU_ERROR_LAUNCH           719
+#define GPU_ERROR_CAPTURE          901
 
 typedef struct GpuInfo {
     char name[128];
@@ -84,8 +85,8 @@ typedef cudaEvent_t GpuEvent;
 typedef cudaGraph_t GpuGraph;
 typedef cudaGraphExec_t GpuGraphExec;
 
-#define DEVICE      __device__
-#define HOST_DEVICE __host__ __device__
+#define DEVICE       __device__
+#define HOST_DEVICE  __host__ __device__
 #define KERNEL(name) static __global__ void name
 #define KERNEL_BOUNDS(threads, blocks, name)                                                       \
     static __global__ void __launch_bounds__(threads, blocks) name
@@ -99,7 +100,7 @@ typedef cudaGraphExec_t GpuGraphExec;
 #define FENCE()     __threadfence()
 #define LAUNCH(...) gpu_launch(__VA_ARGS__)
 
-#define GPU_WARP 0xffffffffu
+#define GPU_WARP  0xffffffffu
 
 // ---- Kernels ------------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ __device__ inline void ldmatrix_x4_trans(uint32_t *r, const void *row)
                  : "memory");
 }
 #define GPU_MMA(shape_and_types, constraint)                                                       \
-    asm("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "     \
+    asm("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "      \
         "{%0, %1, %2, %3};"                                                                        \
         : constraint(d[0]), constraint(d[1]), constraint(d[2]), constraint(d[3])                   \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))

@@ -64,13 +64,15 @@ typedef struct BlasApi {
     int (*layout_create)(BlasLayout **out, int type, uint64_t rows, uint64_t columns, int64_t lead);
     int (*layout_destroy)(BlasLayout *layout);
     int (*preference_create)(BlasPreference **out);
-    int (*preference_set)(BlasPreference *preference, int attribute, const void *value, size_t bytes);
+    int (*preference_set)(BlasPreference *preference, int attribute, const void *value,
+                          size_t bytes);
     int (*preference_destroy)(BlasPreference *preference);
     /** Up to n_wanted choices, the quickest first. */
     int (*choose)(BlasHandle *handle, BlasDesc *desc, BlasLayout *a, BlasLayout *b, BlasLayout *c,
                   BlasLayout *d, BlasPreference *preference, int n_wanted, BlasChoice *out,
                   int *out_n);
-    int (*algo_get)(const BlasAlgo *algo, int attribute, void *out, size_t bytes, size_t *out_bytes);
+    int (*algo_get)(const BlasAlgo *algo, int attribute, void *out, size_t bytes,
+                    size_t *out_bytes);
     /** d = alpha op(a) op(b) + beta c on a stream; algo NULL: the library's choice. */
     int (*matmul)(BlasHandle *handle, BlasDesc *desc, const void *alpha, const void *a,
                   BlasLayout *a_layout, const void *b, BlasLayout *b_layout, const void *beta,
@@ -115,7 +117,8 @@ typedef struct NcclApi {
     int (*destroy)(NcclComm *comm);
     int (*abort)(NcclComm *comm);
     /** to (n_ranks, count) = from of each rank; in stream order. */
-    int (*all_gather)(const void *from, void *to, size_t count, int type, NcclComm *comm, void *stream);
+    int (*all_gather)(const void *from, void *to, size_t count, int type, NcclComm *comm,
+                      void *stream);
     int (*all_reduce)(const void *from, void *to, size_t count, int type, int operation,
                       NcclComm *comm, void *stream);
     int (*group_start)(void);

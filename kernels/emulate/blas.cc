@@ -77,8 +77,10 @@ static float sum_of(const Product *p, uint64_t i, uint64_t j, uint64_t from, uin
 {
     float sum = 0;
     for (uint64_t k = from; k < to; k++) {
-        uint64_t at_a = p->desc.trans_a != 0 ? k + i * (uint64_t)p->a.lead : i + k * (uint64_t)p->a.lead;
-        uint64_t at_b = p->desc.trans_b != 0 ? j + k * (uint64_t)p->b.lead : k + j * (uint64_t)p->b.lead;
+        uint64_t at_a =
+            p->desc.trans_a != 0 ? k + i * (uint64_t)p->a.lead : i + k * (uint64_t)p->a.lead;
+        uint64_t at_b =
+            p->desc.trans_b != 0 ? j + k * (uint64_t)p->b.lead : k + j * (uint64_t)p->b.lead;
         sum += element(p->a.type, p->pa, at_a) * element(p->b.type, p->pb, at_b);
     }
     return sum;
@@ -154,7 +156,8 @@ static int desc_create(BlasDesc **out, int compute, int scale_type)
 
 static int desc_set(BlasDesc *desc, int attribute, const void *value, size_t bytes)
 {
-    if (bytes != sizeof(int32_t) || (attribute != BLAS_DESC_TRANSA && attribute != BLAS_DESC_TRANSB)) {
+    if (bytes != sizeof(int32_t) ||
+        (attribute != BLAS_DESC_TRANSA && attribute != BLAS_DESC_TRANSB)) {
         return BLAS_ERROR_SUPPORT;
     }
     memcpy(attribute == BLAS_DESC_TRANSA ? &desc->trans_a : &desc->trans_b, value, bytes);
@@ -189,7 +192,8 @@ static int preference_create(BlasPreference **out)
     return BLAS_OK;
 }
 
-static int preference_set(BlasPreference *preference, int attribute, const void *value, size_t bytes)
+static int preference_set(BlasPreference *preference, int attribute, const void *value,
+                          size_t bytes)
 {
     if (attribute == BLAS_PREFER_WORKSPACE && bytes == sizeof(preference->workspace)) {
         memcpy(&preference->workspace, value, bytes);
@@ -227,7 +231,8 @@ static int choose(BlasHandle *, BlasDesc *desc, BlasLayout *a, BlasLayout *b, Bl
         return BLAS_ERROR_VALUE;
     }
     uint64_t k = desc->trans_a != 0 ? a->rows : a->columns, workspace = d->rows * d->columns * 4;
-    bool split = preference->reductions != 0 && k >= 4 * d->columns && preference->workspace >= workspace;
+    bool split =
+        preference->reductions != 0 && k >= 4 * d->columns && preference->workspace >= workspace;
     for (int id = split ? 1 : 0; id >= 0 && *out_n < n_wanted; id--) {
         AlgoData data = {id, id + 1, id != 0 ? workspace : 0};
         BlasChoice *choice = &out[(*out_n)++];
@@ -242,8 +247,8 @@ static int algo_get(const BlasAlgo *algo, int attribute, void *out, size_t bytes
 {
     AlgoData data;
     memcpy(&data, algo->data, sizeof(data));
-    int32_t value = attribute == BLAS_ALGO_ID         ? data.id
-                    : attribute == BLAS_ALGO_SPLIT_K  ? data.split_k
+    int32_t value = attribute == BLAS_ALGO_ID          ? data.id
+                    : attribute == BLAS_ALGO_SPLIT_K   ? data.split_k
                     : attribute == BLAS_ALGO_REDUCTION ? data.split_k > 1
                                                        : 0;
     if (bytes < sizeof(value)) {
@@ -266,8 +271,8 @@ static int matmul(BlasHandle *handle, BlasDesc *desc, const void *alpha, const v
         memcpy(&data, algo->data, sizeof(data));
     }
     if (!shapes_agree(desc, a_layout, b_layout, c_layout, d_layout) ||
-        handle->device != stream_device((GpuStream)stream) ||
-        workspace_bytes < data.workspace || (data.workspace > 0 && workspace == NULL)) {
+        handle->device != stream_device((GpuStream)stream) || workspace_bytes < data.workspace ||
+        (data.workspace > 0 && workspace == NULL)) {
         return BLAS_ERROR_VALUE;
     }
     if (failure_now(EMULATE_FAIL_BLAS)) {
@@ -296,17 +301,18 @@ static int matmul(BlasHandle *handle, BlasDesc *desc, const void *alpha, const v
                                         desc->compute, algo != NULL ? data.id : -1, data.split_k,
                                         workspace_bytes});
     }
-    GpuError e = stream_add((GpuStream)stream, StreamWork{NULL, product_run, NULL, product_free, p});
+    GpuError e =
+        stream_add((GpuStream)stream, StreamWork{NULL, product_run, NULL, product_free, p});
     return e == GPU_OK ? BLAS_OK : BLAS_ERROR_RUN;
 }
 
 const BlasApi *blas_api(void)
 {
-    static const BlasApi api = {blas_version,      blas_create,     blas_destroy,
-                                desc_create,       desc_set,        desc_destroy,
-                                layout_create,     layout_destroy,  preference_create,
-                                preference_set,    preference_destroy, choose,
-                                algo_get,          matmul};
+    static const BlasApi api = {
+        blas_version,      blas_create,    blas_destroy,       desc_create,
+        desc_set,          desc_destroy,   layout_create,      layout_destroy,
+        preference_create, preference_set, preference_destroy, choose,
+        algo_get,          matmul};
     return &api;
 }
 

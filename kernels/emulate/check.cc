@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The race checker: kernels that are compiled with -fsanitize=thread call these functions at each
-// access to memory, and ThreadSanitizer's own library is not linked. Two accesses to one byte, one of
-// them a write, need between them a barrier, or a SYNC_WARP within a warp, or the end of a launch.
-// Also found: reads of shared memory that the block never wrote, or that a cp_async16 is to fill;
-// accesses out of bounds, to freed memory, to the host's memory and to another device's.
-// This file is never compiled with a sanitizer of threads itself.
+// access to memory, and ThreadSanitizer's own library is not linked. Two accesses to one byte, one
+// of them a write, need between them a barrier, or a SYNC_WARP within a warp, or the end of a
+// launch. Also found: reads of shared memory that the block never wrote, or that a cp_async16 is to
+// fill; accesses out of bounds, to freed memory, to the host's memory and to another device's. This
+// file is never compiled with a sanitizer of threads itself.
 //
 // Words of 4 bytes have a cell: who wrote it last, and two that read it since. A word of which
 // bytes were accessed by themselves has a cell for each byte instead.
@@ -24,13 +24,13 @@ typedef struct Cell {
     Stamp reads[2];
 } Cell;
 
-#define SPLIT        UINT64_MAX
-#define BLOCK_BITS   24
-#define THREAD_BITS  10
-#define EPOCH_BITS   15
-#define MASK(bits)   ((UINT64_C(1) << (bits)) - 1)
-#define CACHE        256
-#define IMAGES_MAX   1024
+#define SPLIT       UINT64_MAX
+#define BLOCK_BITS  24
+#define THREAD_BITS 10
+#define EPOCH_BITS  15
+#define MASK(bits)  ((UINT64_C(1) << (bits)) - 1)
+#define CACHE       256
+#define IMAGES_MAX  1024
 
 /** Memory with cells. */
 typedef struct Shadow {
@@ -78,7 +78,8 @@ static uint64_t stamp_epoch(Stamp s)
 
 static bool this_launch(Stamp s)
 {
-    return s != 0 && ((now->blocks - stamp_block(s)) & MASK(BLOCK_BITS)) <= now->blocks - now->first_block;
+    return s != 0 &&
+           ((now->blocks - stamp_block(s)) & MASK(BLOCK_BITS)) <= now->blocks - now->first_block;
 }
 
 /** Whether nothing lies between an earlier access and this one. Shared memory of another block is
@@ -301,7 +302,8 @@ static int image_add(struct dl_phdr_info *info, size_t, void *)
 {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-        bool constant = p->p_type == PT_GNU_RELRO || (p->p_type == PT_LOAD && (p->p_flags & PF_W) == 0);
+        bool constant =
+            p->p_type == PT_GNU_RELRO || (p->p_type == PT_LOAD && (p->p_flags & PF_W) == 0);
         if (constant && n_images < IMAGES_MAX) {
             images[n_images].start = info->dlpi_addr + p->p_vaddr;
             images[n_images].end = info->dlpi_addr + p->p_vaddr + p->p_memsz;

@@ -16,8 +16,8 @@
 #endif
 
 #define STACK_BYTES (EMULATE_ASAN ? 256 * 1024 : 64 * 1024)
-#define STACK_GUARD 4096
-#define COLOUR      832 // a multiple of 16 that spreads tops over the sets
+#define STACK_GUARD (64 * 1024) // more than any frame that could jump over it
+#define COLOUR      832         // a multiple of 16 that spreads tops over the sets
 #define COLOURS     16
 
 struct Context {

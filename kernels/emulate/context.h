@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Stacks and the switch between them. x86-64 saves six registers; elsewhere it is swapcontext, which
-// asks the kernel twice for signal masks and is about a hundred times slower.
+// Stacks and the switch between them. x86-64 saves six registers; elsewhere it is swapcontext,
+// which asks the kernel twice for signal masks and is about a hundred times slower.
 #pragma once
 
 #include <stddef.h>

@@ -62,8 +62,8 @@ void emulate_live(EmulateLive *out);
 typedef struct EmulateBlasCall {
     int m, n, k;
     int type_a, type_b, type_d, type_compute;
-    int algo;       // id of the algorithm; -1: the library's choice
-    int split_k;    // 1: none
+    int algo;    // id of the algorithm; -1: the library's choice
+    int split_k; // 1: none
     size_t workspace;
 } EmulateBlasCall;
 /** The calls since emulate_reset, oldest first; false past the last. */

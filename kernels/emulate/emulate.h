@@ -12,7 +12,7 @@
 
 #define DEVICE
 #define HOST_DEVICE
-#define KERNEL(name) static void name
+#define KERNEL(name)                         static void name
 #define KERNEL_BOUNDS(threads, blocks, name) static void name
 #define UNROLL
 

@@ -278,6 +278,17 @@ static void on_signal(int number, siginfo_t *info, void *state)
 
 void fault_install(void)
 {
+#if !EMULATE_ASAN // which has one of its own
+    static thread_local bool has_stack;
+    if (!has_stack) { // to say that a fiber's is full
+        stack_t stack;
+        memset(&stack, 0, sizeof(stack));
+        stack.ss_size = 64 * 1024;
+        stack.ss_sp = malloc(stack.ss_size);
+        sigaltstack(&stack, NULL);
+        has_stack = true;
+    }
+#endif
     static bool done;
     if (done) {
         return;

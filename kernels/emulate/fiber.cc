@@ -20,13 +20,7 @@ static uint16_t rank_of[THREADS_MAX];
 static uint64_t ready[THREADS_MAX / 64];
 static thread_local bool mine; // this host thread runs the kernel
 
-enum {
-    POLICY_IN_ORDER,
-    POLICY_REVERSE,
-    POLICY_UNIFORM,
-    POLICY_WARPS,
-    POLICY_THREADS
-};
+enum { POLICY_IN_ORDER, POLICY_REVERSE, POLICY_UNIFORM, POLICY_WARPS, POLICY_THREADS };
 
 uint64_t random_next(uint64_t *state)
 {
@@ -151,9 +145,10 @@ static void deadlock(void)
         }
         int n = first->state == THREAD_ENDED
                     ? snprintf(text + at, sizeof(text) - at, "; threads %u-%u have ended", i, last)
-                    : snprintf(text + at, sizeof(text) - at, "; threads %u-%u wait %s at %s:%d", i,
-                               last, first->state == THREAD_AT_BARRIER ? "for the block" : "for their warp",
-                               first->file, first->line);
+                    : snprintf(
+                          text + at, sizeof(text) - at, "; threads %u-%u wait %s at %s:%d", i, last,
+                          first->state == THREAD_AT_BARRIER ? "for the block" : "for their warp",
+                          first->file, first->line);
         at += n > 0 ? (size_t)n : 0;
         i = last + 1;
     }
@@ -425,6 +420,7 @@ static void launch_begin(EmulatePlace place, dim3 grid, uint32_t n_threads, size
 bool launch_run(EmulatePlace place, dim3 grid, uint32_t n_threads, size_t shared_bytes, int device,
                 const EmulateCall *call)
 {
+    fault_install();
     launch_begin(place, grid, n_threads, shared_bytes, device, call);
     shared_begin();
     // A step that has no divisor in common with the number of blocks visits each once.

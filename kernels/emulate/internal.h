@@ -13,7 +13,7 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #else
-#define EMULATE_ASAN                          0
+#define EMULATE_ASAN                         0
 #define __asan_poison_memory_region(at, n)   ((void)(at), (void)(n))
 #define __asan_unpoison_memory_region(at, n) ((void)(at), (void)(n))
 #endif
@@ -89,9 +89,9 @@ typedef struct Launch {
     Warp warps[THREADS_MAX / WARP];
     Thread *current; // NULL: the host
     uint32_t n_ended, n_at_barrier;
-    uint32_t epoch; // barriers passed in this block
-    uint32_t fences;       // in this launch
-    uint64_t first_block;  // of this launch, as blocks counts
+    uint32_t epoch;       // barriers passed in this block
+    uint32_t fences;      // in this launch
+    uint64_t first_block; // of this launch, as blocks counts
     const char *barrier_file;
     int barrier_line;
 
@@ -143,7 +143,7 @@ const char *fault_who(void);
 /** The newest fault's words, or NULL. */
 const char *fault_last(void);
 void fault_reset(void);
-/** Catch stray accesses. */
+/** Catch stray accesses of this host thread. */
 void fault_install(void);
 /** Whether the nth of its kind is to fail now; counts it. */
 bool failure_now(EmulateFailure what);
@@ -183,9 +183,9 @@ void memory_live(EmulateLive *out);
 
 /** Work of a library in stream order. ready NULL: always. Both under the lock. */
 typedef struct StreamWork {
-    bool (*ready)(void *self);     // false: not yet; asked again
+    bool (*ready)(void *self); // false: not yet; asked again
     GpuError (*run)(void *self);
-    void (*cancel)(void *self);    // its device is lost; NULL: nothing to tell
+    void (*cancel)(void *self); // its device is lost; NULL: nothing to tell
     void (*destroy)(void *self);
     void *self;
 } StreamWork;
@@ -195,16 +195,20 @@ GpuError stream_add(GpuStream stream, StreamWork work);
 int stream_device(GpuStream stream);
 int stream_current_device(void);
 EmulateOptions *stream_options(void);
+/** The thread's last error, for gpu_last_error; returns it. */
+GpuError stream_error(GpuError error);
 void stream_lock(void);
 void stream_unlock(void);
 
-// ---- blas.cc, nccl.cc -----------------------------------------------------------------------------
+// ---- blas.cc, nccl.cc
+// -----------------------------------------------------------------------------
 
 void blas_reset(void);
 size_t blas_live(void);
 size_t nccl_live(void);
 
-// ---- check.cc, when kernels were compiled for it -------------------------------------------------
+// ---- check.cc, when kernels were compiled for it
+// -------------------------------------------------
 
 /** What the emulator itself reads and writes for a thread. */
 typedef struct Checker {

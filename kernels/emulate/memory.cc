@@ -13,14 +13,16 @@
 
 #define ARENA_BYTES ((size_t)1 << 36)
 #define PAGE        ((size_t)4096)
-#define FILL_MAX    ((size_t)64 << 20) // larger pools would be pages of real memory: zeros from here on
+#define FILL_MAX                                                                                   \
+    ((size_t)64 << 20) // larger pools would be pages of real memory: zeros from here on
 
 typedef std::map<uint8_t *, Allocation> Allocations;
 
 static std::recursive_mutex lock;
 static uint8_t *arena;
 static uint8_t *arena_next;
-static Allocations *allocations; // by address; the freed ones too
+static Allocations *allocations; // by address
+static Allocations *freed;       // whose addresses are empty
 static std::map<uint8_t *, size_t> *pinned;
 static size_t used_bytes[EMULATE_DEVICES_MAX];
 static bool opened = true;
@@ -36,13 +38,15 @@ static bool arena_make(void)
     if (arena != NULL) {
         return true;
     }
-    void *at = mmap(NULL, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at =
+        mmap(NULL, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) {
         return false;
     }
     arena = (uint8_t *)at;
     arena_next = arena + PAGE;
     allocations = new Allocations;
+    freed = new Allocations;
     pinned = new std::map<uint8_t *, size_t>;
     fault_install();
     return true;
@@ -65,18 +69,27 @@ uint64_t memory_generation(void)
     return generation;
 }
 
+/** The one that begins at or before an address; NULL none. */
+static const Allocation *last_before(Allocations *list, const void *at)
+{
+    Allocations::iterator it = list->upper_bound((uint8_t *)at);
+    return it == list->begin() ? NULL : &(--it)->second;
+}
+
 bool memory_find(const void *at, Allocation *out)
 {
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (!memory_in_arena(at)) {
         return false;
     }
-    Allocations::iterator it = allocations->upper_bound((uint8_t *)at);
-    if (it == allocations->begin()) {
-        return false;
+    const Allocation *here = last_before(allocations, at), *gone = last_before(freed, at);
+    if (here == NULL || (gone != NULL && gone->start > here->start)) {
+        here = gone;
     }
-    *out = (--it)->second;
-    return true;
+    if (here != NULL) {
+        *out = *here;
+    }
+    return here != NULL;
 }
 
 bool memory_valid(const void *at, size_t bytes)
@@ -93,9 +106,9 @@ void memory_explain(const void *at, size_t bytes, char *out, size_t size)
         size_t offset = (size_t)((const uint8_t *)at - a.start);
         snprintf(out, size, "%zu bytes at byte %zu of %zu bytes of device memory%s", bytes, offset,
                  a.bytes,
-                 !a.live                     ? " that were freed"
+                 !a.live                    ? " that were freed"
                  : offset + bytes > a.bytes ? ": out of bounds"
-                                             : "");
+                                            : "");
     } else if (memory_in_arena(at)) {
         snprintf(out, size, "device memory before the first allocation: out of bounds");
     } else if ((uintptr_t)at < 65536) {
@@ -116,9 +129,11 @@ static uint8_t *addresses_take(size_t bytes)
         arena_next += need;
         return at;
     }
-    for (Allocations::iterator it = allocations->begin(); it != allocations->end(); ++it) {
-        if (!it->second.live && pages(it->second.bytes) + PAGE == need) {
-            return it->first;
+    for (Allocations::iterator it = freed->begin(); it != freed->end(); ++it) {
+        if (pages(it->second.bytes) + PAGE == need) {
+            uint8_t *at = it->first;
+            freed->erase(it);
+            return at;
         }
     }
     return NULL;
@@ -136,12 +151,12 @@ GpuError gpu_malloc(void **out, size_t bytes)
     }
     if (failure_now(EMULATE_FAIL_ALLOC) || bytes > stream_options()->memory_bytes ||
         used_bytes[device] + pages(bytes) > stream_options()->memory_bytes || !arena_make()) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     uint8_t *at = addresses_take(bytes);
     size_t whole = pages(bytes);
     if (at == NULL || mprotect(at, whole, PROT_READ | PROT_WRITE) != 0) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     __asan_unpoison_memory_region(at, whole);
     memset(at, FILL, bytes < FILL_MAX ? bytes : FILL_MAX);
@@ -164,7 +179,8 @@ static bool gap_whole(const Allocation &a)
     for (size_t i = a.bytes; i < pages(a.bytes); i++) {
         if (a.start[i] != GAP_FILL) {
             fault(NULL, 0,
-                  "out of bounds: byte %zu of %zu bytes of device memory was written, by [%s] or before",
+                  "out of bounds: byte %zu of %zu bytes of device memory was written, by [%s] or "
+                  "before",
                   i, a.bytes, emulate_current.name);
             a.start[i] = GAP_FILL;
             return false;
@@ -181,7 +197,7 @@ bool memory_gaps_whole(void)
     bool whole = true;
     if (arena != NULL) {
         for (auto &entry : *allocations) {
-            whole = (!entry.second.live || gap_whole(entry.second)) && whole;
+            whole = gap_whole(entry.second) && whole;
         }
     }
     return whole;
@@ -203,7 +219,9 @@ GpuError memory_free(void *device)
     }
     size_t whole = pages(a.bytes);
     used_bytes[a.device] -= whole;
-    (*allocations)[a.start].live = false;
+    a.live = false;
+    allocations->erase(a.start);
+    (*freed)[a.start] = a;
     generation++;
     // New pages in their place: the memory is the system's again, the addresses stay empty.
     mmap(a.start, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -223,9 +241,7 @@ GpuError gpu_memory_info(size_t *out_free, size_t *out_total)
 static void protect(int rights)
 {
     for (auto &entry : *allocations) {
-        if (entry.second.live) {
-            mprotect(entry.second.start, pages(entry.second.bytes), rights);
-        }
+        mprotect(entry.second.start, pages(entry.second.bytes), rights);
     }
 }
 
@@ -253,11 +269,11 @@ GpuError gpu_malloc_host(void **out, size_t bytes)
 {
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (failure_now(EMULATE_FAIL_HOST) || !arena_make()) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     void *at = NULL;
     if (posix_memalign(&at, PAGE, bytes > 0 ? bytes : 1) != 0) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     memset(at, FILL, bytes);
     (*pinned)[(uint8_t *)at] = bytes;
@@ -300,10 +316,8 @@ void memory_live(EmulateLive *out)
         return;
     }
     for (auto &entry : *allocations) {
-        if (entry.second.live) {
-            out->allocations++;
-            out->bytes += entry.second.bytes;
-        }
+        out->allocations++;
+        out->bytes += entry.second.bytes;
     }
     out->host_allocations = pinned->size();
 }

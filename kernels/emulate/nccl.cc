@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// NCCL between emulated devices. A collective is work at the head of a stream of each rank; the first
-// stream that finds all ranks there does it for all. Ranks are threads of the host, or one thread that
-// goes through them in a group. Sums are made in the order of ranks, starting at another one for each
-// part of the data, as a ring does it: not the order that our own tree has.
+// NCCL between emulated devices. A collective is work at the head of a stream of each rank; the
+// first stream that finds all ranks there does it for all. Ranks are threads of the host, or one
+// thread that goes through them in a group. Sums are made in the order of ranks, starting at
+// another one for each part of the data, as a ring does it: not the order that our own tree has.
 #include "kernels/cuda/vendor.h"
 #include "kernels/emulate/internal.h"
 
@@ -18,7 +18,7 @@
 
 #define WAIT_SECONDS 60 // for the other ranks to come
 
-struct Round { // one collective, as far as its ranks have come
+struct Round {                        // one collective, as far as its ranks have come
     std::vector<struct Work *> works; // by rank; NULL: not there yet
     size_t n_there = 0;
     size_t n_left = 0; // that have seen that it is done
@@ -31,7 +31,7 @@ struct Clique {
     int n_joined = 0;
     int n_alive = 0;
     bool failed = false;
-    std::vector<uint64_t> n_asked; // collectives asked for, by rank
+    std::vector<uint64_t> n_begun; // collectives that came to the head of a stream, by rank
     std::map<uint64_t, Round> rounds;
 };
 
@@ -44,7 +44,7 @@ struct NcclComm {
 struct Work {
     std::shared_ptr<Clique> clique;
     int rank;
-    uint64_t number;
+    uint64_t number; // of the rank's collectives, once it is there
     bool gather;
     int type, operation;
     size_t count;
@@ -74,7 +74,10 @@ static thread_local std::vector<Queued> *group_queued;
 
 static size_t type_bytes(int type)
 {
-    return type == NCCL_INT8 ? 1 : type == NCCL_F32 ? 4 : type == NCCL_F16 || type == NCCL_BF16 ? 2 : 0;
+    return type == NCCL_INT8                       ? 1
+           : type == NCCL_F32                      ? 4
+           : type == NCCL_F16 || type == NCCL_BF16 ? 2
+                                                   : 0;
 }
 
 // ---- Collectives --------------------------------------------------------------------------------
@@ -160,10 +163,13 @@ static bool work_ready(void *self)
 {
     Work *w = (Work *)self;
     std::lock_guard<std::mutex> guard(lock);
-    Round &round = w->clique->rounds[w->number];
     if (w->clique->failed) {
         return true;
     }
+    if (!w->there) { // not when it was asked for: a graph asks once and runs often
+        w->number = w->clique->n_begun[(size_t)w->rank]++;
+    }
+    Round &round = w->clique->rounds[w->number];
     if (!w->there) {
         w->there = true;
         round.works.resize((size_t)w->clique->n_ranks);
@@ -177,6 +183,9 @@ static GpuError work_run(void *self)
 {
     Work *w = (Work *)self;
     std::lock_guard<std::mutex> guard(lock);
+    if (!w->there) { // the clique had failed before it came
+        return GPU_ERROR_LAUNCH;
+    }
     Round &round = w->clique->rounds[w->number];
     if (w->clique->failed && !round.done) {
         return GPU_ERROR_LAUNCH;
@@ -216,7 +225,8 @@ static void work_free(void *self)
 
 static int queue(const Queued &q)
 {
-    GpuError e = stream_add(q.stream, StreamWork{work_ready, work_run, work_cancel, work_free, q.work});
+    GpuError e =
+        stream_add(q.stream, StreamWork{work_ready, work_run, work_cancel, work_free, q.work});
     return e == GPU_OK ? NCCL_OK : NCCL_ERROR_CUDA;
 }
 
@@ -227,7 +237,8 @@ static int collective(const void *from, void *to, size_t count, int type, int op
         return NCCL_ERROR_VALUE;
     }
     if (comm->device != stream_device((GpuStream)stream)) {
-        fault(NULL, 0, "NCCL: rank %d is of device %d, the stream of another", comm->rank, comm->device);
+        fault(NULL, 0, "NCCL: rank %d is of device %d, the stream of another", comm->rank,
+              comm->device);
         return NCCL_ERROR_VALUE;
     }
     if (failure_now(EMULATE_FAIL_NCCL)) {
@@ -236,9 +247,8 @@ static int collective(const void *from, void *to, size_t count, int type, int op
     Work *w;
     {
         std::lock_guard<std::mutex> guard(lock);
-        w = new Work{comm->clique, comm->rank, comm->clique->n_asked[(size_t)comm->rank]++,
-                     gather,       type,       operation,
-                     count,        (const uint8_t *)from, (uint8_t *)to, false};
+        w = new Work{comm->clique,          comm->rank,    0,    gather, type, operation, count,
+                     (const uint8_t *)from, (uint8_t *)to, false};
     }
     Queued q = {(GpuStream)stream, w};
     if (group_depth > 0) {
@@ -248,7 +258,8 @@ static int collective(const void *from, void *to, size_t count, int type, int op
     return queue(q);
 }
 
-static int all_gather(const void *from, void *to, size_t count, int type, NcclComm *comm, void *stream)
+static int all_gather(const void *from, void *to, size_t count, int type, NcclComm *comm,
+                      void *stream)
 {
     return collective(from, to, count, type, NCCL_SUM, true, comm, stream);
 }
@@ -261,6 +272,21 @@ static int all_reduce(const void *from, void *to, size_t count, int type, int op
 
 // ---- Ranks --------------------------------------------------------------------------------------
 
+/** Under the lock: a rank is gone. */
+static void comm_drop(NcclComm *comm)
+{
+    n_comms--;
+    if (--comm->clique->n_alive == 0) {
+        for (auto it = cliques->begin(); it != cliques->end(); ++it) {
+            if (it->second == comm->clique) {
+                cliques->erase(it);
+                break;
+            }
+        }
+    }
+    delete comm;
+}
+
 /** Wait until all ranks of a communicator are there. */
 static int join(const Joining &j)
 {
@@ -272,8 +298,7 @@ static int join(const Joining &j)
     if (!all || clique->failed) {
         clique->failed = true;
         changed.notify_all();
-        n_comms--;
-        delete j.comm;
+        comm_drop(j.comm);
         return NCCL_ERROR_SYSTEM;
     }
     *j.out = j.comm;
@@ -288,8 +313,9 @@ static int version(int *out)
 
 static const char *error_string(int error)
 {
-    static const char *const words[] = {"no error",         "unhandled cuda error", "unhandled system error",
-                                        "internal error",   "invalid argument",     "invalid usage"};
+    static const char *const words[] = {
+        "no error",       "unhandled cuda error", "unhandled system error",
+        "internal error", "invalid argument",     "invalid usage"};
     return error >= 0 && error <= NCCL_ERROR_USAGE ? words[error] : "unknown result code";
 }
 
@@ -323,7 +349,7 @@ static int init_rank(NcclComm **out, int n_ranks, NcclId id, int rank)
         if (clique == NULL) {
             clique = std::make_shared<Clique>();
             clique->n_ranks = n_ranks;
-            clique->n_asked.resize((size_t)n_ranks);
+            clique->n_begun.resize((size_t)n_ranks);
         }
         if (clique->n_ranks != n_ranks || fails) {
             clique->failed = true;
@@ -380,16 +406,7 @@ static int comm_destroy(NcclComm *comm)
 {
     if (comm != NULL) {
         std::lock_guard<std::mutex> guard(lock);
-        n_comms--;
-        if (--comm->clique->n_alive == 0) {
-            for (auto it = cliques->begin(); it != cliques->end(); ++it) {
-                if (it->second == comm->clique) {
-                    cliques->erase(it);
-                    break;
-                }
-            }
-        }
-        delete comm;
+        comm_drop(comm);
     }
     return NCCL_OK;
 }
@@ -434,9 +451,9 @@ static int init_all(NcclComm **out, int n, const int *devices)
 
 const NcclApi *nccl_api(void)
 {
-    static const NcclApi api = {version,   error_string, unique_id,  init_rank,
-                                init_all,  comm_destroy, comm_abort, all_gather,
-                                all_reduce, group_start, group_end};
+    static const NcclApi api = {version,    error_string, unique_id,  init_rank,
+                                init_all,   comm_destroy, comm_abort, all_gather,
+                                all_reduce, group_start,  group_end};
     return &api;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The runtime: streams are queues of operations, and nothing runs but here. An operation may run when
-// it is the first of its stream and what it waits for has happened. Eager, a stream is run as far as
-// it goes at every call; lazy, only when the host waits, streams in random order, so that a result
-// that is read too early was not computed yet. One lock; whoever waits runs what there is.
+// The runtime: streams are queues of operations, and nothing runs but here. An operation may run
+// when it is the first of its stream and what it waits for has happened. Eager, a stream is run as
+// far as it goes at every call; lazy, only when the host waits, streams in random order, so that a
+// result that is read too early was not computed yet. One lock; whoever waits runs what there is.
 #include "kernels/emulate/internal.h"
 
 #include <chrono>
@@ -19,15 +19,7 @@
 
 #define WAIT_SECONDS 60 // for another host thread, then it is a deadlock
 
-enum OpKind {
-    OP_KERNEL,
-    OP_COPY,
-    OP_FILL,
-    OP_RECORD,
-    OP_WAIT,
-    OP_WORK,
-    OP_GRAPH
-};
+enum OpKind { OP_KERNEL, OP_COPY, OP_FILL, OP_RECORD, OP_WAIT, OP_WORK, OP_GRAPH };
 
 struct Closure { // arguments of a kernel, or a library's work
     EmulateCall call = {NULL, NULL, NULL, 0};
@@ -130,11 +122,12 @@ static void begin(void)
     }
     streams = new std::list<EmulateStream>;
     handles = new std::set<const void *>;
-    EmulateOptions wish = {from_environment("MUSTER_EMULATE_SEED", options.seed),
-                           from_environment("MUSTER_EMULATE_LAZY", options.lazy) != 0,
-                           from_environment("MUSTER_EMULATE_GUARD", options.guard) != 0,
-                           (int)from_environment("MUSTER_EMULATE_DEVICES", (uint64_t)options.n_devices),
-                           from_environment("MUSTER_EMULATE_MEMORY", options.memory_bytes)};
+    EmulateOptions wish = {
+        from_environment("MUSTER_EMULATE_SEED", options.seed),
+        from_environment("MUSTER_EMULATE_LAZY", options.lazy) != 0,
+        from_environment("MUSTER_EMULATE_GUARD", options.guard) != 0,
+        (int)from_environment("MUSTER_EMULATE_DEVICES", (uint64_t)options.n_devices),
+        from_environment("MUSTER_EMULATE_MEMORY", options.memory_bytes)};
     options_set(&wish);
 }
 
@@ -212,8 +205,8 @@ static GpuError run_kernel(const Op &op, int device)
     if (failure_now(EMULATE_FAIL_KERNEL)) {
         return GPU_ERROR_LAUNCH;
     }
-    bool sound = launch_run(op.place, op.grid, op.n_threads, op.shared_bytes, device,
-                            &op.closure->call);
+    bool sound =
+        launch_run(op.place, op.grid, op.n_threads, op.shared_bytes, device, &op.closure->call);
     return sound ? GPU_OK : GPU_ERROR_LAUNCH;
 }
 
@@ -408,13 +401,14 @@ void emulate_launch(EmulatePlace place, dim3 grid, dim3 block, size_t shared_byt
     bool fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= INT32_MAX && grid.y <= 65535 &&
                 grid.z <= 65535 && block.x > 0 && block.x <= THREADS_MAX && block.y == 1 &&
                 block.z == 1;
-    GpuError e = !fits                            ? GPU_ERROR_CONFIG
-                 : shared_bytes > SHARED_MAX      ? GPU_ERROR_VALUE
+    GpuError e = !fits                              ? GPU_ERROR_CONFIG
+                 : shared_bytes > SHARED_MAX        ? GPU_ERROR_VALUE
                  : failure_now(EMULATE_FAIL_LAUNCH) ? GPU_ERROR_LAUNCH_RESOURCES
-                                                  : add(stream, std::move(op));
+                                                    : add(stream, std::move(op));
     if (!fits || shared_bytes > SHARED_MAX) {
-        fault(place.file, place.line, "launch of (%u,%u,%u) blocks of (%u,%u,%u) threads with %zu bytes",
-              grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes);
+        fault(place.file, place.line,
+              "launch of (%u,%u,%u) blocks of (%u,%u,%u) threads with %zu bytes", grid.x, grid.y,
+              grid.z, block.x, block.y, block.z, shared_bytes);
     }
     if (e != GPU_OK) {
         last_error = e;
@@ -463,8 +457,8 @@ static GpuError copy(void *to, const void *from, size_t bytes, GpuStream stream,
     op.bytes = bytes;
     EmulateStream *s = stream_of(stream);
     bool capturing = s != NULL && s->capturing;
-    bool pageable = (!from_device && !memory_pinned(from, bytes)) ||
-                    (!to_device && !memory_pinned(to, bytes));
+    bool pageable =
+        (!from_device && !memory_pinned(from, bytes)) || (!to_device && !memory_pinned(to, bytes));
     if (pageable && capturing) {
         fault(NULL, 0, "a graph copies memory of the host that is not pinned");
         return GPU_ERROR_CAPTURE;
@@ -599,7 +593,7 @@ GpuError gpu_stream_create(GpuStream *out)
 {
     Locked locked;
     if (lost[current_device] || failure_now(EMULATE_FAIL_CREATE)) {
-        return lost[current_device] ? GPU_ERROR_LAUNCH : GPU_ERROR_MEMORY;
+        return stream_error(lost[current_device] ? GPU_ERROR_LAUNCH : GPU_ERROR_MEMORY);
     }
     streams->emplace_back();
     streams->back().device = current_device;
@@ -641,7 +635,7 @@ GpuError gpu_event_create(GpuEvent *out)
 {
     Locked locked;
     if (failure_now(EMULATE_FAIL_CREATE)) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     *out = new EmulateEvent;
     handles->insert(*out);
@@ -815,7 +809,7 @@ GpuError gpu_graph_instantiate(GpuGraphExec *out, GpuGraph graph)
         return GPU_ERROR_HANDLE;
     }
     if (failure_now(EMULATE_FAIL_CREATE)) {
-        return GPU_ERROR_MEMORY;
+        return stream_error(GPU_ERROR_MEMORY);
     }
     *out = new EmulateGraphExec;
     (*out)->ops = graph->ops; // never changed after
@@ -849,6 +843,12 @@ GpuError gpu_graph_exec_destroy(GpuGraphExec exec)
 }
 
 // ---- Errors -------------------------------------------------------------------------------------
+
+GpuError stream_error(GpuError error)
+{
+    last_error = error;
+    return error;
+}
 
 GpuError gpu_last_error(void)
 {

@@ -9,8 +9,9 @@
 static Launch *const now = &emulate_current;
 
 static const char *const meeting_names[] = {
-    "SYNC_WARP", "shfl",     "shfl_xor",       "shfl_down", "shfl_up",  "ballot",   "any_lane",   "all_lanes",
-    "ldmatrix",  "ldmatrix", "mma f16",        "mma bf16",  "mma s8",   "mma u8s8", "mma s8u8",
+    "SYNC_WARP", "shfl",     "shfl_xor",  "shfl_down", "shfl_up",
+    "ballot",    "any_lane", "all_lanes", "ldmatrix",  "ldmatrix",
+    "mma f16",   "mma bf16", "mma s8",    "mma u8s8",  "mma s8u8",
 };
 
 static Thread *lane_thread(const Warp *warp, int lane)
@@ -40,10 +41,10 @@ static void do_shfl(EmulateMeeting what, Thread *first)
     }
     for (int l = 0; l < WARP; l++) {
         MeetShfl *m = (MeetShfl *)first[l].args;
-        int from = what == MEET_SHFL          ? m->lane % WARP
-                   : what == MEET_SHFL_XOR    ? l ^ m->lane
-                   : what == MEET_SHFL_DOWN   ? l + m->lane
-                                              : l - m->lane;
+        int from = what == MEET_SHFL        ? m->lane % WARP
+                   : what == MEET_SHFL_XOR  ? l ^ m->lane
+                   : what == MEET_SHFL_DOWN ? l + m->lane
+                                            : l - m->lane;
         m->value = values[from >= 0 && from < WARP ? from : l];
     }
 }
@@ -61,8 +62,8 @@ static void do_vote(EmulateMeeting what, Thread *first)
     }
 }
 
-/** Lane l gives the row l % 8 of matrix l / 8; register i is of matrix i: elements (l / 4, l % 4 * 2)
- * and the next, with trans (l % 4 * 2, l / 4) and the one below. */
+/** Lane l gives the row l % 8 of matrix l / 8; register i is of matrix i: elements (l / 4, l % 4 *
+ * 2) and the next, with trans (l % 4 * 2, l / 4) and the one below. */
 static void do_ldmatrix(bool trans, Thread *first)
 {
     uint16_t m[4][8][8];
@@ -97,8 +98,8 @@ static float half_value(bool bf16, uint32_t word, int i)
     return bf16 ? bf16_to_float(h) : f16_to_float(h);
 }
 
-/** a: registers 0-3 are rows g, g+8, g, g+8 and columns 2c, 2c, 2c+8, 2c+8 of 16 x 16; b: columns g,
- * rows 2c and 2c+8 of 16 x 8. Products are exact, sums are f32 in order of k. */
+/** a: registers 0-3 are rows g, g+8, g, g+8 and columns 2c, 2c, 2c+8, 2c+8 of 16 x 16; b: columns
+ * g, rows 2c and 2c+8 of 16 x 8. Products are exact, sums are f32 in order of k. */
 static void do_mma_half(bool bf16, Thread *first)
 {
     float a[16][16], b[16][8], d[16][8];
@@ -220,7 +221,8 @@ static void lanes_missing(const Warp *warp, uint32_t lanes, const char *why)
 {
     int there = __builtin_ctz(warp->arrived);
     const Thread *t = lane_thread(warp, there);
-    fault(t->file, t->line, "%s waits for lanes %08x of its warp, which %s (block %u,%u,%u warp %u)",
+    fault(t->file, t->line,
+          "%s waits for lanes %08x of its warp, which %s (block %u,%u,%u warp %u)",
           meeting_names[t->meeting], lanes, why, emulate_now.block_x, emulate_now.block_y,
           emulate_now.block_z, t->index / WARP);
 }
@@ -373,4 +375,3 @@ uint32_t emulate_atomic_max(uint32_t *at, uint32_t x)
     *at = x > old ? x : old;
     return old;
 }
-

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the tests of the emulator share: memory of the device, and a child process for what ends one.
+// What the tests of the emulator share: memory of the device, and a child process for what ends
+// one.
 #pragma once
 
 #include "kernels/cuda/gpu.cuh"

@@ -140,7 +140,8 @@ static bool run_once(Kernel kernel, float *out)
     float *in = device_of(input, COUNT(input));
     float *result = device_of((const float *)NULL, N);
     LAUNCH(kernel, dim3(1), dim3(N), 0, NULL, in, result);
-    bool ok = gpu_last_error() == GPU_OK && gpu_copy_d2h_async(out, result, N * sizeof(*out), NULL) == GPU_OK;
+    bool ok = gpu_last_error() == GPU_OK &&
+              gpu_copy_d2h_async(out, result, N * sizeof(*out), NULL) == GPU_OK;
     gpu_free(in);
     gpu_free(result);
     return ok;
@@ -173,7 +174,8 @@ static void test_races__are_found(void)
                 n_shown += memcmp(want, out, sizeof(want)) != 0;
             }
         }
-        printf("# %s: values differ in %d of 9 schedules, said in %d: %s\n", r->name, n_shown, n_said, said);
+        printf("# %s: values differ in %d of 9 schedules, said in %d: %s\n", r->name, n_shown,
+               n_said, said);
         if (RACE) {
             CHECK_INT(n_said, r->said != NULL ? 9 : 0);
             if (r->said != NULL) {
@@ -250,6 +252,19 @@ KERNEL(misaligned)(float *out)
     four->y = 2;
 }
 
+/** 16 KiB a call, and as many calls as a stack has no room for. */
+static float deep(float *out, int n)
+{
+    volatile float local[4096];
+    local[n] = 1;
+    return n == 0 ? out[0] : deep(out, n - 1) + local[n];
+}
+
+KERNEL(fills_stack)(float *out)
+{
+    out[thread_x()] = deep(out, 40);
+}
+
 static float *device_out;
 
 static void launch_shared_by_one(void)
@@ -290,9 +305,21 @@ static void launch_collide(void)
 {
     LAUNCH(blocks_collide, dim3(4), dim3(N), 0, NULL, device_out);
 }
+static void launch_fills_stack(void)
+{
+    LAUNCH(fills_stack, dim3(1), dim3(1), 0, NULL, device_out);
+}
 static void launch_misaligned(void)
 {
     LAUNCH(misaligned, dim3(1), dim3(1), 0, NULL, device_out);
+}
+
+static void launch_other_device(void)
+{
+    EmulateOptions options = {0, false, false, 2, 0};
+    emulate_configure(&options);
+    gpu_set_device(1);
+    LAUNCH(global_over, dim3(1), dim3(N), 0, NULL, device_out, 0);
 }
 
 typedef struct Stray {
@@ -310,14 +337,18 @@ static const Stray strays[] = {
      "AddressSanitizer", "out of bounds"},
     {__LINE__, "past the launch's shared memory", launch_shared_of_launch,
      "of shared memory 'of the launch'", "AddressSanitizer", "out of bounds"},
-    {__LINE__, "past global memory", launch_global_by_one, "byte 256 of 256 bytes", "AddressSanitizer",
-     "out of bounds"},
+    {__LINE__, "past global memory", launch_global_by_one, "byte 256 of 256 bytes",
+     "AddressSanitizer", "out of bounds"},
     {__LINE__, "far past global memory", launch_global_far, "out of bounds", "", "out of bounds"},
-    {__LINE__, "reads past global memory", launch_global_read, "", "AddressSanitizer", "out of bounds"},
+    {__LINE__, "reads past global memory", launch_global_read, "", "AddressSanitizer",
+     "out of bounds"},
     {__LINE__, "freed memory", launch_after_free, "that were freed", "", "that were freed"},
     {__LINE__, "the host's memory", launch_reads_host, "", "", "which is not device memory"},
     {__LINE__, "shared memory without a value", launch_uninitialised, "", "", "never wrote"},
     {__LINE__, "blocks that write the same", launch_collide, "", "", "of another block"},
+    {__LINE__, "another device's memory", launch_other_device, "", "", "of another device"},
+    {__LINE__, "a stack that is full", launch_fills_stack, "its stack is full", "stack",
+     "its stack is full"},
     {__LINE__, "alignment", launch_misaligned, "", "alignment", ""},
 };
 
@@ -349,7 +380,7 @@ static void test_strays__are_found(void)
             CHECK_CONTAINS(text, "no fault");
         }
         if (RACE && *want != '\0') {
-            CHECK_CONTAINS(text, "test_bugs.cc:");
+            CHECK(strstr(text, "test_bugs.cc:") != NULL || s->launch == launch_fills_stack);
         }
         if (tap_checks_failed != before) {
             printf("# of line %d: %s\n", s->line, s->name);

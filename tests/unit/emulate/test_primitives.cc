@@ -102,7 +102,8 @@ static void test_lanes__exchange(void)
         emulate_as(seed, false);
         uint32_t out[N][LANE_CASES];
         double wide[N];
-        uint32_t *d_in = device_of(in, N), *d_out = device_of((const uint32_t *)NULL, N * LANE_CASES);
+        uint32_t *d_in = device_of(in, N),
+                 *d_out = device_of((const uint32_t *)NULL, N * LANE_CASES);
         double *d_wide = device_of((const double *)NULL, N);
         LAUNCH(lanes, dim3(1), dim3(N), 0, NULL, d_in, d_out, d_wide);
         CHECK_INT(device_take(d_out, &out[0][0], N * LANE_CASES), GPU_OK);
@@ -134,13 +135,7 @@ static void test_lanes__exchange(void)
 
 // ---- Tensor cores -------------------------------------------------------------------------------
 
-typedef enum Kind {
-    F16,
-    BF16,
-    S8,
-    U8S8,
-    S8U8
-} Kind;
+typedef enum Kind { F16, BF16, S8, U8S8, S8U8 } Kind;
 
 /** Registers of one warp in and out: a (32, 4), b (32, 2), d (32, 4). */
 template <int KIND> KERNEL(mma)(const uint32_t *a, const uint32_t *b, uint32_t *d)
@@ -227,22 +222,27 @@ static void mma_check(Kind kind, void (*kernel)(const uint32_t *, const uint32_t
     uint32_t a[32][4], b[32][2], d[32][4], out[32][4];
     for (int l = 0; l < 32; l++) {
         for (int i = 0; i < 4; i++) {
-            float x = (float)(int)(random_bits() % 2001) / 512 - 2, y = (float)(int)(random_bits() % 2001) / 256 - 4;
+            float x = (float)(int)(random_bits() % 2001) / 512 - 2,
+                  y = (float)(int)(random_bits() % 2001) / 256 - 4;
             a[l][i] = kind == F16 ? pack_f16(x, y) : kind == BF16 ? pack_bf16(x, y) : random_bits();
-            b[l][i % 2] = kind == F16 ? pack_f16(y, x) : kind == BF16 ? pack_bf16(y, x) : random_bits();
+            b[l][i % 2] = kind == F16    ? pack_f16(y, x)
+                          : kind == BF16 ? pack_bf16(y, x)
+                                         : random_bits();
             d[l][i] = bytes ? random_bits() % 100000 : float_to_bits(x * 3);
         }
     }
     double ma[16][32] = {{0}}, mb[32][8] = {{0}};
     for (int l = 0; l < 32; l++) {
         for (int i = 0; i < 4 * per_word; i++) {
-            ma[a_row(bytes, l, i)][a_column(bytes, l, i)] = value_of(kind, true, a[l][i / per_word], i);
+            ma[a_row(bytes, l, i)][a_column(bytes, l, i)] =
+                value_of(kind, true, a[l][i / per_word], i);
         }
         for (int i = 0; i < 2 * per_word; i++) {
             mb[b_row(bytes, l, i)][l >> 2] = value_of(kind, false, b[l][i / per_word], i);
         }
     }
-    uint32_t *da = device_of(&a[0][0], 128), *db = device_of(&b[0][0], 64), *dd = device_of(&d[0][0], 128);
+    uint32_t *da = device_of(&a[0][0], 128), *db = device_of(&b[0][0], 64),
+             *dd = device_of(&d[0][0], 128);
     LAUNCH(kernel, dim3(1), dim3(32), 0, NULL, da, db, dd);
     CHECK_INT(device_take(dd, &out[0][0], 128), GPU_OK);
     CHECK_INT(gpu_free(da), GPU_OK);
@@ -410,10 +410,12 @@ static void test_halves__round_to_even(void)
             CHECK(x != x && (float_to_f16(x) & 0x7fff) > 0x7c00);
             continue;
         }
-        CHECK(infinite ? isinf(x) && (x < 0) == (h > 0x8000) : (double)x == half_by_definition((uint16_t)h));
+        CHECK(infinite ? isinf(x) && (x < 0) == (h > 0x8000)
+                       : (double)x == half_by_definition((uint16_t)h));
         CHECK_INT(float_to_f16(x), h);
         if ((h & 0x7fff) < 0x7bff) { // between it and the next: down, even, up
-            double low = half_by_definition((uint16_t)h), high = half_by_definition((uint16_t)(h + 1));
+            double low = half_by_definition((uint16_t)h),
+                   high = half_by_definition((uint16_t)(h + 1));
             CHECK_INT(float_to_f16((float)(low + (high - low) * 0.49)), h);
             CHECK_INT(float_to_f16((float)(low + (high - low) * 0.5)), h + (h & 1));
             CHECK_INT(float_to_f16((float)(low + (high - low) * 0.51)), h + 1);

@@ -44,7 +44,8 @@ static void finish(Setup *s)
     CHECK_INT(gpu_free_host(s->pinned), GPU_OK);
     EmulateLive live;
     emulate_live(&live);
-    CHECK_INT(live.allocations + live.host_allocations + live.streams + live.events + live.graphs, 0);
+    CHECK_INT(live.allocations + live.host_allocations + live.streams + live.events + live.graphs,
+              0);
     CHECK(emulate_take_fault() == NULL);
 }
 
@@ -207,7 +208,8 @@ static void test_copies__are_checked(void)
     CHECK_CONTAINS(emulate_take_fault(), "is something else");
     gpu_copy_h2d_async(s.a + 1, s.pinned, N * sizeof(float), s.one);
     CHECK_INT(gpu_stream_sync(s.one), GPU_ERROR_LAUNCH);
-    CHECK_CONTAINS(emulate_take_fault(), "1024 bytes at byte 4 of 1024 bytes of device memory: out of bounds");
+    CHECK_CONTAINS(emulate_take_fault(),
+                   "1024 bytes at byte 4 of 1024 bytes of device memory: out of bounds");
     emulate_reset();
     CHECK_INT(gpu_free(s.a + 1), GPU_ERROR_VALUE);
     CHECK_CONTAINS(emulate_take_fault(), "gpu_free of");
@@ -249,6 +251,7 @@ static void test_failures__come_on_order(void)
     CHECK_INT(gpu_malloc(&more, 16), GPU_OK);
     CHECK_INT(gpu_free(more), GPU_OK);
     CHECK_INT(gpu_malloc(&more, 16), GPU_ERROR_MEMORY);
+    CHECK_INT(gpu_last_error(), GPU_ERROR_MEMORY); // would be taken for the next launch's
     CHECK_INT(gpu_malloc(&more, 16), GPU_OK);
     CHECK_INT(gpu_free(more), GPU_OK);
     emulate_fail(EMULATE_FAIL_LAUNCH, 1);
