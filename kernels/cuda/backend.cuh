@@ -93,10 +93,18 @@ typedef struct KvView {
     uint32_t rope_dim;
 } KvView;
 
+#define RANKS_MAX 8
+
+// With tensor parallelism every object is one object on each of several devices, its ranks. What
+// the engine holds is rank 0's, whose ranks[] lists all of them, itself first; ranks.cu alone knows
+// this, all other files see one device. See there for what is cut and how.
+
 struct KBuffer {
     KDevice *device;
     float *data;
     size_t n;
+    KBuffer *ranks[RANKS_MAX];
+    uint32_t cut[RANKS_MAX]; // elements of each row that each rank holds; 0: all have the whole
 };
 
 struct KMatrix {
@@ -107,12 +115,15 @@ struct KMatrix {
     uint32_t n_tiles;
     uint32_t n_blocks;
     uint8_t *records;
+    KMatrix *ranks[RANKS_MAX]; // outputs are cut
 };
 
 struct KActs {
     KDevice *device;
     size_t max_rows;
     ActsView view;
+    KActs *ranks[RANKS_MAX]; // all have the whole
+    KActs *slice;            // what this rank makes of it; NULL: the width can not be cut
 };
 
 struct KKv {
@@ -124,6 +135,7 @@ struct KKv {
     size_t layer_bytes; // of keys, or of values
     uint8_t *keys;
     uint8_t *values;
+    KKv *ranks[RANKS_MAX]; // heads are cut
 };
 
 #define UPLOADS 8 // lists that stay on the device
@@ -148,6 +160,8 @@ struct KDevice {
     uint8_t *raw;     // the same on the device
     size_t staging_bytes;
     char description[192];
+    int n_ranks;
+    KDevice *ranks[RANKS_MAX];
 };
 
 struct KStream {
@@ -162,6 +176,12 @@ struct KStream {
     size_t list_bytes;
     uint8_t *down; // pinned: results on their way to the host
     size_t down_bytes;
+    // Of a rank among several.
+    KStream *ranks[RANKS_MAX];
+    GpuEvent met;
+    bool met_made;
+    uint8_t *slice; // what the other ranks read: grows
+    size_t slice_bytes;
 };
 
 // ---- device.cu ----------------------------------------------------------------------------------
@@ -193,6 +213,17 @@ bool cuda_download(KStream *stream, const void *from, void *to, size_t bytes, Er
 
 // ---- One file each ------------------------------------------------------------------------------
 
+bool cuda_device_open(const KDeviceOptions *options, KDevice **out, Err *err);
+void cuda_device_close(KDevice *device);
+bool cuda_stream_create(KDevice *device, KStream **out, Err *err);
+void cuda_stream_destroy(KStream *stream);
+bool cuda_stream_sync(KStream *stream, Err *err);
+bool cuda_buffer_create(KDevice *device, size_t n, KBuffer **out, Err *err);
+void cuda_buffer_destroy(KBuffer *buffer);
+bool cuda_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const float *from, size_t n,
+                       Err *err);
+bool cuda_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
+                      Err *err);
 bool cuda_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
                         KMatrix **out, Err *err);
 void cuda_matrix_destroy(KMatrix *matrix);
@@ -222,6 +253,8 @@ bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *
 bool cuda_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
                    size_t n_rows, Err *err);
 
+/** Bytes of a row of a file's matrix. */
+size_t cuda_row_bytes(KType type, size_t n_in);
 /** Keys and values of a layer, for kernels. */
 KvView cuda_kv_view(const KKv *kv, size_t layer);
 /** Products of one type in one launch: up to 32 rows, more, in plain f32. All give the same bits

@@ -81,7 +81,7 @@ static void *host_zeroed(size_t bytes, Err *err)
 
 // ---- Devices ------------------------------------------------------------------------------------
 
-static void device_close(KDevice *device)
+void cuda_device_close(KDevice *device)
 {
     if (device != NULL) {
         (void)gpu_set_device(device->index);
@@ -115,7 +115,7 @@ static bool device_fill(KDevice *device, Err *err)
     return true;
 }
 
-static bool device_open(const KDeviceOptions *options, KDevice **out, Err *err)
+bool cuda_device_open(const KDeviceOptions *options, KDevice **out, Err *err)
 {
     int n = 0;
     if (!CUDA_OK(gpu_device_count(&n), err, "looking for devices")) {
@@ -132,17 +132,13 @@ static bool device_open(const KDeviceOptions *options, KDevice **out, Err *err)
     }
     device->index = options->index;
     device->f32 = options->f32;
+    device->n_ranks = 1;
     if (!device_fill(device, err)) {
-        device_close(device);
+        cuda_device_close(device);
         return false;
     }
     *out = device;
     return true;
-}
-
-static const char *device_describe(const KDevice *device)
-{
-    return device->description;
 }
 
 // ---- Streams ------------------------------------------------------------------------------------
@@ -157,7 +153,7 @@ static void upload_free(Upload *upload)
     memset(upload, 0, sizeof(*upload));
 }
 
-static void stream_destroy(KStream *stream)
+void cuda_stream_destroy(KStream *stream)
 {
     if (stream == NULL) {
         return;
@@ -171,14 +167,18 @@ static void stream_destroy(KStream *stream)
     }
     (void)gpu_free(stream->scratch);
     (void)gpu_free_host(stream->down);
+    (void)gpu_free(stream->slice);
     free(stream->list);
+    if (stream->met_made) {
+        (void)gpu_event_destroy(stream->met);
+    }
     if (stream->made) {
         (void)gpu_stream_destroy(stream->gpu);
     }
     free(stream);
 }
 
-static bool stream_create(KDevice *device, KStream **out, Err *err)
+bool cuda_stream_create(KDevice *device, KStream **out, Err *err)
 {
     KStream *stream = (KStream *)host_zeroed(sizeof(*stream), err);
     if (stream == NULL) {
@@ -187,7 +187,7 @@ static bool stream_create(KDevice *device, KStream **out, Err *err)
     stream->device = device;
     if (!cuda_enter(device, err) ||
         !CUDA_OK(gpu_stream_create(&stream->gpu), err, "creating a stream")) {
-        stream_destroy(stream);
+        cuda_stream_destroy(stream);
         return false;
     }
     stream->made = true;
@@ -195,7 +195,7 @@ static bool stream_create(KDevice *device, KStream **out, Err *err)
     return true;
 }
 
-static bool stream_sync(KStream *stream, Err *err)
+bool cuda_stream_sync(KStream *stream, Err *err)
 {
     return cuda_enter(stream->device, err) &&
            CUDA_OK(gpu_stream_sync(stream->gpu), err, "waiting for the device");
@@ -322,7 +322,7 @@ bool cuda_download(KStream *stream, const void *from, void *to, size_t bytes, Er
 
 // ---- Buffers ------------------------------------------------------------------------------------
 
-static void buffer_destroy(KBuffer *buffer)
+void cuda_buffer_destroy(KBuffer *buffer)
 {
     if (buffer != NULL) {
         (void)gpu_set_device(buffer->device->index);
@@ -331,7 +331,7 @@ static void buffer_destroy(KBuffer *buffer)
     }
 }
 
-static bool buffer_create(KDevice *device, size_t n, KBuffer **out, Err *err)
+bool cuda_buffer_create(KDevice *device, size_t n, KBuffer **out, Err *err)
 {
     if (n > SIZE_MAX / 2 / sizeof(float)) {
         return CUDA_FAIL(err, ERR_LIMIT, "a buffer of %zu floats does not fit in memory", n);
@@ -347,15 +347,15 @@ static bool buffer_create(KDevice *device, size_t n, KBuffer **out, Err *err)
         cuda_enter(device, err) && alloc_zeroed(device, n * sizeof(float), &data, "a buffer", err);
     buffer->data = (float *)data;
     if (!ok) {
-        buffer_destroy(buffer);
+        cuda_buffer_destroy(buffer);
         return false;
     }
     *out = buffer;
     return true;
 }
 
-static bool buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const float *from,
-                         size_t n, Err *err)
+bool cuda_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const float *from, size_t n,
+                       Err *err)
 {
     assert(offset <= buffer->n && n <= buffer->n - offset);
     const void *there;
@@ -366,8 +366,8 @@ static bool buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const 
                               err, "writing a buffer"));
 }
 
-static bool buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
-                        Err *err)
+bool cuda_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
+                      Err *err)
 {
     assert(offset <= buffer->n && n <= buffer->n - offset);
     return cuda_enter(stream->device, err) &&
@@ -532,41 +532,4 @@ KvView cuda_kv_view(const KKv *kv, size_t layer)
                    kv->heads.head_dim,
                    kv->heads.rope_dim};
     return view;
-}
-
-// ---- The table ----------------------------------------------------------------------------------
-
-/** In the order of KOps: C++17 has no designators. */
-static const KOps cuda_ops = {
-    "cuda",
-    device_open,
-    device_close,
-    device_describe,
-    stream_create,
-    stream_destroy,
-    stream_sync,
-    buffer_create,
-    buffer_destroy,
-    buffer_write,
-    buffer_read,
-    cuda_matrix_create,
-    cuda_matrix_destroy,
-    cuda_acts_create,
-    cuda_acts_destroy,
-    cuda_kv_slot_bytes,
-    cuda_kv_create,
-    cuda_kv_destroy,
-    cuda_embed,
-    cuda_rms_norm,
-    cuda_products,
-    cuda_rope_store,
-    cuda_attention,
-    cuda_gated,
-    cuda_gather,
-    cuda_logprobs,
-};
-
-extern "C" __attribute__((visibility("default"))) const KOps *muster_cuda_ops(void)
-{
-    return &cuda_ops;
 }

@@ -122,6 +122,11 @@ KERNEL(pack_records)(PackView view)
 
 // ---- Host ---------------------------------------------------------------------------------------
 
+size_t cuda_row_bytes(KType type, size_t n_in)
+{
+    return n_in / file_blocks[type].elements * file_blocks[type].bytes;
+}
+
 /** Pinned and device memory for pieces; kept by the device. */
 static bool staging_create(KDevice *device, size_t bytes, Err *err)
 {
@@ -175,7 +180,7 @@ static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, s
 
 static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, Err *err)
 {
-    size_t row_bytes = m->n_in / file_blocks[m->type].elements * file_blocks[m->type].bytes;
+    size_t row_bytes = cuda_row_bytes(m->type, m->n_in);
     size_t tile_bytes = row_bytes * TILE;
     size_t tiles = STAGING_BYTES / tile_bytes > 0 ? STAGING_BYTES / tile_bytes : 1;
     if (!staging_create(device, tile_bytes > STAGING_BYTES ? tile_bytes : STAGING_BYTES, err)) {

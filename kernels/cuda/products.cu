@@ -81,8 +81,10 @@ bool cuda_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const K
         return false;
     }
     // Products in one run need no scratch of their own.
-    KBuffer of_gate = {stream->device, (float *)scratch, n};
-    KBuffer of_up = {stream->device, (float *)scratch + n, n};
+    KBuffer of_gate = {}, of_up = {};
+    of_gate.data = (float *)scratch;
+    of_up.data = of_gate.data + n;
+    of_gate.n = of_up.n = n;
     const KProduct products[] = {{gate, &of_gate, false, 1}, {up, &of_up, false, 1}};
     return cuda_products(stream, products, 2, x, n_rows, err) &&
            rows_swiglu(stream, of_gate.data, of_up.data, n_rows, out, err);

@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: MIT
+// The table of operations, for one device or several as ranks (tensor parallelism). Every matrix is
+// cut over its outputs, so a rank computes whole sums in the order that one device does and the
+// bits are the same for any number of ranks; heads are cut with them. What only one rank made is
+// handed to the others: attention's and the gate's activations, and what a product adds to the
+// residual. Cutting K instead, and summing the ranks' segments, would move more bytes (four a sum
+// from every rank for each output, where here each output travels once) for two meetings a layer
+// fewer. Ranks meet by events: before anyone reads what the others made, and before it is written
+// again.
+#include "kernels/cuda/backend.cuh"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JOIN_THREADS 256
+
+// ---- Kernel -------------------------------------------------------------------------------------
+
+/** Rows that lie in one piece for each rank. */
+typedef struct Pieces {
+    const uint32_t *from[RANKS_MAX]; // (n_rows, width of the rank)
+    uint32_t start[RANKS_MAX + 1];   // where a rank's share of a whole row begins
+    int n;
+} Pieces;
+
+/** to (n_rows, whole width) = the ranks' shares side by side, or += as floats. */
+template <bool ADD> KERNEL(join_rows)(Pieces pieces, uint32_t *to)
+{
+    uint32_t width = pieces.start[pieces.n], row = block_x();
+    uint32_t at = block_y() * JOIN_THREADS + thread_x();
+    if (at >= width) {
+        return;
+    }
+    int r = 0;
+    while (at >= pieces.start[r + 1]) {
+        r++;
+    }
+    uint32_t share = pieces.start[r + 1] - pieces.start[r];
+    uint32_t bits = pieces.from[r][(size_t)row * share + at - pieces.start[r]];
+    uint32_t *out = to + (size_t)row * width + at;
+    *out = ADD ? float_to_bits(bits_to_float(*out) + bits_to_float(bits)) : bits;
+}
+
+// ---- Meeting ------------------------------------------------------------------------------------
+
+static int n_ranks(const KStream *stream)
+{
+    return stream->device->n_ranks;
+}
+
+/** Where share r of n things begins. */
+static size_t share_start(size_t n, int r, int n_shares)
+{
+    return n * (size_t)r / (size_t)n_shares;
+}
+
+/** Nobody goes on before all have come here. */
+static bool meet(KStream *stream, Err *err)
+{
+    int n = n_ranks(stream);
+    for (int r = 0; r < n; r++) {
+        KStream *s = stream->ranks[r];
+        if (!cuda_enter(s->device, err) ||
+            !CUDA_OK(gpu_event_record(s->met, s->gpu), err, "a meeting of devices")) {
+            return false;
+        }
+    }
+    for (int p = 0; p < n; p++) {
+        for (int r = 0; r < n; r++) {
+            if (r != p &&
+                (!cuda_enter(stream->ranks[p]->device, err) ||
+                 !CUDA_OK(gpu_stream_wait_event(stream->ranks[p]->gpu, stream->ranks[r]->met), err,
+                          "a meeting of devices"))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/** At least bytes of every rank that the others may read, until the next meeting but one. */
+static bool slices(KStream *stream, size_t bytes, Err *err)
+{
+    if (bytes <= stream->slice_bytes) {
+        return true;
+    }
+    for (int r = 0; r < n_ranks(stream); r++) { // others may still read the old ones
+        if (!cuda_stream_sync(stream->ranks[r], err)) {
+            return false;
+        }
+    }
+    for (int r = 0; r < n_ranks(stream); r++) {
+        KStream *s = stream->ranks[r];
+        (void)gpu_free(s->slice);
+        s->slice = NULL;
+        s->slice_bytes = 0;
+        void *p;
+        if (!cuda_enter(s->device, err) ||
+            !cuda_alloc(s->device, bytes, &p, "what devices exchange", err)) {
+            return false;
+        }
+        s->slice = (uint8_t *)p;
+        s->slice_bytes = bytes;
+    }
+    return true;
+}
+
+/** Copy every other rank's piece to the scratch of rank p, whose own stays where it is. */
+static bool pull(KStream *stream, int p, size_t n_rows, Pieces *pieces, Err *err)
+{
+    KStream *to = stream->ranks[p];
+    void *scratch;
+    size_t at = 0, whole = n_rows * pieces->start[pieces->n] * sizeof(uint32_t);
+    if (!cuda_enter(to->device, err) || !cuda_scratch(to, whole, &scratch, err)) {
+        return false;
+    }
+    for (int r = 0; r < pieces->n; r++) {
+        size_t bytes = n_rows * (pieces->start[r + 1] - pieces->start[r]) * sizeof(uint32_t);
+        if (r != p) {
+            void *place = (uint8_t *)scratch + at;
+            if (!CUDA_OK(gpu_copy_peer_async(place, to->device->index, pieces->from[r],
+                                             stream->ranks[r]->device->index, bytes, to->gpu),
+                         err, "a copy between devices")) {
+                return false;
+            }
+            pieces->from[r] = (const uint32_t *)place;
+        }
+        at += bytes;
+    }
+    return true;
+}
+
+/** Pull and join on rank p. */
+static bool join(KStream *stream, int p, size_t n_rows, const Pieces *shares, bool add, void *to,
+                 Err *err)
+{
+    Pieces pieces = *shares;
+    if (!pull(stream, p, n_rows, &pieces, err)) {
+        return false;
+    }
+    uint32_t width = pieces.start[pieces.n];
+    dim3 grid((uint32_t)n_rows, (width + JOIN_THREADS - 1) / JOIN_THREADS);
+    auto kernel = add ? join_rows<true> : join_rows<false>;
+    LAUNCH(kernel, grid, dim3(JOIN_THREADS), 0, stream->ranks[p]->gpu, pieces, (uint32_t *)to);
+    return CUDA_LAUNCHED(err, "joining what devices made");
+}
+
+// ---- Objects ------------------------------------------------------------------------------------
+
+static void device_close(KDevice *device)
+{
+    for (int r = device != NULL ? device->n_ranks - 1 : -1; r > 0; r--) {
+        cuda_device_close(device->ranks[r]);
+    }
+    cuda_device_close(device);
+}
+
+/** "tp=N" in the options' path: N devices from index on. */
+static bool ranks_asked(const KDeviceOptions *options, int *out, Err *err)
+{
+    *out = 1;
+    if (options->path == NULL || options->path[0] == '\0') {
+        return true;
+    }
+    char rest;
+    if (sscanf(options->path, "tp=%d%c", out, &rest) != 1 || *out < 1 || *out > RANKS_MAX ||
+        (*out & (*out - 1)) != 0) {
+        return CUDA_FAIL(err, ERR_USAGE, "'%s': not tp=1, 2, 4 or 8", options->path);
+    }
+    return true;
+}
+
+static bool device_open(const KDeviceOptions *options, KDevice **out, Err *err)
+{
+    int n;
+    KDevice *first;
+    if (!ranks_asked(options, &n, err) || !cuda_device_open(options, &first, err)) {
+        return false;
+    }
+    first->ranks[0] = first;
+    for (int r = 1; r < n; r++) {
+        KDeviceOptions other = *options;
+        other.index += r;
+        if (!cuda_device_open(&other, &first->ranks[r], err)) {
+            device_close(first);
+            return false;
+        }
+        first->n_ranks = r + 1;
+    }
+    if (n > 1) {
+        size_t len = strlen(first->description);
+        snprintf(first->description + len, sizeof(first->description) - len, ", %d devices", n);
+    }
+    *out = first;
+    return true;
+}
+
+static const char *device_describe(const KDevice *device)
+{
+    return device->description;
+}
+
+static void stream_destroy(KStream *stream)
+{
+    if (stream == NULL) {
+        return;
+    }
+    int n = n_ranks(stream);
+    for (int r = 1; r < n; r++) {
+        cuda_stream_destroy(stream->ranks[r]);
+    }
+    cuda_stream_destroy(stream);
+}
+
+static bool stream_create(KDevice *device, KStream **out, Err *err)
+{
+    KStream *first;
+    if (!cuda_stream_create(device, &first, err)) {
+        return false;
+    }
+    first->ranks[0] = first;
+    for (int r = 0; r < device->n_ranks && device->n_ranks > 1; r++) {
+        if (r > 0 && !cuda_stream_create(device->ranks[r], &first->ranks[r], err)) {
+            stream_destroy(first);
+            return false;
+        }
+        KStream *s = first->ranks[r];
+        if (!cuda_enter(s->device, err) ||
+            !CUDA_OK(gpu_event_create(&s->met), err, "creating an event")) {
+            stream_destroy(first);
+            return false;
+        }
+        s->met_made = true;
+    }
+    *out = first;
+    return true;
+}
+
+static bool stream_sync(KStream *stream, Err *err)
+{
+    for (int r = 0; r < n_ranks(stream); r++) {
+        if (!cuda_stream_sync(stream->ranks[r], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void buffer_destroy(KBuffer *buffer)
+{
+    for (int r = 1; buffer != NULL && r < RANKS_MAX; r++) {
+        cuda_buffer_destroy(buffer->ranks[r]);
+    }
+    cuda_buffer_destroy(buffer);
+}
+
+static bool buffer_create(KDevice *device, size_t n, KBuffer **out, Err *err)
+{
+    KBuffer *first;
+    if (!cuda_buffer_create(device, n, &first, err)) {
+        return false;
+    }
+    first->ranks[0] = first;
+    for (int r = 1; r < device->n_ranks; r++) {
+        if (!cuda_buffer_create(device->ranks[r], n, &first->ranks[r], err)) {
+            buffer_destroy(first);
+            return false;
+        }
+    }
+    *out = first;
+    return true;
+}
+
+static bool buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const float *from,
+                         size_t n, Err *err)
+{
+    assert(buffer->cut[0] == 0);
+    for (int r = 0; r < n_ranks(stream); r++) {
+        if (!cuda_buffer_write(stream->ranks[r], buffer->ranks[r], offset, from, n, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Elements offset .. offset+n-1 of whole rows, from the ranks that have them. */
+static bool buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
+                        Err *err)
+{
+    if (buffer->cut[0] == 0) {
+        return cuda_buffer_read(stream, buffer, offset, to, n, err);
+    }
+    size_t width = 0;
+    for (int r = 0; r < n_ranks(stream); r++) {
+        width += buffer->cut[r];
+    }
+    while (n > 0) {
+        size_t row = offset / width, at = offset % width;
+        int r = 0;
+        while (at >= buffer->cut[r]) {
+            at -= buffer->cut[r++];
+        }
+        size_t left = buffer->cut[r] - at, take = left < n ? left : n;
+        if (!cuda_buffer_read(stream->ranks[r], buffer->ranks[r], row * buffer->cut[r] + at, to,
+                              take, err)) {
+            return false;
+        }
+        offset += take;
+        to += take;
+        n -= take;
+    }
+    return true;
+}
+
+static void matrix_destroy(KMatrix *matrix)
+{
+    for (int r = 1; matrix != NULL && r < RANKS_MAX; r++) {
+        cuda_matrix_destroy(matrix->ranks[r]);
+    }
+    cuda_matrix_destroy(matrix);
+}
+
+/** Ranks take whole tiles of outputs. */
+static bool matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
+                          KMatrix **out, Err *err)
+{
+    int n = device->n_ranks;
+    size_t n_tiles = (n_out + TILE - 1) / TILE;
+    if (n_tiles < (size_t)n) {
+        return CUDA_FAIL(err, ERR_UNSUPPORTED,
+                         "a matrix of %zu outputs can not be cut for %d devices", n_out, n);
+    }
+    KMatrix *ranks[RANKS_MAX] = {};
+    for (int r = 0; r < n; r++) {
+        size_t from = share_start(n_tiles, r, n) * TILE, to = share_start(n_tiles, r + 1, n) * TILE;
+        to = to < n_out ? to : n_out;
+        const uint8_t *rows = (const uint8_t *)data + from * cuda_row_bytes(type, n_in);
+        if (!cuda_matrix_create(device->ranks[r], type, to - from, n_in, rows, &ranks[r], err)) {
+            for (int i = 0; i < r; i++) {
+                cuda_matrix_destroy(ranks[i]);
+            }
+            return false;
+        }
+    }
+    memcpy(ranks[0]->ranks, ranks, sizeof(ranks));
+    *out = ranks[0];
+    return true;
+}
+
+static void acts_destroy(KActs *acts)
+{
+    for (int r = RANKS_MAX - 1; acts != NULL && r >= 0; r--) {
+        KActs *one = r > 0 ? acts->ranks[r] : acts;
+        if (one != NULL) {
+            cuda_acts_destroy(one->slice);
+            cuda_acts_destroy(one);
+        }
+    }
+}
+
+/** The whole on every rank, and a slice of it where whole blocks can be cut. */
+static bool acts_create(KDevice *device, size_t max_rows, size_t width,
+                        const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err)
+{
+    KActs *first = NULL;
+    size_t n = (size_t)device->n_ranks;
+    for (size_t r = 0; r < n; r++) {
+        KActs *one;
+        if (!cuda_acts_create(device->ranks[r], max_rows, width, consumers, n_consumers, &one,
+                              err)) {
+            acts_destroy(first);
+            return false;
+        }
+        first = first == NULL ? one : first;
+        first->ranks[r] = one;
+        if (n > 1 && width % (BLOCK * n) == 0 &&
+            !cuda_acts_create(device->ranks[r], max_rows, width / n, consumers, n_consumers,
+                              &one->slice, err)) {
+            acts_destroy(first);
+            return false;
+        }
+    }
+    *out = first;
+    return true;
+}
+
+static void kv_destroy(KKv *kv)
+{
+    for (int r = 1; kv != NULL && r < RANKS_MAX; r++) {
+        cuda_kv_destroy(kv->ranks[r]);
+    }
+    cuda_kv_destroy(kv);
+}
+
+static KHeads heads_of_rank(const KDevice *device, const KHeads *heads)
+{
+    KHeads share = *heads;
+    share.n_heads /= (uint32_t)device->n_ranks;
+    share.n_kv_heads /= (uint32_t)device->n_ranks;
+    return share;
+}
+
+/** On one device: it is each device's memory that has to be enough. */
+static size_t kv_slot_bytes(const KDevice *device, const KHeads *heads, size_t n_layers)
+{
+    KHeads share = heads_of_rank(device, heads);
+    return cuda_kv_slot_bytes(device, &share, n_layers);
+}
+
+static bool kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots,
+                      KKv **out, Err *err)
+{
+    uint32_t n = (uint32_t)device->n_ranks;
+    KHeads share = heads_of_rank(device, heads);
+    if (heads->n_heads % n != 0 || heads->n_kv_heads % n != 0 ||
+        (n > 1 && share.n_kv_heads * heads->head_dim % TILE != 0)) {
+        return CUDA_FAIL(err, ERR_UNSUPPORTED,
+                         "%u heads on %u KV heads of %u elements can not be cut for %u devices",
+                         heads->n_heads, heads->n_kv_heads, heads->head_dim, n);
+    }
+    KKv *first = NULL;
+    for (uint32_t r = 0; r < n; r++) {
+        KKv *one;
+        if (!cuda_kv_create(device->ranks[r], &share, n_layers, n_slots, &one, err)) {
+            kv_destroy(first);
+            return false;
+        }
+        first = first == NULL ? one : first;
+        first->ranks[r] = one;
+    }
+    *out = first;
+    return true;
+}
+
+// ---- What several ranks hand to each other ------------------------------------------------------
+
+/** Join one form of the slices on every rank: `words` 32-bit words a block. */
+static bool join_form(KStream *stream, KActs *acts, size_t n_rows, size_t words,
+                      void *(*form)(const ActsView *view), Err *err)
+{
+    Pieces pieces = {};
+    pieces.n = n_ranks(stream);
+    for (int r = 0; r < pieces.n; r++) {
+        const ActsView *slice = &acts->ranks[r]->slice->view;
+        pieces.from[r] = (const uint32_t *)form(slice);
+        pieces.start[r + 1] = pieces.start[r] + slice->n_blocks * (uint32_t)words;
+    }
+    if (pieces.from[0] == NULL) {
+        return true;
+    }
+    for (int p = 0; p < pieces.n; p++) {
+        if (!join(stream, p, n_rows, &pieces, false, form(&acts->ranks[p]->view), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void *form_f32(const ActsView *view)
+{
+    return view->f32;
+}
+static void *form_f16(const ActsView *view)
+{
+    return view->f16;
+}
+static void *form_bf16(const ActsView *view)
+{
+    return view->bf16;
+}
+static void *form_fixed(const ActsView *view)
+{
+    return view->fixed;
+}
+
+/** Scales lie by block, so a rank's are one run. */
+static bool join_scales(KStream *stream, KActs *acts, Err *err)
+{
+    int n = n_ranks(stream);
+    if (acts->view.scales == NULL) {
+        return true;
+    }
+    for (int p = 0; p < n; p++) {
+        KStream *to = stream->ranks[p];
+        float *at = acts->ranks[p]->view.scales;
+        for (int r = 0; r < n; r++) {
+            const ActsView *slice = &acts->ranks[r]->slice->view;
+            size_t floats = (size_t)slice->n_blocks * slice->max_rows * 2;
+            if (!cuda_enter(to->device, err) ||
+                !CUDA_OK(gpu_copy_peer_async(at, to->device->index, slice->scales,
+                                             stream->ranks[r]->device->index,
+                                             floats * sizeof(float), to->gpu),
+                         err, "a copy between devices")) {
+                return false;
+            }
+            at += floats;
+        }
+    }
+    return true;
+}
+
+/** Every rank has made its slice: all get the whole. */
+static bool acts_join(KStream *stream, KActs *acts, size_t n_rows, Err *err)
+{
+    return meet(stream, err) && join_form(stream, acts, n_rows, BLOCK, form_f32, err) &&
+           join_form(stream, acts, n_rows, BLOCK / 2, form_f16, err) &&
+           join_form(stream, acts, n_rows, BLOCK / 2, form_bf16, err) &&
+           join_form(stream, acts, n_rows, BLOCK / 2, form_fixed, err) &&
+           join_scales(stream, acts, err) && meet(stream, err);
+}
+
+static bool acts_can_be_cut(const KStream *stream, const KActs *acts, Err *err)
+{
+    return n_ranks(stream) == 1 || acts->slice != NULL ||
+           CUDA_FAIL(err, ERR_UNSUPPORTED,
+                     "%u activations can not be cut in blocks of %d for %d devices",
+                     acts->view.width, BLOCK, n_ranks(stream));
+}
+
+/** The whole rows of a buffer that is cut, on rank 0, in its slice. */
+static bool buffer_join(KStream *stream, const KBuffer *buffer, size_t n_rows, KBuffer *out,
+                        Err *err)
+{
+    Pieces pieces = {};
+    pieces.n = n_ranks(stream);
+    for (int r = 0; r < pieces.n; r++) {
+        pieces.from[r] = (const uint32_t *)(const void *)buffer->ranks[r]->data;
+        pieces.start[r + 1] = pieces.start[r] + buffer->cut[r];
+    }
+    size_t n = n_rows * pieces.start[pieces.n];
+    if (!slices(stream, n * sizeof(float), err) || !meet(stream, err) ||
+        !join(stream, 0, n_rows, &pieces, false, stream->slice, err) || !meet(stream, err)) {
+        return false;
+    }
+    out->device = stream->device;
+    out->data = (float *)(void *)stream->slice;
+    out->n = n;
+    return true;
+}
+
+// ---- Operations ---------------------------------------------------------------------------------
+
+/** Each rank embeds the rows whose ids it has, all get all of them. */
+static bool embed_cut(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+                      KBuffer *out, Err *err)
+{
+    int n = n_ranks(stream);
+    size_t dim = table->n_in, first_id = 0, n_done = 0;
+    void *memory;
+    if (!slices(stream, n_rows * dim * sizeof(float), err) ||
+        !cuda_host_scratch(stream, n_rows * 2 * sizeof(uint32_t), &memory, err)) {
+        return false;
+    }
+    int32_t *own = (int32_t *)memory;
+    uint32_t *places = (uint32_t *)memory + n_rows; // of each row among all that were made
+    size_t made[RANKS_MAX] = {};
+    for (int r = 0; r < n; first_id += table->ranks[r]->n_out, r++) {
+        for (size_t i = 0; i < n_rows; i++) {
+            size_t id = (size_t)ids[i];
+            if (id >= first_id && id < first_id + table->ranks[r]->n_out) {
+                places[i] = (uint32_t)(n_done + made[r]);
+                own[made[r]++] = (int32_t)(id - first_id);
+            }
+        }
+        n_done += made[r];
+        KBuffer slice = {};
+        slice.data = (float *)(void *)stream->ranks[r]->slice;
+        slice.n = made[r] * dim;
+        if (made[r] > 0 &&
+            !cuda_embed(stream->ranks[r], table->ranks[r], own, made[r], &slice, err)) {
+            return false;
+        }
+    }
+    assert(n_done == n_rows);
+    if (!meet(stream, err)) {
+        return false;
+    }
+    for (int p = 0; p < n; p++) {
+        KStream *to = stream->ranks[p];
+        void *scratch;
+        if (!cuda_enter(to->device, err) ||
+            !cuda_scratch(to, n_rows * dim * sizeof(float), &scratch, err)) {
+            return false;
+        }
+        KBuffer all = {};
+        all.data = (float *)scratch;
+        all.n = n_rows * dim;
+        uint8_t *at = (uint8_t *)scratch;
+        for (int r = 0; r < n; r++) {
+            size_t bytes = made[r] * dim * sizeof(float);
+            if (bytes > 0 &&
+                !CUDA_OK(gpu_copy_peer_async(at, to->device->index, stream->ranks[r]->slice,
+                                             stream->ranks[r]->device->index, bytes, to->gpu),
+                         err, "a copy between devices")) {
+                return false;
+            }
+            at += bytes;
+        }
+        if (!cuda_gather(to, &all, dim, places, n_rows, out->ranks[p], err)) {
+            return false;
+        }
+    }
+    return meet(stream, err);
+}
+
+static bool embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_t n_rows,
+                  KBuffer *out, Err *err)
+{
+    out->cut[0] = 0;
+    return n_ranks(stream) == 1 ? cuda_embed(stream, table, ids, n_rows, out, err)
+                                : embed_cut(stream, table, ids, n_rows, out, err);
+}
+
+static bool rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, float eps,
+                     size_t dim, const uint32_t *rows, size_t n_rows, KActs *out, Err *err)
+{
+    assert(x->cut[0] == 0);
+    for (int r = 0; r < n_ranks(stream); r++) {
+        if (!cuda_rms_norm(stream->ranks[r], x->ranks[r], weight->ranks[r], eps, dim, rows, n_rows,
+                           out->ranks[r], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** A product that is added to whole rows: its shares are handed around and added everywhere. */
+static bool product_add(KStream *stream, const KProduct *product, const KActs *x, size_t n_rows,
+                        Err *err)
+{
+    Pieces pieces = {};
+    pieces.n = n_ranks(stream);
+    for (int r = 0; r < pieces.n; r++) {
+        pieces.start[r + 1] = pieces.start[r] + (uint32_t)product->matrix->ranks[r]->n_out;
+    }
+    if (!slices(stream, n_rows * pieces.start[pieces.n] * sizeof(float), err)) {
+        return false;
+    }
+    for (int r = 0; r < pieces.n; r++) {
+        KStream *s = stream->ranks[r];
+        KBuffer share = {};
+        share.data = (float *)(void *)s->slice;
+        share.n = n_rows * product->matrix->ranks[r]->n_out;
+        KProduct one = {product->matrix->ranks[r], &share, false, product->n_segments};
+        if (!cuda_products(s, &one, 1, x->ranks[r], n_rows, err)) {
+            return false;
+        }
+        pieces.from[r] = (const uint32_t *)(const void *)s->slice;
+    }
+    if (!meet(stream, err)) {
+        return false;
+    }
+    for (int p = 0; p < pieces.n; p++) {
+        if (!join(stream, p, n_rows, &pieces, true, product->out->ranks[p]->data, err)) {
+            return false;
+        }
+    }
+    return meet(stream, err);
+}
+
+/** Products that stay cut as their matrices are. */
+static bool products_cut(KStream *stream, const KProduct *products, size_t n, const KActs *x,
+                         size_t n_rows, Err *err)
+{
+    for (int r = 0; r < n_ranks(stream); r++) {
+        KProduct ones[PRODUCTS_MAX];
+        for (size_t p = 0; p < n; p++) {
+            const KMatrix *m = products[p].matrix->ranks[r];
+            ones[p] = products[p];
+            ones[p].matrix = m;
+            ones[p].out = products[p].out->ranks[r];
+            products[p].out->cut[r] = (uint32_t)m->n_out;
+        }
+        if (!cuda_products(stream->ranks[r], ones, n, x->ranks[r], n_rows, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool products(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
+                     size_t n_rows, Err *err)
+{
+    if (n_ranks(stream) == 1) {
+        return cuda_products(stream, products, n_products, x, n_rows, err);
+    }
+    for (size_t p = 0, n; p < n_products; p += n) {
+        for (n = 1; p + n < n_products && !products[p].add && !products[p + n].add; n++) {
+        }
+        bool ok = products[p].add ? product_add(stream, &products[p], x, n_rows, err)
+                                  : products_cut(stream, products + p, n, x, n_rows, err);
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const KBuffer *k,
+                       const KBuffer *v, const float *angles, const uint32_t *slots, size_t n_rows,
+                       Err *err)
+{
+    for (int r = 0; r < n_ranks(stream); r++) {
+        if (!cuda_rope_store(stream->ranks[r], kv->ranks[r], layer, q->ranks[r], k->ranks[r],
+                             v->ranks[r], angles, slots, n_rows, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
+                      const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
+                      Err *err)
+{
+    int n = n_ranks(stream);
+    if (!acts_can_be_cut(stream, out, err)) {
+        return false;
+    }
+    for (int r = 0; r < n; r++) {
+        KActs *to = n == 1 ? out : out->ranks[r]->slice;
+        if (!cuda_attention(stream->ranks[r], kv->ranks[r], layer, q->ranks[r], works, n_works,
+                            n_rows, to, err)) {
+            return false;
+        }
+    }
+    return n == 1 || acts_join(stream, out, n_rows, err);
+}
+
+static bool gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
+                  size_t n_rows, KActs *out, Err *err)
+{
+    int n = n_ranks(stream);
+    if (!acts_can_be_cut(stream, out, err)) {
+        return false;
+    }
+    for (int r = 0; r < n; r++) {
+        KActs *to = n == 1 ? out : out->ranks[r]->slice;
+        if (!cuda_gated(stream->ranks[r], gate->ranks[r], up->ranks[r], x->ranks[r], n_rows, to,
+                        err)) {
+            return false;
+        }
+    }
+    return n == 1 || acts_join(stream, out, n_rows, err);
+}
+
+static bool gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows,
+                   size_t n_rows, KBuffer *out, Err *err)
+{
+    memcpy(out->cut, x->cut, sizeof(out->cut));
+    for (int r = 0; r < n_ranks(stream); r++) {
+        size_t width = x->cut[0] == 0 ? dim : x->cut[r];
+        if (!cuda_gather(stream->ranks[r], x->ranks[r], width, rows, n_rows, out->ranks[r], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
+                     size_t n_rows, Err *err)
+{
+    if (logits->cut[0] == 0) {
+        return cuda_logprobs(stream, logits, vocab, rows, n_rows, err);
+    }
+    size_t last = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        last = rows[i].row > last ? rows[i].row : last;
+    }
+    KBuffer whole = {};
+    return buffer_join(stream, logits, last + 1, &whole, err) &&
+           cuda_logprobs(stream, &whole, vocab, rows, n_rows, err);
+}
+
+/** In the order of KOps: C++17 has no designators. */
+static const KOps cuda_ops = {
+    "cuda",         device_open,   device_close,   device_describe, stream_create, stream_destroy,
+    stream_sync,    buffer_create, buffer_destroy, buffer_write,    buffer_read,   matrix_create,
+    matrix_destroy, acts_create,   acts_destroy,   kv_slot_bytes,   kv_create,     kv_destroy,
+    embed,          rms_norm,      products,       rope_store,      attention,     gated,
+    gather,         logprobs,
+};
+
+extern "C" __attribute__((visibility("default"))) const KOps *muster_cuda_ops(void)
+{
+    return &cuda_ops;
+}
