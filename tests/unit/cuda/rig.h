@@ -7,6 +7,8 @@
 
 #include "../tap.h"
 
+#include <stdlib.h>
+
 /** Of the module that is linked in. */
 const KOps *muster_cuda_ops(void);
 
@@ -23,14 +25,23 @@ typedef struct Rig {
 
 static Arena arena;
 
+/** What everything after it needs; a kernel that failed before shows here, too. */
+static inline void need(bool ok, const Err *err)
+{
+    if (!tap_ok(ok, err, __FILE__, __LINE__, "an object")) {
+        fflush(stdout);
+        exit(1);
+    }
+}
+
 static inline void side_open(Side *side, const KOps *ops, bool f32)
 {
     KDeviceOptions options = {.n_threads = 1, .f32 = f32};
     Err err = ERR_INIT;
     side->ops = ops;
-    CHECK_OK(ops->device_open(&options, &side->device, &err) &&
-                 ops->stream_create(side->device, &side->stream, &err),
-             &err);
+    need(ops->device_open(&options, &side->device, &err) &&
+             ops->stream_create(side->device, &side->stream, &err),
+         &err);
 }
 
 static inline void side_close(Side *side)
@@ -71,7 +82,7 @@ static inline KBuffer *side_buffer(const Side *side, size_t n, const float *data
 {
     KBuffer *buffer = NULL;
     Err err = ERR_INIT;
-    CHECK_OK(side->ops->buffer_create(side->device, n, &buffer, &err), &err);
+    need(side->ops->buffer_create(side->device, n, &buffer, &err), &err);
     if (data != NULL) {
         CHECK_OK(side->ops->buffer_write(side->stream, buffer, 0, data, n, &err), &err);
     }
@@ -83,7 +94,7 @@ static inline KMatrix *side_matrix(const Side *side, KType type, size_t n_out, s
 {
     KMatrix *matrix = NULL;
     Err err = ERR_INIT;
-    CHECK_OK(side->ops->matrix_create(side->device, type, n_out, n_in, data, &matrix, &err), &err);
+    need(side->ops->matrix_create(side->device, type, n_out, n_in, data, &matrix, &err), &err);
     return matrix;
 }
 
@@ -92,7 +103,7 @@ static inline KActs *side_acts(const Side *side, size_t n_rows, size_t width,
 {
     KActs *acts = NULL;
     Err err = ERR_INIT;
-    CHECK_OK(side->ops->acts_create(side->device, n_rows, width, &consumer, 1, &acts, &err), &err);
+    need(side->ops->acts_create(side->device, n_rows, width, &consumer, 1, &acts, &err), &err);
     return acts;
 }
 
