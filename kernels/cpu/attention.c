@@ -93,7 +93,7 @@ static void merge_row(void *ctx, uint32_t row, int worker)
     size_t n = job->kv->value_stride;
     float *y = NULL;
     if (job->last_wave) {
-        y = cpu_acts_target(job->out, row, job->scratch + (size_t)worker * job->scratch_floats);
+        y = job->scratch + (size_t)worker * job->scratch_floats;
     }
     for (size_t h = 0; h < heads->n_heads; h++) {
         float *running = job->running + (row * heads->n_heads + h) * job->partial;

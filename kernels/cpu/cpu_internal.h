@@ -75,16 +75,16 @@ static inline size_t cpu_block_bytes(KType type)
 }
 
 /**
- * Rows of activations; f32 or fixed is NULL when no consumer wants that form. The fixed form lies
- * in groups of CPU_ROWS rows, block after block, which is the order in which products read it.
+ * Rows of activations; f32 or fixed is NULL when no consumer wants that form. Both lie in groups of
+ * CPU_ROWS rows, stretch of K after stretch, which is the order in which products read them.
  */
 struct KActs {
     size_t max_rows;
     size_t width;
-    size_t stride; // elements of a row of f32
+    size_t stride; // width rounded up to CPU_TILE
     size_t n_blocks;
-    float *f32;       // (max_rows, stride)
-    int16_t *fixed;   // [group][block][CPU_ROWS][32] q
+    float *f32;       // [group][stretch of CPU_TILE][CPU_ROWS][CPU_TILE]
+    int16_t *fixed;   // [group][block][CPU_ROWS][CPU_BLOCK] q
     float *scale;     // [group][block][CPU_ROWS]: x = q * scale
     int32_t *sum;     // the same: sum of q over the block
     float *scale_sum; // the same: scale * (float)sum
@@ -94,6 +94,14 @@ struct KActs {
 static inline size_t cpu_acts_at(const KActs *acts, size_t row)
 {
     return row / CPU_ROWS * CPU_ROWS * acts->n_blocks + row % CPU_ROWS;
+}
+
+/** Element k of a row, k a multiple of CPU_TILE; CPU_TILE elements lie together, the next ones are
+ *  CPU_ROWS * CPU_TILE later. */
+static inline float *cpu_acts_f32(const KActs *acts, size_t row, size_t k)
+{
+    size_t group = row / CPU_ROWS * CPU_ROWS * acts->stride;
+    return acts->f32 + group + (k * CPU_ROWS + row % CPU_ROWS * CPU_TILE);
 }
 
 /**
@@ -219,10 +227,8 @@ void *cpu_slab_take(KDevice *device, size_t bytes, CpuSlab **out_slab);
 void cpu_slab_leave(CpuSlab *slab);
 /** At least bytes of scratch, kept until the next call. */
 void *cpu_scratch(KDevice *device, size_t bytes);
-/** Make the forms of row r that acts holds, from width f32 values (which may be acts' own row). */
+/** Make the forms of row r that acts holds, from width f32 values. */
 void cpu_acts_row(const KDevice *device, KActs *acts, size_t r, const float *x);
-/** Where an operation may write row r as f32: the acts' own row, else tmp. */
-float *cpu_acts_target(KActs *acts, size_t r, float *tmp);
 
 // One file each.
 bool cpu_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,

@@ -89,11 +89,12 @@ bool cpu_acts_create(KDevice *device, size_t max_rows, size_t width,
     acts->width = width;
     acts->stride = cpu_round_tile(width);
     acts->n_blocks = width / CPU_BLOCK;
+    size_t n_rows = (max_rows + CPU_ROWS - 1) / CPU_ROWS * CPU_ROWS;
     if (f32) {
-        acts->f32 = alloc_zeroed(max_rows * acts->stride, sizeof(float));
+        acts->f32 = alloc_zeroed(n_rows * acts->stride, sizeof(float));
     }
     if (fixed) {
-        size_t n = (max_rows + CPU_ROWS - 1) / CPU_ROWS * CPU_ROWS * acts->n_blocks;
+        size_t n = n_rows * acts->n_blocks;
         acts->fixed = alloc_zeroed(n, CPU_BLOCK * sizeof(int16_t));
         acts->scale = alloc_zeroed(n, sizeof(float));
         acts->sum = alloc_zeroed(n, sizeof(int32_t));
@@ -116,15 +117,13 @@ void cpu_acts_destroy(KActs *acts)
     mem_free(acts);
 }
 
-float *cpu_acts_target(KActs *acts, size_t r, float *tmp)
-{
-    return acts->f32 != NULL ? acts->f32 + r * acts->stride : tmp;
-}
-
 void cpu_acts_row(const KDevice *device, KActs *acts, size_t r, const float *x)
 {
-    if (acts->f32 != NULL && acts->f32 + r * acts->stride != x) {
-        memcpy(acts->f32 + r * acts->stride, x, acts->width * sizeof(float));
+    if (acts->f32 != NULL) {
+        for (size_t k = 0; k < acts->width; k += CPU_TILE) {
+            size_t n = acts->width - k < CPU_TILE ? acts->width - k : CPU_TILE;
+            memcpy(cpu_acts_f32(acts, r, k), x + k, n * sizeof(float));
+        }
     }
     if (acts->fixed != NULL) {
         device->path->quantise(x, acts, r);

@@ -17,10 +17,10 @@
 #define SPIN_NS 20000 // a product of the smallest models takes about as long
 
 // A worker that holds an item for much longer than the caller needed for one of its own does not
-// run: another process has its processor. It is left out for a while, twice as long each time.
+// run: another process has its processor. It is left out for some times as long as it was waited
+// for.
 #define STALL_NS    100000 // above the caller's time for two items
-#define REST_NS     10000000
-#define REST_MAX_NS 160000000
+#define REST_TIMES  8
 #define RESTING_MAX 64 // workers beyond are never left out
 
 // A job is published by `ticket`: its number (32 bits), how many items it has (16), the next item
@@ -44,8 +44,7 @@ struct Pool {
         pthread_t thread;
         int index;
         _Atomic bool has_item;
-        int64_t rest_until; // the caller's
-        int64_t rest_ns;    // how long it last rested
+        int64_t rest_until; // the caller's alone
     } * workers;
 };
 
@@ -195,23 +194,25 @@ void pool_destroy(Pool *pool)
     free(pool);
 }
 
-/** Leave out, for a while, every worker that still has an item. */
-static void rest_workers(Pool *pool)
+/** The workers that have an item, as bits. */
+static uint64_t workers_with_items(const Pool *pool)
 {
-    int64_t now = clock_ns();
-    uint64_t resting = atomic_load_explicit(&pool->resting, memory_order_relaxed);
+    uint64_t bits = 0;
     for (int i = 0; i < pool->n_workers && i < RESTING_MAX; i++) {
-        struct PoolWorker *worker = &pool->workers[i];
-        if (!atomic_load_explicit(&worker->has_item, memory_order_relaxed)) {
-            continue;
-        }
-        bool again = now - worker->rest_until < worker->rest_ns;
-        int64_t longer = again ? worker->rest_ns * 2 : REST_NS;
-        worker->rest_ns = longer < REST_MAX_NS ? longer : REST_MAX_NS;
-        worker->rest_until = now + worker->rest_ns;
-        resting |= (uint64_t)1 << i;
+        bool has_item = atomic_load_explicit(&pool->workers[i].has_item, memory_order_relaxed);
+        bits |= (uint64_t)has_item << i;
     }
-    atomic_store_explicit(&pool->resting, resting, memory_order_relaxed);
+    return bits;
+}
+
+static void rest_workers(Pool *pool, uint64_t bits, int64_t until)
+{
+    for (int i = 0; i < pool->n_workers && i < RESTING_MAX; i++) {
+        if ((bits >> i & 1) != 0) {
+            pool->workers[i].rest_until = until;
+        }
+    }
+    atomic_fetch_or_explicit(&pool->resting, bits, memory_order_relaxed);
 }
 
 /** Workers that have rested enough take part again; false when none does. */
@@ -243,22 +244,25 @@ static void wait_done(Pool *pool, uint32_t n_items, int64_t item_ns)
         }
         cpu_pause();
     }
-    int64_t patience = 2 * item_ns + STALL_NS;
+    int64_t start = clock_ns(), patience = 2 * item_ns + STALL_NS;
+    uint64_t stalled = 0;
     atomic_store(&pool->caller_waits, 1);
     for (;;) {
         uint32_t done = atomic_load(&pool->n_done);
         if (done == n_items) {
             break;
         }
-        int64_t start = clock_ns();
-        futex_wait(&pool->n_done, done, patience);
-        if (patience >= 0 && clock_ns() - start >= patience &&
-            atomic_load(&pool->n_done) != n_items) {
-            rest_workers(pool);
-            patience = -1;
+        futex_wait(&pool->n_done, done, stalled == 0 ? patience : -1);
+        if (stalled == 0 && clock_ns() - start >= patience) {
+            stalled = workers_with_items(pool);
+            patience *= 2;
         }
     }
     atomic_store(&pool->caller_waits, 0);
+    if (stalled != 0) {
+        int64_t now = clock_ns();
+        rest_workers(pool, stalled, now + REST_TIMES * (now - start));
+    }
 }
 
 void pool_run(Pool *pool, PoolFn *fn, void *ctx, uint32_t n_items)

@@ -17,7 +17,7 @@ typedef struct RowsJob {
     size_t n_rows;
     float *out;
     KActs *acts;
-    float *scratch; // width floats for each worker
+    float *scratch; // a row for each worker
 } RowsJob;
 
 /** Rows that one item takes, so that an item is worth a few microseconds. */
@@ -40,20 +40,6 @@ static void item_rows(const RowsJob *job, uint32_t item, size_t *from, size_t *t
     size_t per_item = rows_per_item(job);
     *from = item * per_item;
     *to = *from + per_item < job->n_rows ? *from + per_item : job->n_rows;
-}
-
-static void need_scratch(RowsJob *job)
-{
-    if (job->acts->f32 == NULL) {
-        size_t stride = cpu_round_tile(job->width);
-        job->scratch =
-            cpu_scratch(job->device, (size_t)job->device->n_threads * stride * sizeof(float));
-    }
-}
-
-static float *worker_row(const RowsJob *job, int worker)
-{
-    return job->scratch == NULL ? NULL : job->scratch + (size_t)worker * cpu_round_tile(job->width);
 }
 
 static void embed_rows(void *ctx, uint32_t item, int worker)
@@ -92,7 +78,7 @@ static void norm_rows(void *ctx, uint32_t item, int worker)
     item_rows(job, item, &from, &to);
     for (size_t r = from; r < to; r++) {
         const float *x = job->x + (job->rows != NULL ? job->rows[r] : r) * job->width;
-        float *y = cpu_acts_target(job->acts, r, worker_row(job, worker));
+        float *y = job->scratch + (size_t)worker * cpu_round_tile(job->width);
         job->device->path->rms_norm(x, job->weight, job->eps, job->width, y);
         cpu_acts_row(job->device, job->acts, r, y);
     }
@@ -111,7 +97,8 @@ bool cpu_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, floa
                    .width = dim,
                    .n_rows = n_rows,
                    .acts = out};
-    need_scratch(&job);
+    job.scratch = cpu_scratch(stream->device, (size_t)stream->device->n_threads *
+                                                  cpu_round_tile(dim) * sizeof(float));
     run_rows(&job, norm_rows);
     return true;
 }

@@ -75,24 +75,28 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
 #define F32_ROWS  (CPU_ISA == CPU_ISA_AVX512 ? 8 : 4)
 #define F32_TILES 4 // taken together when there is one row, whose sums alone would wait for another
 
-/** sums[tile*n_rows + row] += n_k elements of K: weights w[tile] [k][16], rows of x from their
- *  element k. */
+/** sums[tile*n_rows + row] += n_k elements of K: weights w[tile] [k][16], x as cpu_acts_f32 has it.
+ */
 INLINE void f32_part(const int n_tiles, const int n_rows, const float *const *w, const float *x,
-                     size_t stride, bool fresh, size_t n_k, float (*sums)[LANES])
+                     bool fresh, size_t n_k, float (*sums)[LANES])
 {
     V16 acc[F32_ROWS];
 #pragma GCC unroll 16
     for (int i = 0; i < n_tiles * n_rows; i++) {
         acc[i] = fresh ? v_zero() : v_load(sums[i]);
     }
-    for (size_t k = 0; k < n_k; k++) {
+    for (size_t from = 0; from < n_k; from += CPU_TILE, x += CPU_ROWS * CPU_TILE) {
+        size_t n = n_k - from < CPU_TILE ? n_k - from : CPU_TILE;
+#pragma GCC unroll 4
+        for (size_t k = 0; k < n; k++) {
 #pragma GCC unroll 16
-        for (int t = 0; t < n_tiles; t++) {
-            V16 wk = v_load(w[t] + k * LANES);
+            for (int t = 0; t < n_tiles; t++) {
+                V16 wk = v_load(w[t] + (from + k) * LANES);
 #pragma GCC unroll 16
-            for (int r = 0; r < n_rows; r++) {
-                V16 xk = v_set1(x[(size_t)r * stride + k]);
-                acc[t * n_rows + r] = v_fma(xk, wk, acc[t * n_rows + r]);
+                for (int r = 0; r < n_rows; r++) {
+                    V16 xk = v_set1(x[(size_t)r * CPU_TILE + k]);
+                    acc[t * n_rows + r] = v_fma(xk, wk, acc[t * n_rows + r]);
+                }
             }
         }
     }
@@ -102,13 +106,13 @@ INLINE void f32_part(const int n_tiles, const int n_rows, const float *const *w,
     }
 }
 
-static void f32_rows(int n_rows, const float *w, const float *x, size_t stride, bool fresh,
-                     size_t n_k, float (*sums)[LANES])
+static void f32_rows(int n_rows, const float *w, const float *x, bool fresh, size_t n_k,
+                     float (*sums)[LANES])
 {
     switch (n_rows) {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
-        f32_part(1, n, &w, x, stride, fresh, n_k, sums);                                           \
+        f32_part(1, n, &w, x, fresh, n_k, sums);                                                   \
         break
         CASE(1);
         CASE(2);
@@ -143,12 +147,12 @@ static void f32_groups(const CpuProduct *piece, const uint8_t *tile, bool fresh,
 {
     const KMatrix *m = piece->matrix;
     size_t k0 = b0 * CPU_BLOCK, k1 = b1 * CPU_BLOCK < m->n_in ? b1 * CPU_BLOCK : m->n_in;
-    size_t n_rows = piece->row1 - piece->row0, stride = piece->x->stride;
-    const float *x = piece->x->f32 + piece->row0 * stride + k0;
+    size_t n_rows = piece->row1 - piece->row0;
     const float *w = group_f32(m, tile, b0, k1 - k0, buf);
     for (size_t r = 0, n; r < n_rows; r += n) {
         n = n_rows - r < F32_ROWS ? n_rows - r : F32_ROWS;
-        f32_rows((int)n, w, x + r * stride, stride, fresh, k1 - k0, sums + r);
+        const float *x = cpu_acts_f32(piece->x, piece->row0 + r, k0);
+        f32_rows((int)n, w, x, fresh, k1 - k0, sums + r);
     }
 }
 
@@ -158,7 +162,6 @@ static void f32_wide(const CpuProduct *piece, const uint8_t *const *tiles, size_
                      float *buf, float (*sums)[LANES])
 {
     const KMatrix *m = piece->matrix;
-    const float *x = piece->x->f32 + piece->row0 * piece->x->stride;
     if (b0 == b1) {
         memset(sums, 0, F32_TILES * sizeof(*sums));
     }
@@ -168,7 +171,8 @@ static void f32_wide(const CpuProduct *piece, const uint8_t *const *tiles, size_
         for (size_t t = 0; t < F32_TILES; t++) {
             w[t] = block_f32(m, tiles[t], b, n_k, buf + t * CPU_BLOCK * LANES);
         }
-        f32_part(F32_TILES, 1, w, x + k, 0, b == b0, n_k, sums);
+        const float *x = cpu_acts_f32(piece->x, piece->row0, k);
+        f32_part(F32_TILES, 1, w, x, b == b0, n_k, sums);
     }
 }
 
@@ -317,7 +321,7 @@ static void path_gated(const CpuProduct *gate, const CpuProduct *up, KActs *acts
                 y[t] = v_swiglu(v_load(space.sums[t][r]), v_load(space.sums[2 + t][r]));
                 size_t first = (tile + t) * LANES, n = acts->width - first;
                 if (acts->f32 != NULL) {
-                    v_store_n(acts->f32 + row * acts->stride + first, y[t], n);
+                    v_store_n(cpu_acts_f32(acts, row, first), y[t], n);
                 }
             }
             if (acts->fixed != NULL) {
