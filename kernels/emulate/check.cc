@@ -419,6 +419,24 @@ void __tsan_write_range(void *at, size_t bytes)
 {
     access_of_kernel(at, bytes, true, HERE);
 }
+// Clang calls these for copies; gcc calls the library's, which are not seen.
+void *__tsan_memcpy(void *to, const void *from, size_t bytes)
+{
+    access_of_kernel(from, bytes, false, HERE);
+    access_of_kernel(to, bytes, true, HERE);
+    return memcpy(to, from, bytes);
+}
+void *__tsan_memmove(void *to, const void *from, size_t bytes)
+{
+    access_of_kernel(from, bytes, false, HERE);
+    access_of_kernel(to, bytes, true, HERE);
+    return memmove(to, from, bytes);
+}
+void *__tsan_memset(void *to, int byte, size_t bytes)
+{
+    access_of_kernel(to, bytes, true, HERE);
+    return memset(to, byte, bytes);
+}
 void __tsan_init(void)
 {
 }

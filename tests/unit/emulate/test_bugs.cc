@@ -252,17 +252,17 @@ KERNEL(misaligned)(float *out)
     four->y = 2;
 }
 
-/** 16 KiB a call, and as many calls as a stack has no room for. */
+/** 1 KiB a call, and as many calls as a stack has no room for. */
 static float deep(float *out, int n)
 {
-    volatile float local[4096];
-    local[n] = 1;
-    return n == 0 ? out[0] : deep(out, n - 1) + local[n];
+    volatile float local[256];
+    local[n % 256] = 1;
+    return n == 0 ? out[0] : deep(out, n - 1) + local[n % 256];
 }
 
 KERNEL(fills_stack)(float *out)
 {
-    out[thread_x()] = deep(out, 40);
+    out[thread_x()] = deep(out, 400);
 }
 
 static float *device_out;
