@@ -135,7 +135,17 @@ typedef struct World {
     size_t n_finished;
     size_t n_failed;
     size_t n_wrong;
+    struct Dialogues *dialogues; // NULL: requests stand alone
 } World;
+
+/** Attempts of several turns: a prompt goes on with the reply before it and new tokens. */
+typedef struct Dialogues {
+    Arena arena;
+    EngineRequest *next; // that come in before the next step
+    uint64_t *ids;
+    size_t n_next;
+    uint64_t n_needed; // tokens of prompts that no earlier prompt or reply has left computed
+} Dialogues;
 
 static Job *job_make(uint64_t id, const EngineRequest *request)
 {
@@ -209,10 +219,40 @@ static bool reply_right(const Job *job, const Sequence *sequence)
     return right && (ended || sequence->n_tokens == job->request.max_tokens);
 }
 
+enum { TURNS = 3, TURN_TOKENS = 30, TURN_REPLY = 20 };
+
+/** Note the next turn of an attempt, whose number is the id's rest; or its end. */
+static void dialogue_continue(Dialogues *dialogues, const Job *job)
+{
+    const Sequence *reply = &job->sequences[0];
+    size_t n = job->request.n_prompt;
+    dialogues->n_needed += job->id % 10 == 0 ? n : TURN_TOKENS + 1; // and a reply's last token
+    if (job->id % 10 + 1 == TURNS) {
+        return;
+    }
+    size_t n_next = n + reply->n_tokens + TURN_TOKENS;
+    int32_t *tokens = ARENA_ARRAY(&dialogues->arena, int32_t, n_next);
+    memcpy(tokens, job->request.prompt, n * sizeof(*tokens));
+    for (size_t i = 0; i < reply->n_tokens; i++) {
+        tokens[n + i] = reply->tokens[i].id;
+    }
+    for (size_t i = n + reply->n_tokens; i < n_next; i++) {
+        tokens[i] = (int32_t)(rng_at(job->id, 7, i) * VOCAB);
+    }
+    EngineRequest request = job->request;
+    request.prompt = tokens;
+    request.n_prompt = n_next;
+    dialogues->ids[dialogues->n_next] = job->id + 1;
+    dialogues->next[dialogues->n_next++] = request;
+}
+
 static void on_finish(void *ctx, Job *job)
 {
     World *world = ctx;
     world->n_finished++;
+    if (world->dialogues != NULL && job->err == NULL) {
+        dialogue_continue(world->dialogues, job);
+    }
     if (job->err != NULL) {
         world->n_failed++;
     } else if (job->request.n_leaves > 0) {
@@ -648,6 +688,56 @@ static void test_schedule__has_room_for_what_comes_late(void)
     arena_finish(&arena);
 }
 
+/** 200 attempts of three turns in a quarter of what they come to: next to nothing is computed
+ * again. */
+static void test_schedule__turns_in_a_small_pool(void)
+{
+    enum { ATTEMPTS = 200, FINAL = TURNS * TURN_TOKENS + (TURNS - 1) * TURN_REPLY };
+    static const uint64_t rows[] = {512, 64};
+    for (size_t c = 0; c < 2; c++) {
+        World world;
+        Dialogues dialogues = {0};
+        Job *jobs[ATTEMPTS];
+        world_open(&world, 1, (uint32_t)rows[c], (uint64_t)ATTEMPTS * FINAL / 4, 0);
+        dialogues.next = ARENA_ARRAY(&dialogues.arena, EngineRequest, ATTEMPTS);
+        dialogues.ids = ARENA_ARRAY(&dialogues.arena, uint64_t, ATTEMPTS);
+        world.dialogues = &dialogues;
+        for (size_t j = 0; j < ATTEMPTS; j++) {
+            int32_t *tokens = ARENA_ARRAY(&dialogues.arena, int32_t, TURN_TOKENS);
+            for (size_t i = 0; i < TURN_TOKENS; i++) {
+                tokens[i] = (int32_t)(rng_at(j, 3, i) * VOCAB);
+            }
+            dialogues.ids[j] = j * 10;
+            dialogues.next[j] = (EngineRequest){.prompt = tokens,
+                                                .n_prompt = TURN_TOKENS,
+                                                .max_tokens = TURN_REPLY,
+                                                .n_replies = 1,
+                                                .picker = {.top_p = 1, .seed = j}};
+        }
+        dialogues.n_next = ATTEMPTS;
+        while (dialogues.n_next > 0 || schedule_has_work(&world.schedule)) {
+            size_t n = dialogues.n_next;
+            for (size_t i = 0; i < n; i++) {
+                jobs[i] = job_make(dialogues.ids[i], &dialogues.next[i]);
+            }
+            dialogues.n_next = 0;
+            if (n > 0) {
+                schedule_add(&world.schedule, jobs, n);
+            }
+            schedule_step(&world.schedule);
+        }
+        world_drain(&world);
+        CHECK_INT(world.n_finished, ATTEMPTS * TURNS);
+        CHECK_INT(world.n_failed, 0);
+        CHECK_INT(world.n_wrong, 0);
+        uint64_t computed = world.schedule.stats.prefill_tokens_computed;
+        printf("# computed / needed %.3f\n", (double)computed / (double)dialogues.n_needed);
+        CHECK(computed * 100 <= dialogues.n_needed * 105);
+        world_close(&world);
+        arena_finish(&dialogues.arena);
+    }
+}
+
 static void test_picker__follows_its_rules(void)
 {
     PickerScratch scratch = {0};
@@ -763,6 +853,7 @@ int main(void)
     tap_run("many replies take turns", test_schedule__many_replies_take_turns);
     tap_run("cancels and fails cleanly", test_schedule__cancels_and_fails_cleanly);
     tap_run("says what does not fit the pool", test_schedule__says_what_does_not_fit);
+    tap_run("turns in a small pool", test_schedule__turns_in_a_small_pool);
     tap_run("has room for what comes late", test_schedule__has_room_for_what_comes_late);
     tap_run("the picker follows its rules", test_picker__follows_its_rules);
     tap_run("the picker agrees with the plain way", test_picker__agrees_with_the_plain_way);
