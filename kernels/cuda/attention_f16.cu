@@ -192,33 +192,46 @@ DEVICE static inline void partials_store(const AttendView &view, const AttendIte
     }
 }
 
-/** grid (items, KV heads). */
+/** grid (items, KV heads). Values are on their way while keys are used, the next keys while values
+ *  are; warps without queries only help to copy. */
 template <int DIM> KERNEL(attend_chunk)(AttendView view)
 {
     SHARED(uint32_t, slots, [K_CHUNK]);
     SHARED(uint4, keys, [Attend<DIM>::keys * Attend<DIM>::key_row / 16]);
     SHARED(uint4, values, [Attend<DIM>::keys * Attend<DIM>::value_row / 16]);
+    uint8_t *key_tile = (uint8_t *)keys, *value_tile = (uint8_t *)values;
     AttendItem item = view.items[view.first_item + block_x()];
     item_slots(view, item, slots);
+    SYNC();
+    tile_load<DIM>(view, item, view.kv.keys, slots, 0, key_tile, Attend<DIM>::key_row);
+    cp_async_commit();
+    bool works = thread_x() / 32 * 16 < item.n_queries;
     Queries<DIM> queries;
     queries_load<DIM>(view, item, queries);
     for (uint32_t first = 0; first < item.n_keys; first += Attend<DIM>::keys) {
-        SYNC(); // the slots are there, and everyone is done with the tile before
-        tile_load<DIM>(view, item, view.kv.keys, slots, first, (uint8_t *)keys,
-                       Attend<DIM>::key_row);
-        cp_async_commit();
-        tile_load<DIM>(view, item, view.kv.values, slots, first, (uint8_t *)values,
+        cp_async_wait<0>();
+        SYNC(); // keys are there, everyone is done with the values before
+        tile_load<DIM>(view, item, view.kv.values, slots, first, value_tile,
                        Attend<DIM>::value_row);
         cp_async_commit();
-        cp_async_wait<1>();
-        SYNC();
         uint32_t weights[Attend<DIM>::keys / 8][2];
-        tile_weigh<DIM>((const uint8_t *)keys, first, queries, weights);
+        if (works) {
+            tile_weigh<DIM>(key_tile, first, queries, weights);
+        }
         cp_async_wait<0>();
-        SYNC();
-        tile_sum<DIM>((const uint8_t *)values, weights, queries);
+        SYNC(); // values are there, everyone is done with the keys
+        uint32_t next = first + Attend<DIM>::keys;
+        if (next < item.n_keys) {
+            tile_load<DIM>(view, item, view.kv.keys, slots, next, key_tile, Attend<DIM>::key_row);
+        }
+        cp_async_commit();
+        if (works) {
+            tile_sum<DIM>(value_tile, weights, queries);
+        }
     }
-    partials_store<DIM>(view, item, queries);
+    if (works) {
+        partials_store<DIM>(view, item, queries);
+    }
 }
 
 // ---- Launcher -----------------------------------------------------------------------------------
