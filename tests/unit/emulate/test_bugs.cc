@@ -197,8 +197,9 @@ KERNEL(shared_over)(float *out, int by)
     SHARED(float, s, [N]);
     s[thread_x()] = 1;
     SYNC();
+    float *last = s + N - 1; // UBSan knows the size of s
     if (thread_x() == 0) {
-        s[N - 1 + by] = 2;
+        last[by] = 2;
     }
     SYNC();
     out[thread_x()] = s[thread_x()];
