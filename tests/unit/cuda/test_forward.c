@@ -234,6 +234,7 @@ static void test_forward__cuts_do_not_matter(void)
 
 int main(void)
 {
+    (void)muster_cuda_ops(); // where it can not run, it is skipped here
     tap_run("models follow the CPU's", test_forward__follows_the_cpu);
     tap_run("how work is cut does not matter", test_forward__cuts_do_not_matter);
     arena_finish(&arena);
