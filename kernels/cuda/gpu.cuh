@@ -340,7 +340,7 @@ inline GpuError gpu_device_info(int index, GpuInfo *out)
         return e;
     }
     memset(out, 0, sizeof(*out));
-    snprintf(out->name, sizeof(out->name), "%s", p.name);
+    snprintf(out->name, sizeof(out->name), "%.127s", p.name);
     out->memory_bytes = p.totalGlobalMem;
     out->major = p.major;
     out->minor = p.minor;
