@@ -24,7 +24,9 @@
 extern "C" {
 #endif
 
-#define K_CHUNK    256 // positions of one attention chunk
+#ifndef K_CHUNK     // tests/bench measures what a fixed cut costs with another one
+#define K_CHUNK 256 // positions of one attention chunk
+#endif
 #define K_SEGMENTS 8
 
 typedef struct KDevice KDevice; // one device (CPU: the worker threads)
