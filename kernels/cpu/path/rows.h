@@ -21,7 +21,7 @@ static void path_rms_norm(const float *x, const float *weight, float eps, size_t
     }
 }
 
-#define FIXED_MAX  32512.0f // 127 * 256: the high byte of any q is a signed byte
+#define FIXED_MAX  32512.0f // 127 * 256: q also splits into two signed bytes, for byte products
 #define FIXED_TINY 1e-30f   // below, 32512 / max could overflow: the block is zero
 
 /** Integers of x * scale, rounded to even, |x * scale| < 2^22. */
