@@ -56,9 +56,16 @@ static void driver_explain(Err *err)
     mem_free(report);
 }
 
-static bool open_cuda(const KDeviceOptions *options, DeviceOpened *out, Err *err)
+static bool open_cuda(const KDeviceOptions *options, int n_devices, DeviceOpened *out, Err *err)
 {
     CudaModule module;
+    KDeviceOptions own = *options;
+    char ranks[16];
+    own.path = NULL; // of the CPU's code
+    if (n_devices > 1) {
+        snprintf(ranks, sizeof(ranks), "tp=%d", n_devices);
+        own.path = ranks;
+    }
     cuda_module_load(&module);
     if (module.ops == NULL) {
         ERR_SET(err, ERR_ENVIRONMENT, "%s", module.why);
@@ -67,7 +74,7 @@ static bool open_cuda(const KDeviceOptions *options, DeviceOpened *out, Err *err
         }
         return false;
     }
-    if (!open_on(module.ops, options, out, err)) {
+    if (!open_on(module.ops, &own, out, err)) {
         driver_explain(err);
         return false;
     }
@@ -80,11 +87,16 @@ bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const 
     DeviceOpened opened = {0};
     KDeviceOptions own = *options;
     own.index = wish->kind == DEVICE_CUDA ? wish->index : 0;
+    bool several = wish->n_devices > 1;
     bool ok = false;
+    if (wish->kind == DEVICE_CPU && several) {
+        return ERR_SET(err, ERR_USAGE, "--tp %d is for GPUs, and the device is cpu",
+                       wish->n_devices);
+    }
     if (wish->kind != DEVICE_CPU) {
         Err why = ERR_INIT;
-        ok = open_cuda(&own, &opened, &why);
-        if (!ok && wish->kind == DEVICE_CUDA) {
+        ok = open_cuda(&own, wish->n_devices, &opened, &why);
+        if (!ok && (wish->kind == DEVICE_CUDA || several)) {
             *err = why;
             return ERR_WRAP(err, "device 'cuda:%d' can not be used (see: muster doctor)",
                             wish->index);

@@ -18,10 +18,12 @@ typedef enum DeviceKind {
 
 typedef struct DeviceWish {
     DeviceKind kind;
-    int index; // cuda:N
+    int index;     // cuda:N
+    int n_devices; // GPUs from there on that share every product; 0 or 1: one
 } DeviceWish;
 
-/** Read "auto" (or nothing), "cpu", "cuda" or "cuda:N"; false when text is none of them. */
+/** Read "auto" (or nothing), "cpu", "cuda" or "cuda:N"; false when text is none of them. One device
+ * is meant; n_devices is the caller's to set. */
 bool backends_parse(Str text, DeviceWish *out);
 
 #define DEVICE_NOTE_MAX 320
@@ -37,7 +39,9 @@ typedef struct DeviceOpened {
  * Open the device that is wished for; options->index is set from the wish. cpu is the table of the
  * built-in backend, k_cpu_ops but in tests that count its calls.
  * owns   the caller closes out->device with out->ops; a module stays loaded.
- * fails  ERR_ENVIRONMENT when DEVICE_CUDA finds no module or no driver; as device_open does. */
+ * fails  ERR_USAGE when several devices are wished for on a CPU; when they are, DEVICE_AUTO is
+ *        DEVICE_CUDA. ERR_ENVIRONMENT when DEVICE_CUDA finds no module or no driver; as device_open
+ * does. */
 bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const KOps *cpu,
                    DeviceOpened *out, Err *err);
 

@@ -77,6 +77,16 @@ bool option_is_device(Str text);
                                             .one_of = BACKENDS_WORDS, .valid = option_is_device    \
     }
 
+#define TP_OPTION_ROW(T)                                                                           \
+    {                                                                                              \
+        "tp", 0, OPT_STR_AT(T, tp),                                                                \
+            .arg = "N",                                                                            \
+            .help = "GPUs that share each local model, from the device on: same bits, less time",  \
+            .one_of = "1|2|4|8"                                                                    \
+    }
+/** The number that --tp said; 0 when it said none. */
+int option_tp(Str text);
+
 typedef struct Cli Cli;
 
 /** One verb. */

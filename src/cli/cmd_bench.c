@@ -16,6 +16,7 @@ typedef struct BenchOptions {
     Str model;
     Str precision;
     Str device;
+    Str tp;
     int64_t threads;
     int64_t repeat;
     int64_t context;
@@ -28,6 +29,7 @@ static const Option options[] = {
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P", .help = "as run --precision",
      .one_of = "default|f32"},
     DEVICE_OPTION_ROW(O),
+    TP_OPTION_ROW(O),
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
      .help = "threads of the local engine (default: all usable)", .min = 1, .max = 1024},
     {"repeat", 0, OPT_INT_AT(O, repeat), .arg = "N",
@@ -353,6 +355,7 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
     }
     EngineOptions engine = {.model_path = model->path,
                             .device = opts->device,
+                            .tp = option_tp(opts->tp),
                             .threads = bench->threads,
                             .precision = str_eq(opts->precision, STR("f32")) ? PRECISION_F32
                                                                              : PRECISION_DEFAULT};

@@ -31,6 +31,7 @@ typedef struct RunCommandOptions {
     int64_t timeout;
     Str base_url;
     Str device;
+    Str tp;
     Str precision;
     int64_t threads;
     uint64_t kv_memory;
@@ -80,6 +81,7 @@ static const Option options[] = {
     {"base-url", 0, OPT_STR_AT(O, base_url), .arg = "URL",
      .help = "of an OpenAI-compatible endpoint"},
     DEVICE_OPTION_ROW(O),
+    TP_OPTION_ROW(O),
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P",
      .help = "f32: float32 throughout, slower, for reference", .one_of = "default|f32"},
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
@@ -483,6 +485,7 @@ static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     config->sampler = (SamplerSettings){
         .max_connections = (int)opts->max_connections,
         .device = opts->device,
+        .tp = option_tp(opts->tp),
         .threads = (int)opts->threads,
         .precision_f32 = str_eq(opts->precision, STR("f32")),
         .kv_bytes = opts->kv_memory,

@@ -15,6 +15,7 @@ typedef struct VerifyOptions {
     int64_t threads;
     uint64_t kv_memory;
     Str device;
+    Str tp;
 } VerifyOptions;
 
 #define O VerifyOptions
@@ -28,6 +29,7 @@ static const Option options[] = {
     {"kv-memory", 0, OPT_SIZE_AT(O, kv_memory), .arg = "SIZE",
      .help = "memory for keys and values, e.g. 2G"},
     DEVICE_OPTION_ROW(O),
+    TP_OPTION_ROW(O),
 };
 #undef O
 
@@ -301,7 +303,8 @@ static int cmd_verify_run(Cli *cli, void *options_struct, const Str *args, size_
                            .seed = (uint64_t)opts->seed,
                            .sampler = {.threads = (int)opts->threads,
                                        .kv_bytes = opts->kv_memory,
-                                       .device = opts->device},
+                                       .device = opts->device,
+                                       .tp = option_tp(opts->tp)},
                            .stop = &cli_signals,
                            .on_progress = on_progress,
                            .ctx = &line};

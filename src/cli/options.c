@@ -90,6 +90,12 @@ bool option_is_device(Str text)
     return text.len > 0 && backends_parse(text, &wish);
 }
 
+int option_tp(Str text)
+{
+    int64_t n = 0;
+    return text.len > 0 && str_to_i64(text, &n) ? (int)n : 0;
+}
+
 static bool parse_flag(Str text, bool *out)
 {
     if (str_eq(text, STR("1")) || str_eq(text, STR("true")) || str_eq(text, STR("yes"))) {

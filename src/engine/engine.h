@@ -55,6 +55,7 @@ typedef enum Precision {
 typedef struct EngineOptions {
     Str model_path; // GGUF
     Str device;     // "auto" (or ""), "cpu", "cuda", "cuda:N"
+    int tp;         // GPUs that share every product, from the device on; 0 or 1: one
     int threads;    // 0: all usable CPUs
     Precision precision;
     uint64_t kv_bytes;      // 0: min(what is needed, half of the available memory)

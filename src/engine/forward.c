@@ -11,8 +11,11 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_ROWS       512
-#define LOGIT_ROWS     64                // rows of logits that exist at once
+#define MAX_ROWS   512
+#define LOGIT_ROWS 64  // rows of logits that exist at once
+#ifndef SPLIT_SEGMENTS // tests/bench measures what segments cost without them
+#define SPLIT_SEGMENTS K_SEGMENTS
+#endif
 #define ROWS_BYTES_MAX ((size_t)4 << 30) // of all rows together: the sizes come from a file
 
 struct Forward {
@@ -132,6 +135,7 @@ static bool open_device(Forward *f, const EngineOptions *options, Err *err)
         return ERR_SET(err, ERR_USAGE, "device '" STR_FMT "' is not one of " BACKENDS_WORDS,
                        STR_ARG(options->device));
     }
+    wish.n_devices = options->tp;
     if (!backends_open(&wish, &device, &k_cpu_ops, &opened, err)) {
         return false;
     }
@@ -262,8 +266,8 @@ static bool run_layer(Forward *f, size_t l, const ForwardPlan *plan, Rows *rows,
         return true;
     }
     // The two products that tensor parallelism splits along K accumulate in segments.
-    const KProduct out[] = {{layer->attention_out, rows->x, true, K_SEGMENTS}};
-    const KProduct down[] = {{layer->down, rows->x, true, K_SEGMENTS}};
+    const KProduct out[] = {{layer->attention_out, rows->x, true, SPLIT_SEGMENTS}};
+    const KProduct down[] = {{layer->down, rows->x, true, SPLIT_SEGMENTS}};
     return ops->attention(s, f->kv, l, rows->q, rows->works, rows->n_works, rows->n, f->attended,
                           err) &&
            ops->products(s, out, 1, f->attended, rows->n, err) &&

@@ -675,6 +675,7 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
     EngineOptions options = {
         .model_path = model->path,
         .device = settings->device.len > 0 ? settings->device : STR("auto"),
+        .tp = settings->tp,
         .threads = settings->threads,
         .precision = settings->precision_f32 ? PRECISION_F32 : PRECISION_DEFAULT,
         .kv_bytes = settings->kv_bytes,

@@ -32,6 +32,7 @@ Err *completion_fail(Completion *completion);
 typedef struct SamplerSettings {
     int max_connections; // endpoints; 0: 16
     Str device;
+    int tp; // GPUs that share a local model; 0 or 1: one
     int threads;
     bool precision_f32;
     uint64_t kv_bytes;

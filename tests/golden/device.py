@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Devices as users of the program meet them: --device, what is said without CUDA, sensors, doctor.
 
-device.py MUSTER SOURCE_ROOT FAKES TINY_MODEL: TAP. FAKES is the folder of tests/unit/backends with a module that
-forwards to the CPU, a driver and NVML; TINY_MODEL writes a miniature model. No GPU is needed, and none is used."""
+device.py MUSTER SOURCE_ROOT FAKES TINY_MODEL [EMULATED_MODULE]: TAP. FAKES is the folder of tests/unit/backends with a
+module that forwards to the CPU, a driver and NVML; TINY_MODEL writes a miniature model; EMULATED_MODULE is the real
+module's source with an emulated GPU. No GPU is needed, and none is used."""
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
-from situations import expect, tap
+from situations import Skip, expect, tap
 
 EVAL = """schema: 1
 eval: capitals
@@ -28,8 +29,8 @@ MODEL = "local/tiny.gguf"
 class Room:
     """A temporary folder with an eval and a model, and the program run in it."""
 
-    def __init__(self, program, root, fakes, tiny, folder):
-        self.program, self.fakes, self.folder = program, fakes, folder
+    def __init__(self, program, root, fakes, tiny, emulated, folder):
+        self.program, self.fakes, self.emulated, self.folder = program, fakes, emulated, folder
         self.env = {k: v for k, v in os.environ.items()
                     if not k.startswith(("MUSTER_", "FAKE_")) and k != "LD_LIBRARY_PATH"}
         self.env.update(MUSTER_CACHE=os.path.join(folder, "cache"), MUSTER_REGISTRY=os.path.join(root, "registry"))
@@ -57,6 +58,7 @@ def words(room):
     for line in ("run capitals.yaml -m echo", "verify", "bench engine -m local/tiny.gguf"):
         for word in ("gpu", "cuda:64", "cuda:x", "cpu:0"):
             room.run(f"{line} --device {word}", 2, f"--device: '{word}' is not one of auto|cpu|cuda|cuda:N")
+        room.run(f"{line} --tp 3", 2, "--tp: '3' is not one of 1|2|4|8")
     room.run("run capitals.yaml -m echo", 2, "MUSTER_DEVICE: 'tpu' is not one of", env={"MUSTER_DEVICE": "tpu"})
 
 
@@ -108,6 +110,17 @@ def same_bits(room):
     room.run("verify cpu --db bits.db", env=dict(room.cuda, FAKE_CUDA_FAIL="must not be asked"))
 
 
+def several(room):
+    """--tp is handed to the module; no CPU takes it."""
+    line = f"run capitals.yaml -m {MODEL} --db tp.db --json -q --tp 2"
+    room.run(line, env=room.cuda)
+    shown = room.json("show --db tp.db --json")["engine"][MODEL]
+    expect(shown["device"] == "cuda Fake 9000, tp=2", f"{shown}")
+    room.run(f"{line} --device cpu", 2, "--tp 2 is for GPUs, and the device is cpu", env=room.cuda)
+    room.run(line, 6, "can not be used", env=room.none)
+    room.run("verify --db tp.db --tp 1", env=room.cuda)
+
+
 def sensors(room):
     _, err = room.run(f"run capitals.yaml -m {MODEL} --db watch.db --device cuda --name watched", env=room.cuda)
     line = [x for x in err.splitlines() if x.startswith("  gpu ")]
@@ -130,6 +143,26 @@ def sensors(room):
     expect("busy_mean" not in run["engine"]["gpu"] and "energy_j" in run["engine"]["gpu"], f"{run['engine']}")
     plain = room.json(f"run capitals.yaml -m {MODEL} --db watch.db --device cpu --json -q", env=room.cuda)
     expect("gpu" not in plain["engine"], f"{plain['engine']}")
+
+
+def emulated(room):
+    """The real kernels and their host side under the whole program, on an emulated GPU."""
+    if room.emulated is None:
+        raise Skip("no emulated module: no C++ compiler")
+    gpu = {"MUSTER_CUDA_MODULE": room.emulated}
+    line = f"run capitals.yaml facts -m {MODEL} --limit 2 --db emulated.db -q --name"
+    room.run(f"{line} cpu --device cpu")
+    room.run(f"{line} gpu --device cuda", env=gpu)
+    room.run(f"{line} small --device cuda --kv-memory 1M -t 1", env=gpu)
+    expect(room.run("show gpu --db emulated.db --digest")[0] == room.run("show small --db emulated.db --digest")[0],
+           "the bits depend on the size of the pool")
+    rows = {name: {(r["eval"], r["id"]): r for r in map(json.loads, room.run(
+        f"show {name} --samples --json --db emulated.db")[0].splitlines())} for name in ("cpu", "gpu")}
+    errors = [abs(a["logprob"] - b["logprob"]) for key, row in rows["cpu"].items() if row.get("choices")
+              for a, b in zip(row["choices"], rows["gpu"][key]["choices"])]
+    expect(len(rows["gpu"]) == 4 and len(errors) == 8, f"{len(rows['gpu'])} rows, {len(errors)} choices")
+    expect(max(errors) <= 0.05 and sum(errors) / len(errors) <= 0.01, f"log-probabilities differ by {errors}")
+    room.run("verify gpu --db emulated.db", env=gpu)
 
 
 def bench(room):
@@ -159,14 +192,16 @@ def doctor(room):
 
 
 TESTS = [("words for devices", words), ("a device that is not there", refused), ("auto", automatic),
-         ("the whole way through a module", same_bits), ("sensors", sensors), ("bench engine", bench),
+         ("the whole way through a module", same_bits), ("several GPUs", several), ("sensors", sensors), ("bench engine", bench),
+         ("the real kernels, emulated", emulated),
          ("doctor", doctor)]
 
 
 def main():
     program, root, fakes, tiny = (os.path.abspath(word) for word in sys.argv[1:5])
+    module = os.path.abspath(sys.argv[5]) if len(sys.argv) > 5 else None
     with tempfile.TemporaryDirectory() as folder:
-        return tap(TESTS, Room(program, root, fakes, tiny, folder))
+        return tap(TESTS, Room(program, root, fakes, tiny, module, folder))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,17 @@ static void opens(void)
             CHECK_STR(str_from_c(opened.note), STR_EMPTY);
         }
     }
+    DeviceWish two = {.kind = DEVICE_AUTO, .n_devices = 2};
+    KDeviceOptions options = {.n_threads = 1, .path = "portable"};
+    if (CHECK_OK(backends_open(&two, &options, &k_cpu_ops, &opened, &err), &err)) {
+        CHECK_STR(str_from_c(opened.ops->device_describe(opened.device)),
+                  STR("cuda Fake 9000, tp=2"));
+        opened.ops->device_close(opened.device);
+    }
+    two.kind = DEVICE_CPU;
+    CHECK(!backends_open(&two, &options, &k_cpu_ops, &opened, &err));
+    CHECK_INT(err.code, ERR_USAGE);
+    err = (Err)ERR_INIT;
     CHECK(!open_word("cuda:2", &opened, &err));
     CHECK(str_find(str_from_c(err.message), STR("there is no device 2, only 2"), 0) != STR_NONE);
     CHECK(str_find(str_from_c(err.message), STR("'cuda:2' can not be used"), 0) != STR_NONE);
