@@ -156,9 +156,11 @@ struct KDevice {
     bool f32;
     GpuStream load;   // of matrix_create
     bool opened;      // load exists
-    uint8_t *staging; // pinned: pieces of a file on their way
+    uint8_t *staging; // pinned: two pieces of a file on their way
     uint8_t *raw;     // the same on the device
-    size_t staging_bytes;
+    size_t piece_bytes;
+    GpuEvent taken[2]; // each piece has left staging
+    int n_taken;       // events that exist
     char description[192];
     int n_ranks;
     KDevice *ranks[RANKS_MAX];

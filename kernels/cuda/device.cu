@@ -88,6 +88,9 @@ void cuda_device_close(KDevice *device)
         if (device->opened) {
             (void)gpu_stream_destroy(device->load);
         }
+        for (int i = 0; i < device->n_taken; i++) {
+            (void)gpu_event_destroy(device->taken[i]);
+        }
         (void)gpu_free_host(device->staging);
         (void)gpu_free(device->raw);
         free(device);

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGING_BYTES ((size_t)16 << 20)
-#define PACK_THREADS  256
+#ifndef STAGING_BYTES
+#define STAGING_BYTES ((size_t)8 << 20) // of a piece: two are on their way
+#endif
+#define PACK_THREADS 256
 
 /** Elements and bytes of a block of a file. */
 static const struct {
@@ -127,36 +129,43 @@ size_t cuda_row_bytes(KType type, size_t n_in)
     return n_in / file_blocks[type].elements * file_blocks[type].bytes;
 }
 
-/** Pinned and device memory for pieces; kept by the device. */
-static bool staging_create(KDevice *device, size_t bytes, Err *err)
+/** Pinned and device memory for two pieces, and when each was taken; kept by the device. */
+static bool staging_create(KDevice *device, size_t piece_bytes, Err *err)
 {
-    if (bytes <= device->staging_bytes) {
+    if (piece_bytes <= device->piece_bytes) {
         return true;
     }
-    gpu_free_host(device->staging);
-    gpu_free(device->raw);
+    (void)gpu_free_host(device->staging);
+    (void)gpu_free(device->raw);
     device->staging = NULL;
     device->raw = NULL;
-    device->staging_bytes = 0;
+    device->piece_bytes = 0;
     void *staging, *raw;
-    if (!CUDA_OK(gpu_malloc_host(&staging, bytes), err, "pinned memory for weights")) {
+    if (!CUDA_OK(gpu_malloc_host(&staging, 2 * piece_bytes), err, "pinned memory for weights")) {
         return false;
     }
     device->staging = (uint8_t *)staging;
-    if (!cuda_alloc(device, bytes, &raw, "weights on their way", err)) {
+    if (!cuda_alloc(device, 2 * piece_bytes, &raw, "weights on their way", err)) {
         return false;
     }
     device->raw = (uint8_t *)raw;
-    device->staging_bytes = bytes;
+    for (; device->n_taken < 2; device->n_taken++) {
+        if (!CUDA_OK(gpu_event_create(&device->taken[device->n_taken]), err, "creating an event")) {
+            return false;
+        }
+    }
+    device->piece_bytes = piece_bytes;
     return true;
 }
 
 /** Rows first .. first+n-1, which fill whole tiles or are the last. */
 static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, size_t row_bytes,
-                       size_t first, size_t n, Err *err)
+                       size_t first, size_t n, int half, Err *err)
 {
     PackView view = {};
-    view.raw = device->raw;
+    uint8_t *staging = device->staging + (size_t)half * device->piece_bytes;
+    uint8_t *raw = device->raw + (size_t)half * device->piece_bytes;
+    view.raw = raw;
     view.records = m->records + first / TILE * m->n_blocks * (size_t)record_bytes((int)m->type);
     view.row_bytes = row_bytes;
     view.n_rows = (uint32_t)n;
@@ -164,12 +173,13 @@ static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, s
     view.n_blocks = m->n_blocks;
     view.n_in = (uint32_t)m->n_in;
     view.type = (int)m->type;
-    if (!CUDA_OK(gpu_stream_sync(device->load), err, "upload of weights")) {
-        return false; // the piece before is still on its way
+    if (!CUDA_OK(gpu_event_sync(device->taken[half]), err, "upload of weights")) {
+        return false; // the piece before the last is still on its way
     }
-    memcpy(device->staging, data + first * row_bytes, n * row_bytes);
-    if (!CUDA_OK(gpu_copy_h2d_async(device->raw, device->staging, n * row_bytes, device->load), err,
-                 "upload of weights")) {
+    memcpy(staging, data + first * row_bytes, n * row_bytes);
+    if (!CUDA_OK(gpu_copy_h2d_async(raw, staging, n * row_bytes, device->load), err,
+                 "upload of weights") ||
+        !CUDA_OK(gpu_event_record(device->taken[half], device->load), err, "upload of weights")) {
         return false;
     }
     size_t warps = (size_t)view.n_tiles * view.n_blocks, per_block = PACK_THREADS / 32;
@@ -186,9 +196,10 @@ static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, Err
     if (!staging_create(device, tile_bytes > STAGING_BYTES ? tile_bytes : STAGING_BYTES, err)) {
         return false;
     }
-    for (size_t first = 0, n; first < m->n_out; first += n) {
+    int half = 0;
+    for (size_t first = 0, n; first < m->n_out; first += n, half = 1 - half) {
         n = m->n_out - first < tiles * TILE ? m->n_out - first : tiles * TILE;
-        if (!pack_piece(device, m, data, row_bytes, first, n, err)) {
+        if (!pack_piece(device, m, data, row_bytes, first, n, half, err)) {
             return false;
         }
     }
