@@ -342,7 +342,7 @@ int main(int argc, char **argv)
         fflush(stdout);
         pid_t child = fork();
         if (child == 0) {
-            _exit(shape_run(shape, n < 4 ? 4 : n));
+            exit(shape_run(shape, n < 4 ? 4 : n));
         }
         int status = 0;
         waitpid(child, &status, 0);
