@@ -129,7 +129,9 @@ DEVICE static inline void panel_store(const ProductsView &view, const ProductVie
 
 /** grid (panels of ROWS rows, cuts of 128 outputs, segments): thread blocks that run side by side
  *  read the same weights. */
-template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)(ProductsView view)
+template <int TYPE, int ROWS>
+KERNEL_BOUNDS(many_threads(TYPE), is_half(TYPE) ? 2 : 1, product_many)
+(ProductsView view)
 {
     DYN_SHARED(uint8_t, stages);
     constexpr uint32_t BYTES = Stage<TYPE, ROWS>::bytes;
