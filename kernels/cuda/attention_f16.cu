@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Attention on tensor cores with f16 operands and f32 sums. One thread block takes up to 64 queries
-// of one KV head, 16 a warp, over one chunk in tiles of 64 keys (32 for wide heads): the tile is a
-// part of the order of accumulation. A key that a query does not see gets the weight 0, so what
-// else is in the tile does not matter. The method is that of FlashAttention (Dao et al. 2022).
+// of one KV head, 16 a warp, over one chunk in tiles of 64 keys (fewer for wide heads, to fit in
+// registers): the tile is a part of the order of accumulation. A key that a query does not see gets
+// the weight 0, so what else is in the tile does not matter. The method is that of FlashAttention
+// (Dao et al. 2022).
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/rows.cuh"
 
@@ -10,7 +11,7 @@
 
 /** Shapes for heads padded to DIM elements. */
 template <int DIM> struct Attend {
-    static constexpr int keys = DIM <= 128 ? 64 : 32; // of a tile
+    static constexpr int keys = DIM <= 128 ? 64 : DIM <= 192 ? 32 : 16; // of a tile
     // Bytes between rows in shared memory, such that no reads conflict: keys are read as 16 bytes
     // of 8 rows by 4 lanes each, values by ldmatrix.
     static constexpr int key_row = DIM * 2 + (DIM * 2 % 128 == 0 ? 64 : 0);
