@@ -683,7 +683,9 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
     if (!engine_open(&options, on_done, local, &local->engine, err) ||
         !local_chat_open(local, model, err)) {
         local_close(&local->base);
-        err->code = err->code == ERR_DEVICE || err->code == ERR_ENVIRONMENT ? err->code : ERR_MODEL;
+        bool asked_wrongly = err->code == ERR_USAGE; // --tp on a CPU
+        bool device = err->code == ERR_DEVICE || err->code == ERR_ENVIRONMENT;
+        err->code = asked_wrongly || device ? err->code : ERR_MODEL;
         return false;
     }
     local_describe(local, settings);
