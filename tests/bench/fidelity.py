@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """How near the engine is to float32 on the same weights, with llama.cpp's own figures beside.
 
-    fidelity.py MUSTER MODEL.gguf [--items N] [--part N] [--threads N] [--keep FILE]
+    fidelity.py MUSTER MODEL.gguf [--items N] [--peer-items N] [--part N] [--threads N]
+                               [--keep FILE]
 
 N items each of OpenBookQA and HellaSwag (500); needs MUSTER_MIRROR (or pulled datasets) and a Python with torch,
 transformers, gguf and llama-cpp-python. Reference: muster's own --precision f32 on all items, itself checked on a part
@@ -48,7 +49,7 @@ class Torch:
     @torch.no_grad()
     def logits(self, ids, first):
         """The rows from position first on."""
-        return self.model(torch.tensor([ids])).logits[0, first:].double().numpy()
+        return self.model(torch.tensor([ids]), logits_to_keep=len(ids) - first).logits[0].numpy()
 
     @torch.no_grad()
     def start(self, ids):
@@ -85,10 +86,10 @@ class Llama:
             batch.seq_id[i][0] = sequence
         if lc.llama_decode(self.context, batch) != 0:
             sys.exit("llama_decode failed")
-        logits = [np.ctypeslib.as_array(lc.llama_get_logits_ith(self.context, i), (self.vocab,)).astype(np.float64)
+        logits = [np.ctypeslib.as_array(lc.llama_get_logits_ith(self.context, i), (self.vocab,))
                   for i, row in enumerate(rows) if row[3]]
         lc.llama_batch_free(batch)
-        return np.stack(logits)
+        return np.stack(logits)  # a copy: the next batch overwrites what they are views of
 
     def run(self, ids, first, wanted):
         """Logits of the wanted rows of ids at positions first, first + 1, ..."""
@@ -108,10 +109,10 @@ class Llama:
                 lc.llama_memory_seq_cp(lc.llama_get_memory(self.context), 0, n, -1, -1)
             rows += [(sequence["ids"][i], i, n, i + 1 >= sequence["n_context"])
                      for i in range(shared - 1, len(sequence["ids"]) - 1)]
-        logprobs, at, out = log_softmax(self.rows(rows)), 0, []
+        logits, at, out = self.rows(rows), 0, []
         for sequence in sequences:
             scored = sequence["ids"][sequence["n_context"]:]
-            out.append(float(sum(logprobs[at + i, token] for i, token in enumerate(scored))))
+            out.append(log_likelihood(logits[at:at + len(scored)], scored))
             at += len(scored)
         return out
 
@@ -121,11 +122,11 @@ class Llama:
     def start(self, ids):
         self.clear()
         self.at = len(ids)
-        return self.run(ids, 0, {len(ids) - 1})[0]
+        return self.run(ids, 0, {len(ids) - 1})[0].astype(np.float64)
 
     def step(self, token):
         self.at += 1
-        return self.run([token], self.at - 1, {0})[0]
+        return self.run([token], self.at - 1, {0})[0].astype(np.float64)
 
 
 def log_softmax(x):
@@ -133,10 +134,17 @@ def log_softmax(x):
     return x - top - np.log(np.exp(x - top).sum(axis=-1, keepdims=True))
 
 
+def log_likelihood(logits, ids):
+    """Of ids, by rows of float32 logits; sums in float64, and only what is asked for."""
+    top = logits.max(axis=-1)
+    sums = np.exp(logits - top[:, None]).sum(axis=-1, dtype=np.float64)
+    own = logits[np.arange(len(ids)), ids].astype(np.float64)
+    return float((own - top - np.log(sums)).sum())
+
+
 def score(engine, sequence):
     ids, cut = sequence["ids"], sequence["n_context"]
-    logprobs = log_softmax(engine.logits(ids[:-1], cut - 1))
-    return float(sum(logprobs[i - cut, ids[i]] for i in range(cut, len(ids))))
+    return log_likelihood(engine.logits(ids[:-1], cut - 1), ids[cut:])
 
 
 def choices_of(program, store, eval_name, model, extra, items):
@@ -152,7 +160,7 @@ def compare(name, got, want, margin=0.0):
     diffs = np.array([abs(a - b) for i in ids for a, b in zip(got[i], want[i])])
     clear = [i for i in ids if np.diff(np.sort(want[i])[-2:])[0] > margin]
     agree = sum(int(np.argmax(got[i]) == np.argmax(want[i])) for i in clear)
-    print(f"| {name} | {diffs.mean():.6f} | {diffs.max():.5f} | {agree} of {len(clear)} |", flush=True)
+    print(f"| {name}, {len(ids)} items | {diffs.mean():.6f} | {diffs.max():.5f} | {agree} of {len(clear)} |", flush=True)
     return diffs.mean(), agree / len(clear)
 
 
@@ -167,7 +175,7 @@ def others_say(program, path, args, reference, llama):
     with open(args.keep or os.devnull, "a", encoding="utf-8") as f:
         for eval_name in EVALS:
             sent = muster(program, "explain", eval_name, "-m", "local/" + path, "--sample", "all", "--json")[:args.items]
-            for who, rows in (("llama.cpp", sent), ("transformers", sent[:args.part])):
+            for who, rows in (("llama.cpp", sent[:args.peer_items]), ("transformers", sent[:args.part])):
                 for row in rows:
                     if (eval_name, row["id"]) not in said[who]:
                         scores = said[who][eval_name, row["id"]] = ask[who](row["sequences"])
@@ -264,6 +272,7 @@ def main():
     parser.add_argument("muster")
     parser.add_argument("model")
     parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--peer-items", type=int, help="fewer for llama.cpp, which takes long")
     parser.add_argument("--part", type=int, default=100)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--keep", metavar="FILE")
