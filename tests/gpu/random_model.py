@@ -38,7 +38,8 @@ def byte_letters():
 
 
 def keys(layers):
-    tokens = byte_letters() + ["<|end|>"] + [f"<|unused{i}|>" for i in range(VOCAB - 257)]
+    letters = byte_letters()  # and one merge, since a vocabulary without is refused
+    tokens = letters + ["<|end|>", letters[0] + letters[1]] + [f"<|unused{i}|>" for i in range(VOCAB - 258)]
     return [
         key("general.architecture", STRING, "llama"), key("general.name", STRING, "random 8B"),
         key("llama.context_length", U32, CONTEXT), key("llama.embedding_length", U32, DIM),
@@ -48,8 +49,8 @@ def keys(layers):
         key("llama.rope.dimension_count", U32, DIM // HEADS), key("llama.vocab_size", U32, VOCAB),
         key("tokenizer.ggml.model", STRING, "gpt2"), key("tokenizer.ggml.pre", STRING, "default"),
         array("tokenizer.ggml.tokens", STRING, tokens),
-        array("tokenizer.ggml.token_type", INT32, [1] * 256 + [3] * (VOCAB - 256)),
-        array("tokenizer.ggml.merges", STRING, []),
+        array("tokenizer.ggml.token_type", INT32, [1] * 256 + [3, 1] + [3] * (VOCAB - 258)),
+        array("tokenizer.ggml.merges", STRING, [f"{letters[0]} {letters[1]}"]),
         key("tokenizer.ggml.bos_token_id", U32, 256), key("tokenizer.ggml.eos_token_id", U32, 256),
     ]
 
