@@ -117,6 +117,7 @@ static const struct {
     {"NVML", {"libnvidia-ml.so.1"}, NULL, NULL},
 };
 
+// They stay open: some lose memory when they are closed.
 void cuda_libraries_report(CudaReport *out)
 {
     out->n_libraries = CUDA_LIBRARIES_MAX;
@@ -141,6 +142,5 @@ void cuda_libraries_report(CudaReport *out)
                    version_int(&library->version) != 0) {
             library->version = 0;
         }
-        dlclose(handle);
     }
 }
