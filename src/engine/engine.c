@@ -7,8 +7,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/engine_internal.h"
+
+#define WORD_WAIT_NS 20000000
 
 typedef struct CancelNode {
     QueueNode node;
@@ -29,7 +32,9 @@ struct Engine {
     QueueNode *inbox; // jobs, newest first
     size_t n_inbox;
     QueueNode *cancels;
-    bool go; // quiesced: plan what is in the inbox
+    bool go;             // quiesced: plan what is in the inbox
+    uint64_t n_reported; // completions
+    uint64_t n_heard;    // of these, when it was last said that nothing more can come
     bool closing;
     EngineStats stats;
 };
@@ -161,6 +166,7 @@ static void on_job_finished(void *ctx, Job *job)
     pthread_mutex_lock(
         &engine->mutex); // who reads the counters after its last result sees them whole
     engine->stats = engine->schedule.stats;
+    engine->n_reported++;
     pthread_mutex_unlock(&engine->mutex);
     engine->done(engine->ctx, job->id, &result);
     job_destroy(job);
@@ -199,23 +205,50 @@ static void driver_cancel(Engine *engine, CancelNode *cancel)
     mem_free(ids);
 }
 
+/** What came in for the driver. */
+typedef struct Inbox {
+    QueueNode *jobs; // newest first
+    size_t n_jobs;
+    CancelNode *cancels;
+    bool heard; // who got the completions has no more to ask for
+} Inbox;
+
+/** Where the pool is full of what replies left: wait for what follows on them, but not for long. */
+static void driver_wait_for_word(Engine *engine)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += WORD_WAIT_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int rc = 0;
+    while (rc == 0 && !engine->closing && engine->cancels == NULL &&
+           engine->n_heard < engine->n_reported) {
+        rc = pthread_cond_timedwait(&engine->wake, &engine->mutex, &until);
+    }
+}
+
 /** Wait for work; false when the engine closes. Takes over what came in. */
-static bool driver_wait(Engine *engine, QueueNode **inbox, size_t *n_inbox, CancelNode **cancels)
+static bool driver_wait(Engine *engine, Inbox *in)
 {
     pthread_mutex_lock(&engine->mutex);
     engine->stats = engine->schedule.stats;
+    if (engine->schedule.waits) {
+        driver_wait_for_word(engine);
+    }
     while (!engine->closing && !(engine->go && engine->inbox != NULL) && engine->cancels == NULL &&
            !schedule_has_work(&engine->schedule)) {
         pthread_cond_wait(&engine->wake, &engine->mutex);
     }
     bool take = engine->go || engine->closing || engine->cancels != NULL;
-    *inbox = take ? engine->inbox : NULL;
-    *n_inbox = take ? engine->n_inbox : 0;
+    *in = (Inbox){.jobs = take ? engine->inbox : NULL,
+                  .n_jobs = take ? engine->n_inbox : 0,
+                  .cancels = (CancelNode *)engine->cancels,
+                  .heard = engine->n_heard == engine->n_reported};
     if (take) {
         engine->inbox = NULL;
         engine->n_inbox = 0;
     }
-    *cancels = (CancelNode *)engine->cancels;
     engine->cancels = NULL;
     engine->go = false;
     bool closing = engine->closing;
@@ -226,18 +259,19 @@ static bool driver_wait(Engine *engine, QueueNode **inbox, size_t *n_inbox, Canc
 static void *driver_main(void *arg)
 {
     Engine *engine = arg;
-    QueueNode *inbox = NULL;
-    size_t n_inbox = 0;
-    CancelNode *cancels = NULL;
+    Inbox in;
     bool open = true;
     while (open) {
-        open = driver_wait(engine, &inbox, &n_inbox, &cancels);
-        if (n_inbox > 0) {
-            Job **jobs = list_jobs(inbox, n_inbox);
-            schedule_add(&engine->schedule, jobs, n_inbox);
+        open = driver_wait(engine, &in);
+        if (in.n_jobs > 0) {
+            Job **jobs = list_jobs(in.jobs, in.n_jobs);
+            schedule_add(&engine->schedule, jobs, in.n_jobs);
             mem_free(jobs);
         }
-        driver_cancel(engine, cancels);
+        if (in.heard) {
+            schedule_heard(&engine->schedule);
+        }
+        driver_cancel(engine, in.cancels);
         if (open && schedule_has_work(&engine->schedule)) {
             schedule_step(&engine->schedule);
         }
@@ -385,6 +419,7 @@ void engine_quiesce(Engine *engine, bool closed)
     (void)closed; // everything known is planned at once either way
     pthread_mutex_lock(&engine->mutex);
     engine->go = true;
+    engine->n_heard = engine->n_reported;
     pthread_cond_signal(&engine->wake);
     pthread_mutex_unlock(&engine->mutex);
 }

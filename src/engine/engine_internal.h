@@ -122,6 +122,9 @@ typedef struct Schedule {
     Sequence **parked; // first token picked, no slots or no place to run yet; oldest first
     size_t n_parked, cap_parked;
     size_t n_admitted; // jobs that are admitted and have not started
+    TrieNode **left;   // where replies ended since it was last known what follows; held
+    size_t n_left, cap_left;
+    bool waits; // nothing can run before it is known what follows on the replies that ended
     StepPlan plan;
     float *logits;
     TargetLogprob *logprobs; // as many as plan.targets
@@ -152,6 +155,9 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n);
 bool schedule_has_work(const Schedule *schedule);
 /** Compute one batch and take in what it gave. A failing forward pass fails every job. */
 void schedule_step(Schedule *schedule);
+/** All requests are in that follow on replies which ended: what these left may go. Until then it is
+ * kept, since a conversation goes on a moment after its reply. */
+void schedule_heard(Schedule *schedule);
 /** Give up the jobs with these ids, which it sorts (all jobs when ids is NULL); they finish with
  * err. */
 void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err);

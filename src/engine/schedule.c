@@ -95,6 +95,7 @@ void schedule_finish(Schedule *schedule)
         trie_finish(&schedule->trie);
     }
     slots_finish(&schedule->slots);
+    mem_free(schedule->left);
     for (int kind = 0; kind < LIST_COUNT; kind++) {
         mem_free(schedule->lists[kind].items);
     }
@@ -137,8 +138,9 @@ static void sequence_release(Schedule *schedule, Sequence *sequence)
     for (uint32_t i = 0; i < n_computed; i++) {
         ids[i] = sequence->tokens[i].id;
     }
-    trie_adopt(&schedule->trie, sequence->job->items[0].node, ids, n_computed, &own,
-               schedule->step);
+    GROW(schedule->left, schedule->n_left, schedule->cap_left);
+    schedule->left[schedule->n_left++] = trie_adopt(&schedule->trie, sequence->job->items[0].node,
+                                                    ids, n_computed, &own, schedule->step);
     mem_free(ids);
     extents_finish(&sequence->path);
 }
@@ -538,22 +540,40 @@ static bool path_drop(Schedule *schedule, const Item *item, const Item *keep)
     return dropped;
 }
 
-/** Drop the keys and values that other items than this will need again; false: there were none. */
+/** Whether an item can go on now, with one reply. */
+static bool has_room(const Schedule *schedule, const Item *item)
+{
+    uint64_t n_there = 0;
+    for (const TrieNode *node = item->node; node != NULL; node = node->parent) {
+        n_there += node->n_computed;
+    }
+    uint64_t need = item->n - n_there + job_reserve(item->job);
+    return slots_free(&schedule->slots) + schedule->trie.n_idle >= need;
+}
+
+/**
+ * Drop keys and values that other items than this will need again, those that come last first,
+ * until there is room for it; false: there were none. */
 static bool items_drop(Schedule *schedule, const Item *keep)
 {
     bool dropped = false;
-    for (int kind = 0; kind < LIST_COUNT; kind++) {
+    for (int kind = LIST_COUNT; kind-- > 0;) {
         const ItemList *list = &schedule->lists[kind];
-        for (size_t i = list->first; i < list->first + list->n; i++) {
+        for (size_t i = list->first + list->n; i-- > list->first;) {
             Item *item = list->items[i];
             if (item == keep) {
                 continue;
             }
+            bool went = false;
             if (item->job != keep->job && item->job->admitted) {
                 job_unadmit(schedule, item->job);
-                dropped = true;
+                went = true;
             }
-            dropped = path_drop(schedule, item, keep) || dropped;
+            went = path_drop(schedule, item, keep) || went;
+            dropped = dropped || went;
+            if (went && has_room(schedule, keep)) {
+                return true;
+            }
         }
     }
     return dropped;
@@ -569,15 +589,19 @@ void err_too_large(const Schedule *schedule, const Item *item, Err *err)
             STR_ARG(item->job->request.label), (unsigned long long)need, schedule->slots.n_slots);
 }
 
-/** Nothing fits and nothing runs: drop what others will need again, and go on with what is first
- * alone. */
+/** Nothing fits and nothing runs: drop what others will need again, as little as makes room, and go
+ * on with what is first alone. */
 static void step_unblock(Schedule *schedule)
 {
     Item *item = schedule->n_parked > 0 ? &schedule->parked[0]->job->items[0] : main_item(schedule);
     schedule->main = schedule->n_parked > 0 ? NULL : item;
     schedule->alone = schedule->main != NULL;
+    bool dropped = items_drop(schedule, item);
+    if (dropped && has_room(schedule, item)) {
+        return;
+    }
     parked_requeue(schedule, item->job);
-    if (items_drop(schedule, item)) {
+    if (items_drop(schedule, item) || dropped) {
         return;
     }
     Err err = ERR_INIT;
@@ -615,8 +639,20 @@ static void plan_targets(Schedule *schedule)
     }
 }
 
+void schedule_heard(Schedule *schedule)
+{
+    for (size_t i = 0; i < schedule->n_left; i++) {
+        trie_release(&schedule->trie, schedule->left[i]);
+    }
+    schedule->n_left = 0;
+    schedule->waits = false;
+}
+
 void schedule_step(Schedule *schedule)
 {
+    if (schedule->waits) { // nobody says what follows
+        schedule_heard(schedule);
+    }
     StepPlan *plan = &schedule->plan;
     size_t n_done[LIST_COUNT];
     schedule->step++;
@@ -628,6 +664,8 @@ void schedule_step(Schedule *schedule)
     if (plan->n_rows == 0) {
         if (n_done[LIST_REPLIES] + n_done[LIST_SCORES] > 0) {
             leave_all(schedule, n_done);
+        } else if (schedule->n_left > 0) {
+            schedule->waits = true;
         } else {
             step_unblock(schedule);
         }

@@ -422,8 +422,8 @@ void trie_drop(Trie *trie, TrieNode *node)
     node->n_computed = 0;
 }
 
-void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, ExtentList *extents,
-                uint64_t now)
+TrieNode *trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n,
+                     ExtentList *extents, uint64_t now)
 {
     ExtentList rest = {0};
     extents_cut(extents, n, &rest);
@@ -432,7 +432,8 @@ void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, E
     if (n == 0 || child_find(trie, node, tokens[0]) != NULL) {
         slots_give(trie->slots, extents->items, extents->n);
         extents_finish(extents);
-        return;
+        path_hold(trie, node);
+        return node;
     }
     TrieNode *child = node_create(trie, node, tokens, n);
     child->extents = *extents;
@@ -442,5 +443,6 @@ void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, E
     trie->n_idle += n;
     heap_remove(trie, node);
     child_add(trie, node, child);
-    heap_offer(trie, child);
+    path_hold(trie, child);
+    return child;
 }

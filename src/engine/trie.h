@@ -88,6 +88,7 @@ void trie_unmark_ahead(Trie *trie, TrieNode *node);
 void trie_drop(Trie *trie, TrieNode *node);
 /**
  * Keep what a finished reply computed: tokens with their slots become a child of node. The slots
- * are given back instead when there is a child that starts the same way. */
-void trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n, ExtentList *extents,
-                uint64_t now);
+ * are given back instead when there is a child that starts the same way. Returns where it ends, or
+ * node, with one more reference, which the caller takes back with trie_release. */
+TrieNode *trie_adopt(Trie *trie, TrieNode *node, const int32_t *tokens, uint32_t n,
+                     ExtentList *extents, uint64_t now);

@@ -292,6 +292,7 @@ static void world_drain(World *world)
         schedule_step(&world->schedule);
     }
     CHECK(!schedule_has_work(&world->schedule));
+    schedule_heard(&world->schedule); // no more turns
     CHECK_INT(world->schedule.trie.root->n_refs, 0);
     if (world->schedule.slots.n_slots > 0) {
         trie_evict(&world->schedule.trie, world->schedule.slots.n_slots);
