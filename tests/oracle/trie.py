@@ -29,6 +29,10 @@ import time
 BATCH = 64  # replies that run at once, unless told otherwise
 
 
+def shared(a, b):
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b)))
+
+
 class Plan:
     """What the requests of some lines of `explain` come to."""
 
@@ -37,6 +41,7 @@ class Plan:
         self.samples = collections.defaultdict(dict)
         self.replies = 0
         self.reserve = 0  # keys and values of the longest reply: its last token has none
+        self.private = 0  # the most of a prompt that no other sequence shares
 
     def add(self, line, limit):
         row = json.loads(line)
@@ -51,24 +56,24 @@ class Plan:
             if sequence["n_context"] == 0:
                 self.replies += row["request"]["n"]
                 self.reserve = max(self.reserve, row["request"]["max_tokens"] - 1)
-                self.sequences.append(ids)
+                self.sequences.append((ids, True))
             elif sequence["n_context"] < len(ids):  # something of it is scored
-                self.sequences.append(ids[:-1])
+                self.sequences.append((ids[:-1], False))
 
-    def distinct(self):
+    def count(self):
         """A sorted list's neighbours share what any two share: each adds what its predecessor lacks."""
-        total = distinct = 0
-        before = array.array("i")
-        for ids in sorted(self.sequences):
-            total += len(ids)
-            same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, ids)))
-            distinct += len(ids) - same
-            before = ids
-        return total, distinct
+        order = sorted(self.sequences, key=lambda one: one[0])
+        same = [shared(a[0], b[0]) for a, b in zip(order, order[1:])]
+        self.total = sum(len(ids) for ids, _ in order)
+        self.distinct = self.total - sum(same)
+        self.longest = max(len(ids) for ids, _ in order)
+        for (ids, generates), above, below in zip(order, [0] + same, same + [0]):
+            if generates:
+                self.private = max(self.private, len(ids) - max(above, below))
 
     def pool(self, epochs):
-        """Slots that are enough to compute nothing twice."""
-        return max(map(len, self.sequences)) + min(self.replies * epochs, BATCH) * self.reserve
+        """The longest path and the decode reserve: most replies at once x (longest private span + their tokens)."""
+        return self.longest + min(self.replies * epochs, BATCH) * ((self.private if epochs == 1 else 0) + self.reserve)
 
 
 def explained(args):
@@ -102,9 +107,10 @@ def run(args, *more):
 def slot_bytes(args, first, more):
     """Bytes of one token's keys and values: what a run of one sample says it needs, over its slots."""
     engine = run(args, "--limit-total", "1", "--epochs", "1", *more)
-    size, rest = divmod(engine["kv_needed_bytes"], first.pool(1))
+    slots = first.longest + first.reserve
+    size, rest = divmod(engine["kv_needed_bytes"], slots)
     if rest:
-        raise SystemExit(f"a run of one sample needs {engine['kv_needed_bytes']} bytes for {first.pool(1)} slots")
+        raise SystemExit(f"a run of one sample needs {engine['kv_needed_bytes']} bytes for {slots} slots")
     return size
 
 
@@ -142,7 +148,9 @@ def main():
         plan.add(line, args.limit)
         if number == 0:
             first.add(line, 0)
-    total, needed = plan.distinct()
+    plan.count()
+    first.count()
+    needed = plan.distinct
     options = ["--epochs", str(args.epochs)] + (["--limit", str(args.limit)] if args.limit else [])
     memory = ""
     if args.tight:
@@ -152,7 +160,7 @@ def main():
     start = time.monotonic()
     engine = run(args, *options, *more)
     computed, rows = engine["prefill_tokens_computed"], engine["kernel_rows"]
-    print(f"{args.eval}: {len(plan.sequences)} sequences, {total} prompt tokens, {needed} distinct{memory}; "
+    print(f"{args.eval}: {len(plan.sequences)} sequences, {plan.total} prompt tokens, {needed} distinct{memory}; "
           f"the engine says {engine['prefill_tokens_needed']}, computed {computed}"
           f"{f', kernels ran {rows} rows' if rows is not None else ''}: {computed / needed:.4f} "
           f"({time.monotonic() - start:.0f} s)", flush=True)
