@@ -21,7 +21,7 @@ static int32_t *tokens_make(RequestSet *set, Rng *rng, uint64_t seed, size_t r, 
     size_t n = fork + 1 + rng_below(rng, 20);
     int32_t *tokens = ARENA_ARRAY(&set->arena, int32_t, TOKENS_MAX);
     for (size_t i = 0; i < n; i++) {
-        tokens[i] = (int32_t)(rng_at(seed, i < fork ? shared : 100 + r, i) * 256);
+        tokens[i] = (int32_t)(rng_at(seed, i < fork ? shared : 100 + r, i) * set->n_ids);
     }
     *out_n = n;
     return tokens;
@@ -74,9 +74,9 @@ static EngineRequest whole(RequestSet *set, const int32_t *tokens, size_t n)
     return (EngineRequest){.leaves = leaf, .n_leaves = 1, .per_token = true};
 }
 
-void request_set_make(RequestSet *set, uint64_t seed, size_t n)
+void request_set_make(RequestSet *set, uint64_t seed, size_t n, int32_t n_ids)
 {
-    *set = (RequestSet){.n = n};
+    *set = (RequestSet){.n = n, .n_ids = n_ids};
     arena_init(&set->arena, 1 << 16);
     set->sequences = ARENA_ARRAY(&set->arena, const int32_t *, n *LEAVES);
     set->lengths = ARENA_ARRAY(&set->arena, size_t, n * LEAVES);

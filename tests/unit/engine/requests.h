@@ -12,6 +12,7 @@ typedef struct RequestSet {
     Arena arena;
     EngineRequest requests[REQUESTS_MAX];
     size_t n;
+    int32_t n_ids;
     const int32_t **sequences; // all that have to be in the tree
     size_t *lengths;
     size_t n_sequences;
@@ -21,8 +22,8 @@ typedef struct RequestSet {
  * n mixed requests over a few shared beginnings, the longest of them longer than a chunk of
  * attention: greedy replies, sampled ones at temperature 0.8 (some forked, some with stop strings,
  * some with alternatives), choices scored on a context (often a prompt too), and log-probabilities
- * of whole prompts. Token ids are below 256. */
-void request_set_make(RequestSet *set, uint64_t seed, size_t n);
+ * of whole prompts. Token ids are below n_ids. */
+void request_set_make(RequestSet *set, uint64_t seed, size_t n, int32_t n_ids);
 void request_set_finish(RequestSet *set);
 /** Distinct non-empty prefixes of the sequences, counted the slow way. */
 uint64_t request_set_distinct(const RequestSet *set);

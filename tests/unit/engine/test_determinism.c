@@ -3,8 +3,7 @@
 // warm, resumed in the middle} x piece of a prompt {16, 256, whole} x path {avx512, avx2,
 // portable}: 216 corners of 200 mixed requests on a small random model.
 //
-// test_determinism [MODEL.gguf TOKENS]: the corners of a diagonal on a model that is given, over
-// requests whose ids are spread over TOKENS.
+// test_determinism MODEL.gguf: 12 of them on a model that is given.
 #include "engine/engine.h"
 
 #include "../tap.h"
@@ -22,6 +21,12 @@ typedef struct Corner {
     int64_t budget; // rows of a step, and replies at once
     int64_t piece;  // 0: whole
 } Corner;
+
+typedef enum Cache {
+    CACHE_COLD,
+    CACHE_WARM,
+    CACHE_RESUMED,
+} Cache;
 
 static Str model_path;
 static RequestSet set;
@@ -78,8 +83,8 @@ static void check_digest(const Corner *corner, const char *cache, const Sink *si
     }
 }
 
-/** One engine: cold, then the same requests again over what is cached. */
-static void run_cold_and_warm(const Corner *corner)
+/** One engine: cold, and again over what is cached. */
+static void run_in_one(const Corner *corner, bool again)
 {
     Sink sink;
     Engine *engine = NULL;
@@ -87,7 +92,7 @@ static void run_cold_and_warm(const Corner *corner)
     if (!corner_open(corner, &sink, &engine)) {
         return;
     }
-    for (int warm = 0; warm < 2; warm++) {
+    for (int warm = 0; warm < (again ? 2 : 1); warm++) {
         sink_init(&sink);
         submit_rest(engine, &sink);
         sink_wait(&sink, set.n);
@@ -116,9 +121,9 @@ static void run_resumed(const Corner *corner)
     check_digest(corner, "resumed", &sink);
 }
 
-static bool path_is_here(const char *path)
+static bool path_is_here(const char *cpu_path)
 {
-    Corner corner = {.path = path, .threads = 1, .budget = 512};
+    Corner corner = {.path = cpu_path, .threads = 1, .budget = 512};
     Sink sink;
     Engine *engine = NULL;
     bool here = corner_open(&corner, &sink, &engine);
@@ -135,7 +140,7 @@ static void test_path(const char *path)
                                  .threads = k_threads[t],
                                  .budget = k_budgets[b],
                                  .piece = k_pieces[p]};
-                run_cold_and_warm(&corner);
+                run_in_one(&corner, true);
                 run_resumed(&corner);
             }
         }
@@ -159,10 +164,10 @@ static void test_avx512(void)
 
 // ---- Driver -----------------------------------------------------------------------------------
 
-/** What all corners have to give: one thread, all in one budget, nothing cached, portable code. */
-static void expect(void)
+/** What all corners have to give: all in one budget, nothing cached, on the path that is named. */
+static void expect(const char *cpu_path)
 {
-    Corner corner = {.path = "portable", .threads = 1, .budget = 512};
+    Corner corner = {.path = cpu_path, .threads = 1, .budget = 512};
     Sink sink;
     Engine *engine = NULL;
     sink_init(&sink);
@@ -178,7 +183,7 @@ static void expect(void)
     printf("# sha256 of %zu results: %s\n", set.n, hex);
 }
 
-int main(void)
+static int all_corners(void)
 {
     static const struct {
         const char *path;
@@ -198,13 +203,10 @@ int main(void)
     model.dim = 64; // small: portable code is slow, and there are many corners
     model.n_heads = 4;
     model.vocab = 272;
-    model.dim = 64; // small: portable code is slow, and there are many corners
-    model.n_heads = 4;
-    model.vocab = 272;
     Err err = ERR_INIT;
     CHECK_OK(tiny_gguf_write(&model, model_path, &err), &err);
-    request_set_make(&set, 2026, N_REQUESTS);
-    expect();
+    request_set_make(&set, 2026, N_REQUESTS, 256);
+    expect("portable");
     for (size_t i = 0; i < COUNT(paths); i++) {
         if (path_is_here(paths[i].path)) {
             tap_run(paths[i].name, paths[i].test);
@@ -216,4 +218,59 @@ int main(void)
     request_set_finish(&set);
     arena_finish(&arena);
     return tap_done();
+}
+
+// ---- A model that is given --------------------------------------------------------------------
+
+typedef struct Sample {
+    Corner corner;
+    Cache cache;
+    const char *name;
+} Sample;
+
+static const Sample *current;
+
+static void test_sample(void)
+{
+    if (current->cache == CACHE_RESUMED) {
+        run_resumed(&current->corner);
+    } else {
+        run_in_one(&current->corner, current->cache == CACHE_WARM);
+    }
+}
+
+static int some_corners(const char *file)
+{
+    static const Sample samples[] = {
+        {{"avx512", 1, 512, 0}, CACHE_WARM, "AVX-512, 1 thread, 512 rows, whole, warm"},
+        {{"avx512", 2, 512, 256}, CACHE_COLD, "AVX-512, 2 threads, 512 rows, 256, cold"},
+        {{"avx512", 2, 32, 16}, CACHE_RESUMED, "AVX-512, 2 threads, 32 rows, 16, resumed"},
+        {{"avx512", 1, 7, 0}, CACHE_COLD, "AVX-512, 1 thread, 7 rows, whole, cold"},
+        {{"avx512", 2, 1, 16}, CACHE_COLD, "AVX-512, 2 threads, 1 row, 16, cold"},
+        {{"avx2", 1, 512, 0}, CACHE_RESUMED, "AVX2, 1 thread, 512 rows, whole, resumed"},
+        {{"avx2", 2, 512, 16}, CACHE_WARM, "AVX2, 2 threads, 512 rows, 16, warm"},
+        {{"avx2", 2, 32, 256}, CACHE_COLD, "AVX2, 2 threads, 32 rows, 256, cold"},
+        {{"avx2", 1, 7, 16}, CACHE_COLD, "AVX2, 1 thread, 7 rows, 16, cold"},
+        {{"avx2", 2, 1, 0}, CACHE_COLD, "AVX2, 2 threads, 1 row, whole, cold"},
+        {{"portable", 2, 512, 256}, CACHE_COLD, "portable, 2 threads, 512 rows, 256, cold"},
+        {{"portable", 2, 32, 0}, CACHE_RESUMED, "portable, 2 threads, 32 rows, whole, resumed"},
+    };
+    model_path = str_from_c(file);
+    request_set_make(&set, 2026, N_REQUESTS, 32768);
+    expect(path_is_here("avx512") ? "avx512" : path_is_here("avx2") ? "avx2" : "portable");
+    for (size_t i = 0; i < COUNT(samples); i++) {
+        current = &samples[i];
+        if (path_is_here(current->corner.path)) {
+            tap_run(current->name, test_sample);
+        } else {
+            tap_skip(current->name, "this processor lacks the instructions");
+        }
+    }
+    request_set_finish(&set);
+    return tap_done();
+}
+
+int main(int argc, char **argv)
+{
+    return argc > 1 ? some_corners(argv[1]) : all_corners();
 }

@@ -70,7 +70,7 @@ static void test_engine__computes_what_is_needed(void)
 {
     for (uint64_t seed = 1; seed <= 5; seed++) {
         RequestSet set;
-        request_set_make(&set, seed, N_REQUESTS);
+        request_set_make(&set, seed, N_REQUESTS, 256);
         uint64_t needed = request_set_distinct(&set);
         Corner corner = {.threads = 1, .waves = 1, .rows = seed % 2 == 0 ? 16 : 0};
         Sink sink;
@@ -96,7 +96,7 @@ static void test_engine__needs_no_more_than_the_plan_says(void)
 {
     for (uint64_t seed = 11; seed <= 13; seed++) {
         RequestSet set;
-        request_set_make(&set, seed, N_REQUESTS);
+        request_set_make(&set, seed, N_REQUESTS, 256);
         Corner corner = {.threads = 1, .waves = 1};
         Sink sink;
         EngineStats stats;
@@ -119,7 +119,7 @@ static void test_engine__same_bits_in_any_pool_and_order(void)
         {1, 1, 16, 0, 360, 4, true}, {1, 32, 7, 0, 420, 2, true}, {2, 64, 512, 100, 600, 1, true},
     };
     RequestSet set;
-    request_set_make(&set, 77, N_REQUESTS);
+    request_set_make(&set, 77, N_REQUESTS, 256);
     Sink first;
     EngineStats stats;
     run_corner(&set, &corners[0], &first, &stats);
