@@ -16,15 +16,15 @@
 
 // ---- Set-up -----------------------------------------------------------------------------------
 
-/** The number behind a word in a file of the system; 0 when there is none. */
-static uint64_t system_number(const char *path, const char *format)
+/** The number behind a word at the start of a line of a system's file; 0 when there is none. */
+static uint64_t system_number(const char *path, const char *word)
 {
-    unsigned long long number = 0;
+    uint64_t number = 0;
     char line[128];
     FILE *f = fopen(path, "re");
     while (f != NULL && number == 0 && fgets(line, sizeof(line), f) != NULL) {
-        if (sscanf(line, format, &number) != 1) {
-            number = 0;
+        if (strncmp(line, word, strlen(word)) == 0) {
+            number = strtoull(line + strlen(word), NULL, 10); // 0 for 'max'
         }
     }
     if (f != NULL) {
@@ -37,8 +37,8 @@ static uint64_t system_number(const char *path, const char *format)
  * limit counts whole, since its page cache gives way. */
 static uint64_t memory_available(void)
 {
-    uint64_t bytes = system_number("/proc/meminfo", "MemAvailable: %llu kB") * 1024;
-    uint64_t limit = system_number("/sys/fs/cgroup/memory.max", "%llu");
+    uint64_t bytes = system_number("/proc/meminfo", "MemAvailable:") * 1024;
+    uint64_t limit = system_number("/sys/fs/cgroup/memory.max", "");
     return limit > 0 && limit < bytes ? limit : bytes;
 }
 
