@@ -17,9 +17,10 @@
 #define SPIN_NS 20000 // a product of the smallest models takes about as long
 
 // A worker that holds an item for much longer than the caller needed for one of its own does not
-// run: another process has its processor. It is left out for some times as long as it was waited
-// for.
+// run: another process has its processor. When that comes again soon, the worker is left out for
+// some times as long as it was waited for; once alone is not worth it.
 #define STALL_NS    100000 // above the caller's time for two items
+#define SOON_TIMES  4
 #define REST_TIMES  8
 #define RESTING_MAX 64 // workers beyond are never left out
 
@@ -37,6 +38,7 @@ struct Pool {
     _Atomic uint32_t caller_waits;
     _Atomic bool stop;
     _Atomic uint64_t resting; // bit i: worker i+1 is left out; the caller's alone to change
+    int64_t stall_end;        // when a stalled worker was last waited for
     int n_workers;
     int n_started;
     struct PoolWorker {
@@ -260,8 +262,11 @@ static void wait_done(Pool *pool, uint32_t n_items, int64_t item_ns)
     }
     atomic_store(&pool->caller_waits, 0);
     if (stalled != 0) {
-        int64_t now = clock_ns();
-        rest_workers(pool, stalled, now + REST_TIMES * (now - start));
+        int64_t now = clock_ns(), waited = now - start;
+        if (start - pool->stall_end < SOON_TIMES * waited) {
+            rest_workers(pool, stalled, now + REST_TIMES * waited);
+        }
+        pool->stall_end = now;
     }
 }
 
@@ -284,6 +289,6 @@ void pool_run(Pool *pool, PoolFn *fn, void *ctx, uint32_t n_items)
     int64_t start = clock_ns();
     uint32_t n_taken = take_items(pool, 0);
     if (atomic_load_explicit(&pool->n_done, memory_order_acquire) != n_items) {
-        wait_done(pool, n_items, (clock_ns() - start) / (n_taken + 1));
+        wait_done(pool, n_items, (clock_ns() - start) / (n_taken > 0 ? n_taken : 1));
     }
 }

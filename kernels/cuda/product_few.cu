@@ -96,7 +96,7 @@ KERNEL_BOUNDS((SEGMENTS == 1 ? FEW_WARPS : K_SEGMENTS) * 32, 2, product_few)
         run_tile<TYPE, NT>(view, records, row0, from, to, acc);
     }
     uint32_t output = tile * TILE + lane / 4, row = row0 + lane % 4 * 2;
-    if (SEGMENTS == 1) {
+    if constexpr (SEGMENTS == 1) {
         UNROLL for (int t = 0; t < NT; t++)
         {
             UNROLL for (int i = 0; i < 4; i++)
@@ -105,25 +105,25 @@ KERNEL_BOUNDS((SEGMENTS == 1 ? FEW_WARPS : K_SEGMENTS) * 32, 2, product_few)
                               output + (uint32_t)(i / 2 * 8), acc[t][i]);
             }
         }
-        return;
-    }
-    SHARED(float, parts, [K_SEGMENTS][NT * 4][32]);
-    UNROLL for (int t = 0; t < NT; t++)
-    {
-        UNROLL for (int i = 0; i < 4; i++)
+    } else {
+        SHARED(float, parts, [K_SEGMENTS][NT * 4][32]);
+        UNROLL for (int t = 0; t < NT; t++)
         {
-            parts[warp][t * 4 + i][lane] = acc[t][i];
+            UNROLL for (int i = 0; i < 4; i++)
+            {
+                parts[warp][t * 4 + i][lane] = acc[t][i];
+            }
         }
-    }
-    SYNC();
-    for (uint32_t at = warp; at < NT * 4; at += K_SEGMENTS) {
-        float s[K_SEGMENTS];
-        UNROLL for (int i = 0; i < K_SEGMENTS; i++)
-        {
-            s[i] = parts[i][at][lane];
+        SYNC();
+        for (uint32_t at = warp; at < NT * 4; at += K_SEGMENTS) {
+            float s[K_SEGMENTS];
+            UNROLL for (int i = 0; i < K_SEGMENTS; i++)
+            {
+                s[i] = parts[i][at][lane];
+            }
+            product_store(product, view.n_rows, row + at / 4 * 8 + at % 2, output + at % 4 / 2 * 8,
+                          segment_tree(s));
         }
-        product_store(product, view.n_rows, row + at / 4 * 8 + at % 2, output + at % 4 / 2 * 8,
-                      segment_tree(s));
     }
 }
 
