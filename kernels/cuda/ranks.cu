@@ -23,20 +23,25 @@ typedef struct Pieces {
     int n;
 } Pieces;
 
-/** to (n_rows, whole width) = the ranks' shares side by side, or += as floats. */
-template <bool ADD> KERNEL(join_rows)(Pieces pieces, uint32_t *to)
+/** to (n_rows, width) = the ranks' shares side by side, or += as floats. */
+template <bool ADD> KERNEL(join_rows)(Pieces pieces, uint32_t width, uint32_t *to)
 {
-    uint32_t width = pieces.start[pieces.n], row = block_x();
-    uint32_t at = block_y() * JOIN_THREADS + thread_x();
+    uint32_t row = block_x(), at = block_y() * JOIN_THREADS + thread_x();
     if (at >= width) {
         return;
     }
-    int r = 0;
-    while (at >= pieces.start[r + 1]) {
-        r++;
+    // An index that is not known when compiled would put the pieces in local memory.
+    const uint32_t *from = pieces.from[0];
+    uint32_t start = 0, end = pieces.start[1];
+    UNROLL for (int r = 1; r < RANKS_MAX; r++)
+    {
+        if (r < pieces.n && at >= pieces.start[r]) {
+            from = pieces.from[r];
+            start = pieces.start[r];
+            end = pieces.start[r + 1];
+        }
     }
-    uint32_t share = pieces.start[r + 1] - pieces.start[r];
-    uint32_t bits = pieces.from[r][(size_t)row * share + at - pieces.start[r]];
+    uint32_t bits = from[(size_t)row * (end - start) + at - start];
     uint32_t *out = to + (size_t)row * width + at;
     *out = ADD ? float_to_bits(bits_to_float(*out) + bits_to_float(bits)) : bits;
 }
@@ -130,7 +135,8 @@ static bool join(KStream *stream, int p, size_t n_rows, const Pieces *shares, bo
     uint32_t width = pieces.start[pieces.n];
     dim3 grid((uint32_t)n_rows, (width + JOIN_THREADS - 1) / JOIN_THREADS);
     auto kernel = add ? join_rows<true> : join_rows<false>;
-    LAUNCH(kernel, grid, dim3(JOIN_THREADS), 0, stream->ranks[p]->gpu, pieces, (uint32_t *)to);
+    LAUNCH(kernel, grid, dim3(JOIN_THREADS), 0, stream->ranks[p]->gpu, pieces, width,
+           (uint32_t *)to);
     return CUDA_LAUNCHED(err, "joining what devices made");
 }
 

@@ -16,7 +16,7 @@
 #ifndef SPLIT_SEGMENTS // tests/bench measures what segments cost without them
 #define SPLIT_SEGMENTS K_SEGMENTS
 #endif
-#define ROWS_BYTES_MAX ((size_t)4 << 30) // of all rows together: the sizes come from a file
+#define ROWS_BYTES_MAX ((size_t)2 << 30) // of all rows together: the sizes come from a file
 
 struct Forward {
     const KOps *ops;
@@ -86,7 +86,8 @@ static bool create_buffers(Forward *f, Err *err)
         {&f->v, MAX_ROWS, kv_dim},
         {&f->logits, LOGIT_ROWS, shape->vocab},
     };
-    size_t n_floats = 0;
+    // The activations between operations, at most as wide as float32.
+    size_t n_floats = MAX_ROWS * (shape->dim + q_dim + shape->ffn_dim) + LOGIT_ROWS * shape->dim;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         n_floats += all[i].rows * all[i].width;
     }
