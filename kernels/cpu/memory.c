@@ -138,6 +138,20 @@ size_t cpu_kv_slot_bytes(const KDevice *device, const KHeads *heads, size_t n_la
     return n_layers * heads->n_kv_heads * head_bytes;
 }
 
+/** Zeroed pages that are taken when they are first touched; NULL: none. bytes > 0. */
+static void *map_lazily(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void unmap(void *p, size_t bytes)
+{
+    if (p != NULL) {
+        (void)munmap(p, bytes);
+    }
+}
+
 bool cpu_kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t n_slots, KKv **out,
                    Err *err)
 {
@@ -154,14 +168,14 @@ bool cpu_kv_create(KDevice *device, const KHeads *heads, size_t n_layers, size_t
     kv->n_slots = slots;
     kv->value_stride = cpu_round_tile(heads->head_dim);
     kv->element_bytes = device->f32 ? sizeof(float) : sizeof(int16_t);
-    // Pages of slots that are never used are never touched, and so never taken: calloc, not memset.
-    // (The loads of every path accept any alignment; groups are 32 or 64 bytes apart.)
+    // Pages of slots that are never used are never touched, and so never taken. (The loads of every
+    // path accept any alignment; groups are 32 or 64 bytes apart.)
     size_t heads_slots = n_layers * slots * heads->n_kv_heads;
-    kv->keys = calloc(heads_slots * heads->head_dim + 1, kv->element_bytes);
-    kv->values = calloc(heads_slots * kv->value_stride + 1, kv->element_bytes);
+    kv->keys = map_lazily(heads_slots * heads->head_dim * kv->element_bytes);
+    kv->values = map_lazily(heads_slots * kv->value_stride * kv->element_bytes);
     if (!kv->f32) {
-        kv->key_scale = calloc(heads_slots + 1, sizeof(float));
-        kv->value_scale = calloc(heads_slots + 1, sizeof(float));
+        kv->key_scale = map_lazily(heads_slots * sizeof(float));
+        kv->value_scale = map_lazily(heads_slots * sizeof(float));
     }
     if (kv->keys == NULL || kv->values == NULL ||
         (!kv->f32 && (kv->key_scale == NULL || kv->value_scale == NULL))) {
@@ -178,9 +192,10 @@ void cpu_kv_destroy(KKv *kv)
     if (kv == NULL) {
         return;
     }
-    free(kv->keys);
-    free(kv->values);
-    free(kv->key_scale);
-    free(kv->value_scale);
+    size_t heads_slots = kv->n_layers * kv->n_slots * kv->heads.n_kv_heads;
+    unmap(kv->keys, heads_slots * kv->heads.head_dim * kv->element_bytes);
+    unmap(kv->values, heads_slots * kv->value_stride * kv->element_bytes);
+    unmap(kv->key_scale, heads_slots * sizeof(float));
+    unmap(kv->value_scale, heads_slots * sizeof(float));
     mem_free(kv);
 }
