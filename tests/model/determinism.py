@@ -2,7 +2,7 @@
 """The default model's bits, from outside: determinism.py MUSTER SOURCE_ROOT. TAP; suite `model`.
 
 200 mixed requests (replies, greedy and sampled at temperature 0.8; choices scored; whole texts scored) are run at once,
-and again stopped with Ctrl-C half way and resumed on other code with other threads: one digest. Then `muster verify`
+and again killed half way and resumed on other code with other threads: one digest. Then `muster verify`
 runs 40 of the attempts again on each path of the CPU. Needs `muster pull smollm2-135m-instruct`; says so when it skips."""
 import json
 import os
@@ -37,32 +37,34 @@ class Bench:
     def digest(self, name):
         return self.muster("show", name, "--digest").stdout.strip()
 
-    def stopped(self, name, after, *more):
-        """Start a run and send it SIGINT once `after` attempts are committed; how many were in the end."""
+    def attempts(self, name):
+        return len(self.muster("show", name, "--samples", "--json", "--limit", "1000").stdout.splitlines())
+
+    def killed(self, name, after, *more):
+        """Start a run and kill it once `after` attempts are committed (a Ctrl-C would let those under way finish,
+        which on a fast machine are all); how many were kept."""
         read, write = os.pipe()
         with subprocess.Popen(self.command(*self.words(name), "--events", str(write), *more), pass_fds=[write],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             os.close(write)
             with os.fdopen(read) as events:
-                n = 0
-                for _ in events:
-                    n += 1
+                for n, _ in enumerate(events, 1):
                     if n == after:
-                        process.send_signal(signal.SIGINT)
-        return n, process.returncode
+                        process.send_signal(signal.SIGKILL)
+        return self.attempts(name)
 
 
 def resumed(bench, cpu):
     whole = bench.muster(*bench.words("whole"), "-t", "2")
     if whole.returncode != 0:
         raise RuntimeError(whole.stderr[-800:])
-    n, code = bench.stopped("parts", 100, "-t", "2")
+    n = bench.killed("parts", 20, "-t", "2")
     bench.muster(*bench.words("parts"), "-t", "1", "--kv-memory", "20M", cpu=cpu)
-    done = len(bench.muster("show", "parts", "--samples", "--json", "--limit", "1000").stdout.splitlines())
+    done = bench.attempts("parts")
     same = bench.digest("whole") == bench.digest("parts")
-    print(f"# stopped after {n} of 200 attempts (exit {code}), resumed on {cpu or 'the same path'}: {done} attempts, "
-          f"{'equal' if same else 'different'} digests")
-    return same and 100 <= n < 200 and code == 130 and done == 200
+    print(f"# killed after {n} of 200 attempts, resumed on {cpu or 'the same path'}: {done} attempts, "
+          f"{'equal' if same else 'different'} digests", file=sys.stderr)
+    return same and 20 <= n < 200 and done == 200
 
 
 def verified(bench, cpu):
@@ -70,7 +72,7 @@ def verified(bench, cpu):
     words = ["verify", "whole", "--samples", "40", "--seed", str(number), "-t", str(1 + number % 2), "--json", "-q"]
     done = bench.muster(*words, "--kv-memory", "30M", cpu=cpu)
     value = json.loads(done.stdout)
-    print(f"# {value['agree']} of {value['verified']} agree")
+    print(f"# {value['agree']} of {value['verified']} agree", file=sys.stderr)
     return done.returncode == 0 and value["verified"] == 40 and value["agree"] == 40
 
 
@@ -90,7 +92,7 @@ def main():
         bench = Bench(program, root, folder)
         paths = [cpu for cpu in PATHS if pulled and here(bench, cpu)]
         other = next((cpu for cpu in paths[1:] if cpu != "portable"), None)
-        checks = [("stopped half way and resumed elsewhere: the same results", lambda: resumed(bench, other), pulled)]
+        checks = [("killed half way and resumed elsewhere: the same results", lambda: resumed(bench, other), pulled)]
         checks += [(f"verify 40 attempts on {cpu}", lambda cpu=cpu: verified(bench, cpu), cpu in paths) for cpu in PATHS]
         for number, (name, check, possible) in enumerate(checks, 1):
             if not possible:
