@@ -108,9 +108,19 @@ typedef struct KOps {
     /** For people and for provenance, e.g. "cpu avx512, 2 threads"; borrows from the device. */
     const char *(*device_describe)(const KDevice *device);
 
+    /** Bytes that kv_create could still take of the device's own memory; SIZE_MAX when that is the
+     * host's. */
+    size_t (*device_free_bytes)(const KDevice *device);
+
     bool (*stream_create)(KDevice *device, KStream **out, Err *err);
     void (*stream_destroy)(KStream *stream);
     bool (*stream_sync)(KStream *stream, Err *err);
+    /** The operations from step_begin to step_end are one step: a backend may hold them back until
+     * its end, send their lists together, and replay what it ran before. In between, nothing is
+     * read back (buffer_read, logprobs). repeats: the same step, with other numbers, is likely to
+     * come again. After a failure in between, step_end is called all the same. */
+    bool (*step_begin)(KStream *stream, bool repeats, Err *err);
+    bool (*step_end)(KStream *stream, Err *err);
 
     /** n f32 elements, zeroed. */
     bool (*buffer_create)(KDevice *device, size_t n, KBuffer **out, Err *err);

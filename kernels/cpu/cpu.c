@@ -99,6 +99,12 @@ static const char *device_describe(const KDevice *device)
     return device->description;
 }
 
+static size_t device_free_bytes(const KDevice *device)
+{
+    (void)device;
+    return SIZE_MAX;
+}
+
 static bool stream_create(KDevice *device, KStream **out, Err *err)
 {
     (void)err;
@@ -114,6 +120,22 @@ static void stream_destroy(KStream *stream)
 }
 
 static bool stream_sync(KStream *stream, Err *err)
+{
+    (void)stream;
+    (void)err;
+    return true;
+}
+
+/** Everything runs at once, so a step is nothing of its own. */
+static bool step_begin(KStream *stream, bool repeats, Err *err)
+{
+    (void)stream;
+    (void)repeats;
+    (void)err;
+    return true;
+}
+
+static bool step_end(KStream *stream, Err *err)
 {
     (void)stream;
     (void)err;
@@ -165,9 +187,12 @@ const KOps k_cpu_ops = {
     .device_open = device_open,
     .device_close = device_close,
     .device_describe = device_describe,
+    .device_free_bytes = device_free_bytes,
     .stream_create = stream_create,
     .stream_destroy = stream_destroy,
     .stream_sync = stream_sync,
+    .step_begin = step_begin,
+    .step_end = step_end,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
     .buffer_write = buffer_write,

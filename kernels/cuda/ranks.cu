@@ -480,15 +480,49 @@ static bool logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const
            cuda_logprobs(stream, &whole, vocab, rows, n_rows, err);
 }
 
+/** What the rank with the least has: kv_slot_bytes is a rank's share too. */
+static size_t device_free_bytes(const KDevice *device)
+{
+    size_t least = SIZE_MAX;
+    for (int r = 0; r < device->n_ranks; r++) {
+        Err err;
+        size_t free_bytes = 0, total_bytes = 0;
+        if (!cuda_enter(device->ranks[r], &err) ||
+            gpu_memory_info(&free_bytes, &total_bytes) != GPU_OK) {
+            return 0;
+        }
+        least = free_bytes < least ? free_bytes : least;
+    }
+    return least;
+}
+
+static bool step_begin(KStream *stream, bool repeats, Err *err)
+{
+    (void)stream;
+    (void)repeats;
+    (void)err;
+    return true;
+}
+
+static bool step_end(KStream *stream, Err *err)
+{
+    (void)stream;
+    (void)err;
+    return true;
+}
+
 /** In the order of KOps: C++17 has no designators. */
 static const KOps cuda_ops = {
     "cuda",
     ranks_device_open,
     ranks_device_close,
     ranks_device_describe,
+    device_free_bytes,
     ranks_stream_create,
     ranks_stream_destroy,
     ranks_stream_sync,
+    step_begin,
+    step_end,
     ranks_buffer_create,
     ranks_buffer_destroy,
     ranks_buffer_write,
