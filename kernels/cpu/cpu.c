@@ -212,4 +212,5 @@ const KOps k_cpu_ops = {
     .gated = cpu_gated,
     .gather = cpu_gather,
     .logprobs = cpu_logprobs,
+    .pick = cpu_pick,
 };

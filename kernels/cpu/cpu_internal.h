@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define CPU_TILE     16 // outputs of a weight tile, keys of a KV group: the lanes of every path
 #define CPU_BLOCK    32 // elements of K that share an activation scale
@@ -24,6 +25,35 @@ static inline size_t cpu_round_tile(size_t x)
     return (x + CPU_TILE - 1) / CPU_TILE * CPU_TILE;
 }
 
+static inline uint32_t float_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
+}
+static inline float float_of_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+/** IEEE half to float, exact. */
+static inline float half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+    uint32_t exponent = h >> 10 & 31u, mantissa = h & 1023u;
+    if (exponent == 31) { // infinity and NaN; hardware makes NaN quiet
+        uint32_t quiet = mantissa != 0 ? 0x400000u : 0;
+        return float_of_bits(sign | 0x7f800000u | quiet | mantissa << 13);
+    }
+    if (exponent == 0) { // zero and denormals
+        float f = (float)mantissa * 0x1p-24f;
+        return float_of_bits(sign | float_bits(f));
+    }
+    return float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
 /** Memory that several matrices share, so that small ones lie in large pages too. */
 typedef struct CpuSlab {
     uint8_t *data;
@@ -37,6 +67,18 @@ struct KBuffer {
     size_t n;
 };
 
+/** How weights lie: as their type says, or F16 and BF16 as words, which are multiplied like quants.
+ */
+typedef enum CpuForm {
+    CPU_F32 = K_F32,
+    CPU_F16 = K_F16,
+    CPU_BF16 = K_BF16,
+    CPU_Q8_0 = K_Q8_0,
+    CPU_Q4_0 = K_Q4_0,
+    CPU_Q4_1 = K_Q4_1,
+    CPU_W16,
+} CpuForm;
+
 /**
  * Weights in tiles of 16 outputs (the last is filled with zeros), so that one output is one lane; a
  * tile is contiguous, and so is one block of its K, which keeps a decode step to one stream of
@@ -45,11 +87,12 @@ struct KBuffer {
  *   Q4_0            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16]}
  *   Q4_1            [n_blocks] of {nibbles [4][16 outputs][4], f16 d[16], f16 m[16]}
  *   Q8_0            [n_blocks] of {bytes q+128 [8][16 outputs][4], f16 d[16]}
+ *   W16             [n_blocks] of {words q [16][16 outputs][2], bf16 d[16]}, d a power of two
  * The four bytes of [j] hold elements 4j, 4j+2, 4j+1, 4j+3 of the block (cpu_quant_byte), so that
  * every other byte, as a word, makes a pair of neighbours; high nibbles are elements 16 later.
  */
 struct KMatrix {
-    KType type;
+    CpuForm form;
     size_t n_out;
     size_t n_in;
     size_t n_tiles;
@@ -65,13 +108,19 @@ static inline int cpu_quant_byte(int k)
 }
 
 /** Bytes of the quants of one block in a tile, and of the whole block. */
-static inline size_t cpu_quant_bytes(KType type)
+static inline size_t cpu_quant_bytes(CpuForm form)
 {
-    return type == K_Q8_0 ? 512 : 256;
+    return form == CPU_W16 ? 1024 : form == CPU_Q8_0 ? 512 : 256;
 }
-static inline size_t cpu_block_bytes(KType type)
+static inline size_t cpu_block_bytes(CpuForm form)
 {
-    return type == K_Q8_0 ? 544 : type == K_Q4_0 ? 288 : 320;
+    return cpu_quant_bytes(form) + (form == CPU_Q4_1 ? 64 : 32);
+}
+
+/** Whether products with such weights take f32 activations on any device. */
+static inline bool cpu_form_f32(CpuForm form)
+{
+    return form == CPU_F32 || form == CPU_F16 || form == CPU_BF16;
 }
 
 /**
@@ -259,3 +308,5 @@ bool cpu_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *r
                 KBuffer *out, Err *err);
 bool cpu_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
                   size_t n_rows, Err *err);
+bool cpu_pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPick *picks,
+              size_t n_picks, Err *err);

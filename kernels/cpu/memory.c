@@ -79,10 +79,9 @@ bool cpu_acts_create(KDevice *device, size_t max_rows, size_t width,
     (void)err;
     bool f32 = device->f32, fixed = false;
     for (size_t i = 0; i < n_consumers; i++) {
-        KType type = consumers[i]->type;
-        bool block = type == K_Q8_0 || type == K_Q4_0 || type == K_Q4_1;
-        fixed |= block && !device->f32;
-        f32 |= !block;
+        bool plain = cpu_form_f32(consumers[i]->form);
+        fixed |= !plain && !device->f32;
+        f32 |= plain;
     }
     KActs *acts = mem_zalloc(1, sizeof(*acts));
     acts->max_rows = max_rows;

@@ -122,8 +122,25 @@ static float *run(const Rig *rig, const Shape *s, const uint8_t *weights, const 
     return got;
 }
 
+/** Half the unit of a block of 32 halves as words, the most that one of them is off (pack.c). */
+static double word_error(const Shape *s, const uint8_t *row, size_t k)
+{
+    double heaviest = 0, sum = 0, most = 0, w = fabs(element(s->type, row, k));
+    for (size_t j = k / 32 * 32; j < k / 32 * 32 + 32; j++) {
+        double v = fabs(element(s->type, row, j));
+        sum = (j % 8 == 0 ? 0 : sum) + v;
+        heaviest = fmax(heaviest, sum);
+        most = fmax(most, v);
+    }
+    int e;
+    (void)frexp(heaviest, &e);
+    double unit = ldexp(1, e - 16);
+    unit *= most / unit > 32767 ? 2 : 1;
+    return w >= unit * (s->type == K_F16 ? 1024 : 128) ? 0 : unit / 2;
+}
+
 /** How far an output may be from the sum in double: half a step of each activation's block (when
- * they are held as 16 bits), and float rounding. */
+ * they are held as 16 bits), the same of weights as words, and float rounding. */
 static void check_values(const Shape *s, const uint8_t *weights, const float *x, const float *got,
                          bool f32, int line)
 {
@@ -132,6 +149,7 @@ static void check_values(const Shape *s, const uint8_t *weights, const float *x,
         const uint8_t *row = weights + i % s->n_out * row_bytes(s->type, s->n_in);
         const float *xr = x + i / s->n_out * s->n_in;
         double sum = 0, sizes = 0, steps = 0, most = 0;
+        bool words = (s->type == K_F16 || s->type == K_BF16) && s->n_in % 32 == 0;
         for (size_t k = 0; k < s->n_in; k++) {
             if (k % 32 == 0) {
                 most = 0;
@@ -143,8 +161,11 @@ static void check_values(const Shape *s, const uint8_t *weights, const float *x,
             sum += w * (double)xr[k];
             sizes += fabs(w * (double)xr[k]);
             steps += fabs(w) * most / 32512 / 2;
+            if (words && !f32) {
+                steps += word_error(s, row, k) * (fabs((double)xr[k]) + most / 32512 / 2);
+            }
         }
-        bool fixed = is_block(s->type) && !f32;
+        bool fixed = (is_block(s->type) || words) && !f32;
         double tolerance = 1e-6 * sizes + (fixed ? 1.01 * steps + 2e-6 * steps * 65024 : 0) + 1e-30;
         n_wrong += !(fabs((double)got[i] - sum) <= tolerance);
     }
@@ -213,6 +234,8 @@ static void test_products__of_all_types_and_shapes(void)
         {__LINE__, {K_F32, 130, 77, 9, 8}},   {__LINE__, {K_F32, 64, 33, 1, 1}},
         {__LINE__, {K_F16, 129, 45, 10, 1}},  {__LINE__, {K_F16, 48, 300, 17, 8}},
         {__LINE__, {K_BF16, 65, 100, 12, 1}}, {__LINE__, {K_BF16, 20, 31, 8, 8}},
+        {__LINE__, {K_F16, 50, 96, 9, 1}},    {__LINE__, {K_F16, 33, 576, 20, 8}},
+        {__LINE__, {K_BF16, 40, 64, 1, 1}},   {__LINE__, {K_BF16, 30, 1536, 35, 8}},
         {__LINE__, {K_Q4_1, 80, 64, 97, 1}},  {__LINE__, {K_F32, 1, 40, 1, 8}},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -229,15 +252,22 @@ static void test_products__of_the_largest_integers(void)
         uint8_t quant;
         double weight; // times d = 1, plus m = 1 for Q4_1
     } cases[] = {
-        {K_Q8_0, 0x7f, 127}, {K_Q8_0, 0x80, -128}, {K_Q4_0, 0xff, 7},
-        {K_Q4_0, 0x00, -8},  {K_Q4_1, 0xff, 16},   {K_Q4_1, 0x00, 1},
+        {K_Q8_0, 0x7f, 127}, {K_Q8_0, 0x80, -128}, {K_Q4_0, 0xff, 7}, {K_Q4_0, 0x00, -8},
+        {K_Q4_1, 0xff, 16},  {K_Q4_1, 0x00, 1},    {K_BF16, 0x3f, 0}, {K_BF16, 0xbf, 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         Shape s = {cases[i].type, 16, 64, 2, 1};
         size_t n = s.n_out * row_bytes(s.type, s.n_in), unit = block_bytes[s.type];
         uint8_t *weights = arena_alloc(&arena, n, 1);
+        double weight = cases[i].weight;
         memset(weights, cases[i].quant, n);
-        for (size_t b = 0; b < n; b += unit) {
+        if (s.type == K_BF16) { // the largest below 1: 8 of them are just under 2^16 units
+            for (size_t b = 0; b < n; b += unit) {
+                weights[b] = 0x7f;
+            }
+            weight = (double)(cases[i].quant == 0x3f ? 1 : -1) * 255 / 256;
+        }
+        for (size_t b = 0; b < n && s.type != K_BF16; b += unit) {
             static const uint8_t ones[4] = {0x00, 0x3c, 0x00, 0x3c}; // halves of 1
             memcpy(weights + b, ones, s.type == K_Q4_1 ? 4 : 2);
         }
@@ -249,8 +279,8 @@ static void test_products__of_the_largest_integers(void)
             Rig rig;
             if (rig_open(&rig, rig_paths[p], 1, false)) {
                 const float *got = run(&rig, &s, weights, x, NULL);
-                CHECK_NEAR(got[0], 64 * 2 * cases[i].weight, 1e-6 * 64 * 2 * 128);
-                CHECK_NEAR(got[16], -64 * 2 * cases[i].weight, 1e-6 * 64 * 2 * 128);
+                CHECK_NEAR(got[0], 64 * 2 * weight, 1e-6 * 64 * 2 * 128);
+                CHECK_NEAR(got[16], -64 * 2 * weight, 1e-6 * 64 * 2 * 128);
                 rig_close(&rig);
             }
         }

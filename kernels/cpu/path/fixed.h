@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Exact integer dot products of 16-bit activations with 4- and 8-bit weights. A block's end is the
-// same everywhere:
+// Exact integer dot products of 16-bit activations with 4-, 8- and 16-bit weights. A block's end is
+// the same everywhere:
 //   acc = fma((float)dot, d * scale, acc), then for Q4_1 acc = fma(m, scale_sum, acc)
-// where dot = sum((q - offset) * x) in int32 (offset 8 for Q4_0, 128 for Q8_0, 0 for Q4_1).
+// where dot = sum((q - offset) * x) in int32 (offset 8 for Q4_0, 128 for Q8_0, else 0). Words fill
+// an int32 with a quarter of a block: (float)dot is the sum of the four as floats, one
+// after the other.
 //
 // The multiply-add of 16-bit pairs wants weights as pairs of words. Many rows share words that were
 // made once for a group of blocks; for few rows that would cost more than it saves, and the words
@@ -15,35 +17,39 @@
 #define FIXED_PAIRS (CPU_BLOCK / 2)
 #define WORDS_BYTES (CPU_BLOCK * LANES * sizeof(int16_t)) // of a block: [pair][16 outputs][2]
 
-INLINE int32_t fixed_offset(const KType type)
+INLINE int32_t fixed_offset(const CpuForm form)
 {
-    return type == K_Q8_0 ? 128 : type == K_Q4_0 ? 8 : 0;
+    return form == CPU_Q8_0 ? 128 : form == CPU_Q4_0 ? 8 : 0;
 }
 
-/** f16 d[16], then m[16] for Q4_1. */
-INLINE const uint16_t *block_scales(const KType type, const uint8_t *block)
+/** d[16], f16 or for words bf16; then f16 m[16] for Q4_1. */
+INLINE const uint16_t *block_scales(const CpuForm form, const uint8_t *block)
 {
-    return (const uint16_t *)(const void *)(block + cpu_quant_bytes(type));
+    return (const uint16_t *)(const void *)(block + cpu_quant_bytes(form));
 }
 
 /** Quants 2*pair and 2*pair+1 of a block for 16 outputs, as words, without the offset. */
-INLINE I16 fixed_pair(const KType type, const uint8_t *block, const int pair)
+INLINE I16 fixed_pair(const CpuForm form, const uint8_t *block, const int pair)
 {
-    const int per_load = type == K_Q8_0 ? 8 : 4, group = pair / 2 % per_load;
-    const int nibble = type == K_Q8_0 ? 0 : pair / 2 / per_load;
+    if (form == CPU_W16) {
+        return i_load(block + (size_t)pair * 64);
+    }
+    const int per_load = form == CPU_Q8_0 ? 8 : 4, group = pair / 2 % per_load;
+    const int nibble = form == CPU_Q8_0 ? 0 : pair / 2 / per_load;
     I16 packed = i_load(block + (size_t)group * 64);
-    return i_words(packed, pair % 2 * 8 + nibble * 4, type == K_Q8_0 ? 0x00ff00ff : 0x000f000f);
+    return i_words(packed, pair % 2 * 8 + nibble * 4, form == CPU_Q8_0 ? 0x00ff00ff : 0x000f000f);
 }
 
 /** The words of blocks b0 .. b1-1 of a tile, less the offset. */
-INLINE void fixed_words(const KType type, const uint8_t *tile, size_t b0, size_t b1, uint8_t *words)
+INLINE void fixed_words(const CpuForm form, const uint8_t *tile, size_t b0, size_t b1,
+                        uint8_t *words)
 {
     for (size_t b = b0; b < b1; b++) {
-        const uint8_t *block = tile + b * cpu_block_bytes(type);
+        const uint8_t *block = tile + b * cpu_block_bytes(form);
 #pragma GCC unroll 16
         for (int pair = 0; pair < FIXED_PAIRS; pair++) {
-            I16 w = fixed_pair(type, block, pair);
-            w = fixed_offset(type) != 0 ? i_sub_words(w, (int16_t)fixed_offset(type)) : w;
+            I16 w = fixed_pair(form, block, pair);
+            w = fixed_offset(form) != 0 ? i_sub_words(w, (int16_t)fixed_offset(form)) : w;
             i_store(words + (size_t)pair * 64, w);
         }
         words += WORDS_BYTES;
@@ -52,12 +58,13 @@ INLINE void fixed_words(const KType type, const uint8_t *tile, size_t b0, size_t
 
 /** sums[i] += blocks b0 .. b1-1 of one tile times row + i, for n_rows rows of one group of
  * CPU_ROWS. direct: weights as they lie in the tile; else as fixed_words left them. */
-INLINE void fixed_part(const KType type, const bool direct, const int n_rows, const uint8_t *tile,
+INLINE void fixed_part(const CpuForm form, const bool direct, const int n_rows, const uint8_t *tile,
                        const uint8_t *words, const KActs *x, size_t row, bool fresh, size_t b0,
                        size_t b1, float (*sums)[LANES])
 {
     // One row alone would wait for each of its products; the order of integer sums is free.
     const int n_chains = n_rows == 1 ? 4 : n_rows == 2 ? 2 : 1;
+    const int n_parts = form == CPU_W16 ? 4 : 1, part_pairs = FIXED_PAIRS / n_parts;
     const size_t first = cpu_acts_at(x, row);
     V16 acc[FIXED_ROWS];
 #pragma GCC unroll 16
@@ -65,41 +72,55 @@ INLINE void fixed_part(const KType type, const bool direct, const int n_rows, co
         acc[r] = fresh ? v_zero() : v_load(sums[r]);
     }
     for (size_t b = b0; b < b1; b++) {
-        const uint8_t *block = tile + b * cpu_block_bytes(type);
+        const uint8_t *block = tile + b * cpu_block_bytes(form);
         const size_t at = first + b * CPU_ROWS; // of the first row
-        I16 dot[FIXED_ROWS > 4 ? FIXED_ROWS : 4];
+        V16 sum[FIXED_ROWS];
 #pragma GCC unroll 16
-        for (int i = 0; i < n_rows * n_chains; i++) {
-            int32_t start = 0;
-            if (direct && i % n_chains == 0) {
-                start = -fixed_offset(type) * x->sum[at + (size_t)(i / n_chains)];
-            }
-            dot[i] = i_set1(start);
+        for (int r = 0; r < FIXED_ROWS; r++) { // of all rows, or gcc doubts that those used are set
+            sum[r] = v_zero();
         }
 #pragma GCC unroll 16
-        for (int pair = 0; pair < FIXED_PAIRS; pair++) {
-            I16 w = direct ? fixed_pair(type, block, pair)
-                           : i_load(words + (b - b0) * WORDS_BYTES + (size_t)pair * 64);
+        for (int part = 0; part < n_parts; part++) {
+            I16 dot[FIXED_ROWS > 4 ? FIXED_ROWS : 4];
+#pragma GCC unroll 16
+            for (int i = 0; i < n_rows * n_chains; i++) {
+                int32_t start = 0;
+                if (direct && fixed_offset(form) != 0 && i % n_chains == 0) {
+                    start = -fixed_offset(form) * x->sum[at + (size_t)(i / n_chains)];
+                }
+                dot[i] = i_set1(start);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < part_pairs; i++) {
+                const int pair = part * part_pairs + i;
+                I16 w = direct ? fixed_pair(form, block, pair)
+                               : i_load(words + (b - b0) * WORDS_BYTES + (size_t)pair * 64);
+#pragma GCC unroll 16
+                for (int r = 0; r < n_rows; r++) {
+                    const int16_t *q = x->fixed + (at + (size_t)r) * CPU_BLOCK + pair * 2;
+                    const int d = r * n_chains + pair % n_chains;
+                    dot[d] = i_dot(dot[d], w, (const int32_t *)(const void *)q);
+                }
+            }
 #pragma GCC unroll 16
             for (int r = 0; r < n_rows; r++) {
-                const int16_t *q = x->fixed + (at + (size_t)r) * CPU_BLOCK + pair * 2;
-                const int i = r * n_chains + pair % n_chains;
-                dot[i] = i_dot(dot[i], w, (const int32_t *)(const void *)q);
+                I16 whole = dot[r * n_chains];
+#pragma GCC unroll 16
+                for (int c = 1; c < n_chains; c++) {
+                    whole = i_add(whole, dot[r * n_chains + c]);
+                }
+                V16 of_part = i_float(whole);
+                sum[r] = n_parts == 1 ? of_part : v_add(sum[r], of_part);
             }
         }
-        const uint16_t *scales = block_scales(type, block);
-        V16 d = v_load_f16(scales);
-        V16 min = type == K_Q4_1 ? v_load_f16(scales + LANES) : v_zero();
+        const uint16_t *scales = block_scales(form, block);
+        V16 d = form == CPU_W16 ? v_load_bf16(scales) : v_load_f16(scales);
+        V16 min = form == CPU_Q4_1 ? v_load_f16(scales + LANES) : v_zero();
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++) {
             size_t i = at + (size_t)r;
-            I16 sum = dot[r * n_chains];
-#pragma GCC unroll 16
-            for (int c = 1; c < n_chains; c++) {
-                sum = i_add(sum, dot[r * n_chains + c]);
-            }
-            acc[r] = v_fma(i_float(sum), v_mul(d, v_set1(x->scale[i])), acc[r]);
-            if (type == K_Q4_1) {
+            acc[r] = v_fma(sum[r], v_mul(d, v_set1(x->scale[i])), acc[r]);
+            if (form == CPU_Q4_1) {
                 acc[r] = v_fma(min, v_set1(x->scale_sum[i]), acc[r]);
             }
         }
@@ -110,17 +131,17 @@ INLINE void fixed_part(const KType type, const bool direct, const int n_rows, co
     }
 }
 
-/** fixed_part for the type and number of rows at hand, each compiled for its constants. */
-INLINE void fixed_part_of(const KType type, int n_rows, const uint8_t *tile, const uint8_t *words,
+/** fixed_part for the form and number of rows at hand, each compiled for its constants. */
+INLINE void fixed_part_of(const CpuForm form, int n_rows, const uint8_t *tile, const uint8_t *words,
                           const KActs *x, size_t row, bool fresh, size_t b0, size_t b1,
                           float (*sums)[LANES])
 {
 #define CASE(n)                                                                                    \
     case n:                                                                                        \
         if (words == NULL) {                                                                       \
-            fixed_part(type, true, n, tile, NULL, x, row, fresh, b0, b1, sums);                    \
+            fixed_part(form, true, n, tile, NULL, x, row, fresh, b0, b1, sums);                    \
         } else {                                                                                   \
-            fixed_part(type, false, n, tile, words, x, row, fresh, b0, b1, sums);                  \
+            fixed_part(form, false, n, tile, words, x, row, fresh, b0, b1, sums);                  \
         }                                                                                          \
         break
     switch (n_rows) {
@@ -139,31 +160,39 @@ INLINE void fixed_part_of(const KType type, int n_rows, const uint8_t *tile, con
 }
 
 /** Blocks b0 .. b1-1 of one tile times rows row0 .. row1-1: sums[row - row0], begun or gone on. */
-INLINE void fixed_group(const KType type, const CpuProduct *piece, const uint8_t *tile, bool fresh,
-                        size_t b0, size_t b1, uint8_t *words, float (*sums)[LANES])
+INLINE void fixed_group(const CpuForm form, const CpuProduct *piece, const uint8_t *tile,
+                        bool fresh, size_t b0, size_t b1, uint8_t *words, float (*sums)[LANES])
 {
     size_t n_rows = piece->row1 - piece->row0;
-    bool direct = n_rows <= 2 * FIXED_ROWS;
+    bool direct = form == CPU_W16 || n_rows <= 2 * FIXED_ROWS;
     if (!direct) {
-        fixed_words(type, tile, b0, b1, words);
+        fixed_words(form, tile, b0, b1, words);
     }
     for (size_t r = 0, n; r < n_rows; r += n) {
         n = n_rows - r < FIXED_ROWS ? n_rows - r : FIXED_ROWS;
-        fixed_part_of(type, (int)n, tile, direct ? NULL : words, piece->x, piece->row0 + r, fresh,
+        fixed_part_of(form, (int)n, tile, direct ? NULL : words, piece->x, piece->row0 + r, fresh,
                       b0, b1, sums + r);
     }
 }
 
-/** The same for the type at hand. */
+/** The same for the form at hand. */
 static void fixed_groups(const CpuProduct *piece, const uint8_t *tile, bool fresh, size_t b0,
                          size_t b1, uint8_t *words, float (*sums)[LANES])
 {
-    KType type = piece->matrix->type;
-    if (type == K_Q4_0) {
-        fixed_group(K_Q4_0, piece, tile, fresh, b0, b1, words, sums);
-    } else if (type == K_Q4_1) {
-        fixed_group(K_Q4_1, piece, tile, fresh, b0, b1, words, sums);
-    } else {
-        fixed_group(K_Q8_0, piece, tile, fresh, b0, b1, words, sums);
+    CpuForm form = piece->matrix->form;
+    switch (form) {
+#define CASE(f)                                                                                    \
+    case f:                                                                                        \
+        fixed_group(f, piece, tile, fresh, b0, b1, words, sums);                                   \
+        break
+        CASE(CPU_Q4_0);
+        CASE(CPU_Q4_1);
+        CASE(CPU_Q8_0);
+        CASE(CPU_W16);
+#undef CASE
+    case CPU_F32: // these take f32 activations
+    case CPU_F16:
+    case CPU_BF16:
+        break;
     }
 }

@@ -2,7 +2,8 @@
 // Products of activations with weights. Outputs lie in the lanes and K runs in sequence, so the
 // bits of an output do not depend on how many rows or tiles are computed together. 16-bit
 // activations are multiplied exactly in int32 (at most 128 * 32512 * 32 < 2^31) and every block of
-// 32 ends in one fixed sequence of float operations; f32 activations take one FMA for each k.
+// 32 ends in one fixed sequence of float operations; f32 activations take one FMA for each k. F16
+// and BF16 weights are words unless the device computes in f32 (pack.c).
 //
 // A tile of 16 outputs goes through K in groups of blocks: a group's weights are unpacked once into
 // the first-level cache and meet all rows of the piece; the rows' sums wait in memory in between.
@@ -31,23 +32,23 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
 {
     size_t k0 = b * CPU_BLOCK;
     const uint16_t *halves = (const uint16_t *)(const void *)(tile + k0 * LANES * 2);
-    const uint8_t *block = tile + b * cpu_block_bytes(m->type);
-    const uint16_t *scales = (const uint16_t *)(const void *)(block + cpu_quant_bytes(m->type));
+    const uint8_t *block = tile + b * cpu_block_bytes(m->form);
+    const uint16_t *scales = (const uint16_t *)(const void *)(block + cpu_quant_bytes(m->form));
     V16 d;
-    switch (m->type) {
-    case K_F32:
+    switch (m->form) {
+    case CPU_F32:
         return (const float *)(const void *)(tile + k0 * LANES * sizeof(float));
-    case K_F16:
+    case CPU_F16:
         for (size_t k = 0; k < n_k; k++) {
             v_store(buf + k * LANES, v_load_f16(halves + k * LANES));
         }
         return buf;
-    case K_BF16:
+    case CPU_BF16:
         for (size_t k = 0; k < n_k; k++) {
             v_store(buf + k * LANES, v_load_bf16(halves + k * LANES));
         }
         return buf;
-    case K_Q8_0:
+    case CPU_Q8_0:
         d = v_load_f16(scales);
         for (int k = 0; k < CPU_BLOCK; k++) {
             const uint8_t *p = block + (size_t)(k / 4) * 64;
@@ -55,9 +56,9 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
             v_store(buf + k * LANES, v_mul(d, q));
         }
         return buf;
-    case K_Q4_0:
-    case K_Q4_1: {
-        bool has_min = m->type == K_Q4_1;
+    case CPU_Q4_0:
+    case CPU_Q4_1: {
+        bool has_min = m->form == CPU_Q4_1;
         d = v_load_f16(scales);
         V16 min = has_min ? v_load_f16(scales + LANES) : v_zero();
         for (int k = 0; k < CPU_BLOCK; k++) {
@@ -68,6 +69,8 @@ INLINE const float *block_f32(const KMatrix *m, const uint8_t *tile, size_t b, s
         }
         return buf;
     }
+    case CPU_W16: // has no f32 activations to meet
+        break;
     }
     return NULL;
 }
@@ -188,8 +191,7 @@ typedef struct Workspace {
 
 static bool wants_f32(const CpuProduct *piece)
 {
-    KType type = piece->matrix->type;
-    return piece->f32 || type == K_F32 || type == K_F16 || type == K_BF16;
+    return piece->f32 || cpu_form_f32(piece->matrix->form);
 }
 
 static size_t k_blocks(const KMatrix *m)
@@ -289,7 +291,7 @@ static void run_gated_tiles(const CpuProduct *gate, const CpuProduct *up, size_t
                             size_t n_tiles, Workspace *space)
 {
     bool wide = n_tiles == 2 && gate->row1 - gate->row0 == 1 && wants_f32(gate) && wants_f32(up) &&
-                gate->matrix->type == up->matrix->type;
+                gate->matrix->form == up->matrix->form;
     if (wide) {
         const uint8_t *tiles[F32_TILES];
         for (size_t t = 0; t < F32_TILES; t++) {
@@ -331,9 +333,26 @@ static void path_gated(const CpuProduct *gate, const CpuProduct *up, KActs *acts
     }
 }
 
+/** The same of words; exact. */
+static void embed_words(const KMatrix *table, const uint8_t *tile, size_t lane, float *out)
+{
+    for (size_t k = 0; k < table->n_in; k++) {
+        const uint8_t *block = tile + k / CPU_BLOCK * cpu_block_bytes(CPU_W16);
+        const int16_t *words = (const int16_t *)(const void *)block;
+        uint32_t d = (uint32_t)block_scales(CPU_W16, block)[lane] << 16;
+        float scale;
+        memcpy(&scale, &d, sizeof(scale));
+        out[k] = (float)words[(k % CPU_BLOCK / 2 * LANES + lane) * 2 + k % 2] * scale;
+    }
+}
+
 static void path_embed(const KMatrix *table, size_t row, float *out)
 {
     const uint8_t *tile = table->tiles + row / LANES * table->tile_bytes;
+    if (table->form == CPU_W16) {
+        embed_words(table, tile, row % LANES, out);
+        return;
+    }
     float buf[CPU_BLOCK * LANES];
     for (size_t k0 = 0; k0 < table->n_in; k0 += CPU_BLOCK) {
         size_t n_k = table->n_in - k0 < CPU_BLOCK ? table->n_in - k0 : CPU_BLOCK;

@@ -385,18 +385,6 @@ typedef struct V16 {
     float x[LANES];
 } V16;
 
-INLINE uint32_t float_bits(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof(bits));
-    return bits;
-}
-INLINE float float_of_bits(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
 INLINE V16 v_load(const float *p)
 {
     V16 a;
@@ -465,21 +453,6 @@ INLINE V16 v_min(V16 a, V16 b)
 INLINE V16 v_load_i16(const int16_t *p)
 {
     V16_EACH((float)p[i]);
-}
-/** IEEE half to float, exact. */
-INLINE float half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-    uint32_t exponent = h >> 10 & 31u, mantissa = h & 1023u;
-    if (exponent == 31) { // infinity and NaN; hardware makes NaN quiet
-        uint32_t quiet = mantissa != 0 ? 0x400000u : 0;
-        return float_of_bits(sign | 0x7f800000u | quiet | mantissa << 13);
-    }
-    if (exponent == 0) { // zero and denormals
-        float f = (float)mantissa * 0x1p-24f;
-        return float_of_bits(sign | float_bits(f));
-    }
-    return float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 INLINE V16 v_load_f16(const uint16_t *p)
 {
