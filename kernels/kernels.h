@@ -99,6 +99,30 @@ typedef struct KLogprobRow {
     int32_t *out_argmax;    // lowest id among equals
 } KLogprobRow;
 
+/**
+ * A token to pick from a row of logits; several picks may name one row.
+ * temperature 0 (or less): the largest logit, the lowest id among equals. Else, in this order: the
+ * softmax of logit / temperature; the top_k best (larger logits first, lower ids among equals); the
+ * fewest of them that reach top_p of their sum; those at least min_p times as probable as the
+ * best; and of what is left, in order of id, the first whose running sum exceeds random times the
+ * whole. Probabilities are multiples of 2^-40 of the best one's, so that no sum depends on its
+ * order: equal logits give equal picks and log-probabilities on every backend. */
+typedef struct KPick {
+    uint32_t row;
+    uint32_t top_k;          // 0: off
+    double temperature;      // what is no number counts as 0
+    double top_p;            // 1 and more: off; 0: the best one alone
+    double min_p;            // 0: off
+    double random;           // in [0, 1), 53 bits of it count
+    const uint32_t *allowed; // bit id % 32 of word id / 32; NULL: every token
+    uint32_t n_top;          // <= vocab
+    int32_t *out_id;         // -1: none is allowed
+    // Natural log of the softmax of the whole row, whatever the temperature and what is allowed.
+    float *out_logprob;      // NULL: not wanted; NAN when out_id is -1
+    int32_t *out_top_ids;    // n_top, the most likely first, the lowest id among equals
+    float *out_top_logprobs; // n_top
+} KPick;
+
 /** The operations of a backend. All are mandatory. Those that take a KStream run on its device. */
 typedef struct KOps {
     const char *name; // "cpu", "cuda"
@@ -117,8 +141,8 @@ typedef struct KOps {
     bool (*stream_sync)(KStream *stream, Err *err);
     /** The operations from step_begin to step_end are one step: a backend may hold them back until
      * its end, send their lists together, and replay what it ran before. In between, nothing is
-     * read back (buffer_read, logprobs). repeats: the same step, with other numbers, is likely to
-     * come again. After a failure in between, step_end is called all the same. */
+     * read back (buffer_read, logprobs, pick). repeats: the same step, with other numbers, is
+     * likely to come again. After a failure in between, step_end is called all the same. */
     bool (*step_begin)(KStream *stream, bool repeats, Err *err);
     bool (*step_end)(KStream *stream, Err *err);
 
@@ -185,6 +209,12 @@ typedef struct KOps {
      *  fails   ERR_MODEL when a logit is not finite. */
     bool (*logprobs)(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
                      size_t n_rows, Err *err);
+    /** Pick tokens; results are there on return. Picks of one row that follow each other may share
+     * work.
+     *  shapes  logits (*, vocab), vocab at most 2^23.
+     *  fails   ERR_MODEL when a logit of these rows is not finite. */
+    bool (*pick)(KStream *stream, const KBuffer *logits, size_t vocab, const KPick *picks,
+                 size_t n_picks, Err *err);
 } KOps;
 
 extern const KOps k_cpu_ops;

@@ -3,8 +3,8 @@
 // of the row are made; those that top_k, top_p and min_p leave out become 0, and a random number
 // finds its token in the running sum. Picks of one row and the same settings, which follow each
 // other when replies fork, share all but the last.
-#include "kernels/cpu/cpu_internal.h"
 #include "kernels/pick.h"
+#include "kernels/cpu/cpu_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -154,7 +154,7 @@ static bool find_best(const PickJob *job, const float *logits, size_t n, float *
 static uint32_t find_cut(const float *logits, const uint64_t *weights, size_t n, uint64_t *goal)
 {
     uint64_t sums[N_DIGITS];
-    uint64_t prefix = 0; // the digits that are known
+    uint64_t prefix = 0;                         // the digits that are known
     for (int shift = 22;; shift -= DIGIT_BITS) { // 10, 11 and 11 bits
         memset(sums, 0, sizeof(sums));
         for (size_t i = 0; i < n; i++) {
@@ -326,9 +326,7 @@ static void pick_one(const PickJob *job, PickRow *row, const KPick *pick)
         prepare(job, row, pick);
     }
     bool none = row->top == -INFINITY;
-    int32_t id = none                    ? -1
-                 : pick->temperature > 0 ? draw(row, pick->random)
-                                         : row->best;
+    int32_t id = none ? -1 : pick->temperature > 0 ? draw(row, pick->random) : row->best;
     *pick->out_id = id;
     if ((pick->out_logprob != NULL || pick->n_top > 0) && !row->summed) {
         sum_row(job, row);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Picking tokens against the plain way (sort everything, the C library's exp in long double): random
-// rows with ties, masks and every setting, the corners of each, the distribution of many draws,
-// log-probabilities, and the same whatever the path and however picks are put together.
+// Picking tokens against the plain way (sort everything, the C library's exp in long double):
+// random rows with ties, masks and every setting, the corners of each, the distribution of many
+// draws, log-probabilities, and the same whatever the path and however picks are put together.
 #include "kernels/pick.h"
 #include "rig.h"
 
@@ -432,7 +432,7 @@ static void test_pick__draws_the_softmax(void)
     static const float logits[] = {0.5f, 2, -1, 0, 3, 2.5f, 1, 1, -2, 0.25f};
     static const struct {
         KPick pick;
-        float least; // logits that stay
+        float least;  // logits that stay
         double limit; // chi-square of 9, 4 and 2 degrees of freedom at p = 1e-5
     } cases[] = {{{.temperature = 1, .top_p = 1}, -9, 39.3},
                  {{.temperature = 0.8, .top_p = 1, .top_k = 5}, 1, 28.5},
@@ -441,9 +441,8 @@ static void test_pick__draws_the_softmax(void)
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
         double want[10], total = 0;
         for (size_t i = 0; i < 10; i++) {
-            want[i] = logits[i] < cases[c].least
-                          ? 0
-                          : exp((double)logits[i] / cases[c].pick.temperature);
+            want[i] =
+                logits[i] < cases[c].least ? 0 : exp((double)logits[i] / cases[c].pick.temperature);
             total += want[i];
         }
         for (size_t i = 0; i < 10; i++) {
