@@ -50,6 +50,8 @@ typedef struct KDeviceOptions {
     int index;     // which device; CPU: 0
     int n_threads; // CPU: 0 means threads_usable_cpus()
     bool f32;      // float32 activations and KV, weights dequantised per tile: the reference
+    bool fast; // CUDA: cuBLASLt's products and NCCL's sums, where those libraries are; bits then
+               // depend on the number of rows and on the machine. Not with f32
     const char
         *path; // CPU: "portable", "avx2", "avx512"; NULL: $MUSTER_CPU, else the best there is
 } KDeviceOptions;
@@ -162,6 +164,10 @@ typedef struct KOps {
     bool (*matrix_create)(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
                           KMatrix **out, Err *err);
     void (*matrix_destroy)(KMatrix *matrix);
+    /** Optional: matrix_create for a matrix all of whose products are added (KProduct.add) to whole
+     * rows. Several devices may then cut it over its inputs and sum. */
+    bool (*matrix_create_added)(KDevice *device, KType type, size_t n_out, size_t n_in,
+                                const void *data, KMatrix **out, Err *err);
 
     /** Room for max_rows rows of width elements, in the forms that products with these matrices
      *  (and others of their types) take. */

@@ -32,7 +32,10 @@ extern "C" {
  *  Q8_0         [lane][output g, g+8][8] int8, then [g][d of g, d of g+8] f16
  *  Q4_0         [lane][output g, g+8][4] : low nibbles elements 8c .. 8c+3, high ones 8c+4 .. 8c+7,
  *               each q^8, a signed nibble; then scales as Q8_0
- *  Q4_1         the same with plain nibbles, then [g][d of g, d of g+8, m of g, m of g+8] f16 */
+ *  Q4_1         the same with plain nibbles, then [g][d of g, d of g+8, m of g, m of g+8] f16
+ * Under --fast, where cuBLASLt is, matrices of F16 and BF16 are plain instead: rows of n_blocks *
+ * 32 elements, of whole tiles, with zeros past n_in and n_out. That takes as many bytes, and a
+ * lane's pieces are the same 16 bytes in other places (half_piece). */
 HOST_DEVICE constexpr uint32_t record_bytes(int type)
 {
     return type == K_F32                     ? 2048
@@ -40,6 +43,15 @@ HOST_DEVICE constexpr uint32_t record_bytes(int type)
            : type == K_Q8_0                  ? 544
            : type == K_Q4_0                  ? 288
                                              : 320;
+}
+
+/** Where a lane's piece of outputs g (half 0) or g+8 (half 1) of a block of F16 or BF16 begins. */
+HOST_DEVICE inline size_t half_piece(bool plain, uint32_t n_blocks, uint32_t tile, uint32_t block,
+                                     uint32_t half, uint32_t lane)
+{
+    size_t row = (size_t)tile * TILE + half * 8 + lane / 4;
+    return plain ? (row * n_blocks + block) * ROW_BLOCK + lane % 4 * 16
+                 : (((size_t)tile * n_blocks + block) * 64 + half * 32 + lane) * 16;
 }
 
 /** Bytes of quants in a record; the scales follow. */
@@ -74,6 +86,7 @@ typedef struct ProductsView {
     ProductView products[PRODUCTS_MAX];
     int n_products;
     int type;
+    bool plain; // how the weights lie
     int n_segments;
     uint32_t n_rows;
     uint32_t n_blocks;
@@ -114,8 +127,10 @@ struct KMatrix {
     size_t n_in;
     uint32_t n_tiles;
     uint32_t n_blocks;
+    bool plain; // rows instead of records
     uint8_t *records;
     KMatrix *ranks[RANKS_MAX]; // outputs are cut
+    bool inputs_cut;           // inputs are instead, and the ranks' products are summed
 };
 
 struct KActs {
@@ -124,6 +139,7 @@ struct KActs {
     ActsView view;
     KActs *ranks[RANKS_MAX]; // all have the whole
     KActs *slice;            // what this rank makes of it; NULL: the width can not be cut
+    bool stays_cut;          // all who read it are cut over their inputs: slices are never joined
 };
 
 struct KKv {
@@ -151,9 +167,12 @@ typedef struct Upload {
     bool sent_made;
 } Upload;
 
+typedef struct Fast Fast; // fast.cu
+
 struct KDevice {
     int index;
     bool f32;
+    Fast *fast;       // NULL: products and sums are our own
     GpuStream load;   // of matrix_create
     bool opened;      // load exists
     uint8_t *staging; // pinned: two pieces of a file on their way
@@ -161,7 +180,7 @@ struct KDevice {
     size_t piece_bytes;
     GpuEvent taken[2]; // each piece has left staging
     int n_taken;       // events that exist
-    char description[192];
+    char description[320];
     int n_ranks;
     KDevice *ranks[RANKS_MAX];
 };
@@ -178,6 +197,7 @@ struct KStream {
     size_t list_bytes;
     uint8_t *down; // pinned: results on their way to the host
     size_t down_bytes;
+    uint8_t *workspace; // of cuBLASLt
     // Of a rank among several.
     KStream *ranks[RANKS_MAX];
     GpuEvent met;
@@ -226,8 +246,9 @@ bool cuda_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const fl
                        Err *err);
 bool cuda_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
                       Err *err);
+/** row_bytes: from a row of data to the next, at least cuda_row_bytes. */
 bool cuda_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
-                        KMatrix **out, Err *err);
+                        size_t row_bytes, KMatrix **out, Err *err);
 void cuda_matrix_destroy(KMatrix *matrix);
 bool cuda_acts_create(KDevice *device, size_t max_rows, size_t width,
                       const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err);
@@ -259,8 +280,9 @@ bool cuda_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const K
 size_t cuda_row_bytes(KType type, size_t n_in);
 /** Keys and values of a layer, for kernels. */
 KvView cuda_kv_view(const KKv *kv, size_t layer);
-/** Products of one type in one launch: up to 32 rows, more, in plain f32. All give the same bits
- * for one type, but for the last. */
+/** Products of one type in one launch: few rows (any number, but it is made for up to 32), more, in
+ * plain f32. All give the same bits for one type, but for the last. Weights that lie plain are for
+ * products_few alone. */
 bool products_few(KStream *stream, const ProductsView *view, Err *err);
 bool products_many(KStream *stream, const ProductsView *view, Err *err);
 bool products_f32(KStream *stream, const ProductsView *view, Err *err);
@@ -269,5 +291,22 @@ bool rows_swiglu(KStream *stream, const float *gate, const float *up, size_t n_r
                  Err *err);
 /** Sum view->partials as the fixed tree. */
 bool products_tree(KStream *stream, const ProductsView *view, Err *err);
+
+// ---- fast.cu: --fast, on all ranks of a device --------------------------------------------------
+
+/** Open what there is of the libraries; the description says what there is not. */
+bool fast_device_open(KDevice *first, Err *err);
+void fast_device_close(KDevice *first); // before the devices
+bool fast_stream_open(KStream *stream, Err *err);
+void fast_stream_close(KStream *stream);
+/** Whether weights of a type lie plain, for cuBLASLt. */
+bool fast_plain(const KDevice *device, KType type);
+/** A product with weights that lie plain; not taken: the library knows no way, nothing was done. */
+bool fast_product(KStream *stream, const KProduct *product, const ActsView *x, size_t n_rows,
+                  bool *out_taken, Err *err);
+/** Whether the ranks' products may be summed. */
+bool fast_sums(const KDevice *device);
+/** The first n floats of every rank's buffer become the sum of all. */
+bool fast_sum(KStream *stream, const KBuffer *buffer, size_t n, Err *err);
 
 extern "C" const KOps *muster_cuda_ops(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Weights of a file to records (record_bytes in backend.cuh says how they lie): rows go to the
-// device as the file has them, piece by piece through pinned memory, and are repacked there.
+// Weights of a file to records, or to plain rows (record_bytes in backend.cuh says how they lie):
+// rows go to the device as the file has them, piece by piece through pinned memory, and are
+// repacked there.
 #include "kernels/cuda/backend.cuh"
 
 #include <stdlib.h>
@@ -26,6 +27,7 @@ typedef struct PackView {
     uint32_t n_blocks;
     uint32_t n_in;
     int type;
+    bool plain;
 } PackView;
 
 // ---- Kernel -------------------------------------------------------------------------------------
@@ -56,16 +58,17 @@ DEVICE static inline void pack_f32(const PackView &view, uint32_t row0, uint32_t
 }
 
 DEVICE static inline void pack_halves(const PackView &view, uint32_t row0, uint32_t b,
-                                      uint32_t lane, uint8_t *record)
+                                      uint32_t lane)
 {
     for (uint32_t half = 0; half < 2; half++) {
         uint32_t row = row0 + half * 8 + lane / 4;
+        uint16_t *piece = (uint16_t *)(view.records + half_piece(view.plain, view.n_blocks,
+                                                                 row0 / TILE, b, half, lane));
         for (uint32_t e = 0; e < GROUP; e++) {
             uint32_t k = b * BLOCK + lane % 4 * GROUP + e;
             bool inside = row < view.n_rows && k < view.n_in;
             const uint8_t *from = view.raw + row * view.row_bytes + (size_t)k * 2;
-            ((uint16_t *)record)[(half * 32 + lane) * GROUP + e] =
-                inside ? load_u16(from) : (uint16_t)0;
+            piece[e] = inside ? load_u16(from) : (uint16_t)0;
         }
     }
 }
@@ -116,7 +119,7 @@ KERNEL(pack_records)(PackView view)
     if (view.type == K_F32) {
         pack_f32(view, row0, b, lane, record);
     } else if (view.type == K_F16 || view.type == K_BF16) {
-        pack_halves(view, row0, b, lane, record);
+        pack_halves(view, row0, b, lane);
     } else {
         pack_quants(view, row0, b, lane, record);
     }
@@ -159,9 +162,10 @@ static bool staging_create(KDevice *device, size_t piece_bytes, Err *err)
 }
 
 /** Rows first .. first+n-1, which fill whole tiles or are the last. */
-static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, size_t row_bytes,
+static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, size_t row_stride,
                        size_t first, size_t n, int half, Err *err)
 {
+    size_t row_bytes = cuda_row_bytes(m->type, m->n_in);
     PackView view = {};
     uint8_t *staging = device->staging + (size_t)half * device->piece_bytes;
     uint8_t *raw = device->raw + (size_t)half * device->piece_bytes;
@@ -173,10 +177,14 @@ static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, s
     view.n_blocks = m->n_blocks;
     view.n_in = (uint32_t)m->n_in;
     view.type = (int)m->type;
+    view.plain = m->plain;
     if (!CUDA_OK(gpu_event_sync(device->taken[half]), err, "upload of weights")) {
         return false; // the piece before the last is still on its way
     }
-    memcpy(staging, data + first * row_bytes, n * row_bytes);
+    size_t at_once = row_stride == row_bytes ? n : 1;
+    for (size_t row = 0; row < n; row += at_once) {
+        memcpy(staging + row * row_bytes, data + (first + row) * row_stride, at_once * row_bytes);
+    }
     if (!CUDA_OK(gpu_copy_h2d_async(raw, staging, n * row_bytes, device->load), err,
                  "upload of weights") ||
         !CUDA_OK(gpu_event_record(device->taken[half], device->load), err, "upload of weights")) {
@@ -188,7 +196,8 @@ static bool pack_piece(KDevice *device, const KMatrix *m, const uint8_t *data, s
     return CUDA_LAUNCHED(err, "repacking");
 }
 
-static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, Err *err)
+static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, size_t row_stride,
+                     Err *err)
 {
     size_t row_bytes = cuda_row_bytes(m->type, m->n_in);
     size_t tile_bytes = row_bytes * TILE;
@@ -199,7 +208,7 @@ static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, Err
     int half = 0;
     for (size_t first = 0, n; first < m->n_out; first += n, half = 1 - half) {
         n = m->n_out - first < tiles * TILE ? m->n_out - first : tiles * TILE;
-        if (!pack_piece(device, m, data, row_bytes, first, n, half, err)) {
+        if (!pack_piece(device, m, data, row_stride, first, n, half, err)) {
             return false;
         }
     }
@@ -207,7 +216,7 @@ static bool pack_all(KDevice *device, const KMatrix *m, const uint8_t *data, Err
 }
 
 bool cuda_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
-                        KMatrix **out, Err *err)
+                        size_t row_bytes, KMatrix **out, Err *err)
 {
     uint32_t block = file_blocks[type].elements;
     if (n_out == 0 || n_in == 0 || n_in % block != 0) {
@@ -235,8 +244,9 @@ bool cuda_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, 
     m->n_in = n_in;
     m->n_tiles = (uint32_t)n_tiles;
     m->n_blocks = (uint32_t)n_blocks;
+    m->plain = fast_plain(device, type);
     m->records = (uint8_t *)records;
-    if (!pack_all(device, m, (const uint8_t *)data, err)) {
+    if (!pack_all(device, m, (const uint8_t *)data, row_bytes, err)) {
         cuda_matrix_destroy(m);
         return false;
     }

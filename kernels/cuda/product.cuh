@@ -40,12 +40,17 @@ template <bool GLOBAL, typename T> DEVICE inline T load_piece(const uint8_t *fro
     return GLOBAL ? load_stream((const T *)from) : *(const T *)from;
 }
 
+/** row_bytes: 0 for a record; of F16 and BF16 that lie plain, the bytes of a row, and record is the
+ * block in the first row of a tile. */
 template <int TYPE, bool GLOBAL>
-DEVICE inline void weights_load(const uint8_t *record, uint32_t lane, RawWeights<TYPE> &out)
+DEVICE inline void weights_load(const uint8_t *record, uint32_t lane, RawWeights<TYPE> &out,
+                                size_t row_bytes = 0)
 {
     if (is_half(TYPE)) {
-        uint4 low = load_piece<GLOBAL, uint4>(record + lane * 16);
-        uint4 high = load_piece<GLOBAL, uint4>(record + 512 + lane * 16);
+        const uint8_t *piece =
+            record + (row_bytes == 0 ? lane * 16 : lane / 4 * row_bytes + lane % 4 * 16);
+        uint4 low = load_piece<GLOBAL, uint4>(piece);
+        uint4 high = load_piece<GLOBAL, uint4>(piece + (row_bytes == 0 ? 512 : 8 * row_bytes));
         uint32_t words[8] = {low.x, high.x, low.y, high.y, low.z, high.z, low.w, high.w};
         UNROLL for (int i = 0; i < (is_half(TYPE) ? 8 : 0); i++)
         {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Products with few rows (decode): memory decides, so every warp streams one tile of 16 outputs
 // straight from memory to registers, several blocks of K ahead. A product in segments gives each
-// segment a warp.
+// segment a warp. PLAIN: the weights are rows as cuBLASLt takes them, and a warp reads 64 bytes of
+// each of 16 rows instead of a record; the bits are the same.
 #include "kernels/cuda/product.cuh"
 
 #define FEW_WARPS 4 // tiles of a thread block, of a product in one run
@@ -29,8 +30,14 @@ DEVICE static inline void rows_load(const ProductsView &view, uint32_t row0, uin
     }
 }
 
+/** From a block of a tile to the next. */
+template <int TYPE, bool PLAIN> HOST_DEVICE constexpr uint32_t block_step(void)
+{
+    return PLAIN ? ROW_BLOCK : record_bytes(TYPE);
+}
+
 /** acc (NT, 4): AHEAD blocks of a tile against NT * 8 rows, all asked for before any is used. */
-template <int TYPE, int NT, int AHEAD>
+template <int TYPE, int NT, bool PLAIN, int AHEAD>
 DEVICE static inline void run_blocks(const ProductsView &view, const uint8_t *record, uint32_t row0,
                                      uint32_t block, float (*acc)[4])
 {
@@ -38,7 +45,8 @@ DEVICE static inline void run_blocks(const ProductsView &view, const uint8_t *re
     Rows8 rows[AHEAD][NT];
     UNROLL for (int u = 0; u < AHEAD; u++)
     {
-        weights_load<TYPE, true>(record + (size_t)u * record_bytes(TYPE), thread_x() % 32, raw[u]);
+        weights_load<TYPE, true>(record + (size_t)u * block_step<TYPE, PLAIN>(), thread_x() % 32,
+                                 raw[u], PLAIN ? (size_t)view.n_blocks * ROW_BLOCK : 0);
         UNROLL for (int t = 0; t < NT; t++)
         {
             rows_load<TYPE>(view, row0 + (uint32_t)t * 8, block + (uint32_t)u, rows[u][t]);
@@ -56,23 +64,24 @@ DEVICE static inline void run_blocks(const ProductsView &view, const uint8_t *re
 }
 
 /** Blocks from .. to-1 of a tile. */
-template <int TYPE, int NT>
+template <int TYPE, int NT, bool PLAIN>
 DEVICE static inline void run_tile(const ProductsView &view, const uint8_t *tile, uint32_t row0,
                                    uint32_t from, uint32_t to, float (*acc)[4])
 {
     constexpr int AHEAD = NT == 1 ? 8 : NT == 2 ? 4 : 2;
-    const uint8_t *record = tile + (size_t)from * record_bytes(TYPE);
+    constexpr uint32_t STEP = block_step<TYPE, PLAIN>();
+    const uint8_t *record = tile + (size_t)from * STEP;
     uint32_t b = from;
-    for (; b + AHEAD <= to; b += AHEAD, record += AHEAD * record_bytes(TYPE)) {
-        run_blocks<TYPE, NT, AHEAD>(view, record, row0, b, acc);
+    for (; b + AHEAD <= to; b += AHEAD, record += AHEAD * STEP) {
+        run_blocks<TYPE, NT, PLAIN, AHEAD>(view, record, row0, b, acc);
     }
-    for (; b < to; b++, record += record_bytes(TYPE)) {
-        run_blocks<TYPE, NT, 1>(view, record, row0, b, acc);
+    for (; b < to; b++, record += STEP) {
+        run_blocks<TYPE, NT, PLAIN, 1>(view, record, row0, b, acc);
     }
 }
 
 /** grid (panels of NT * 8 rows, tiles or FEW_WARPS tiles). */
-template <int TYPE, int NT, int SEGMENTS>
+template <int TYPE, int NT, int SEGMENTS, bool PLAIN>
 KERNEL_BOUNDS((SEGMENTS == 1 ? FEW_WARPS : K_SEGMENTS) * 32, 2, product_few)
 (ProductsView view)
 {
@@ -93,7 +102,7 @@ KERNEL_BOUNDS((SEGMENTS == 1 ? FEW_WARPS : K_SEGMENTS) * 32, 2, product_few)
     if (tile * TILE < product.n_out) {
         const uint8_t *records =
             product.weights + (size_t)tile * view.n_blocks * record_bytes(TYPE);
-        run_tile<TYPE, NT>(view, records, row0, from, to, acc);
+        run_tile<TYPE, NT, PLAIN>(view, records, row0, from, to, acc);
     }
     uint32_t output = tile * TILE + lane / 4, row = row0 + lane % 4 * 2;
     if constexpr (SEGMENTS == 1) {
@@ -129,7 +138,7 @@ KERNEL_BOUNDS((SEGMENTS == 1 ? FEW_WARPS : K_SEGMENTS) * 32, 2, product_few)
 
 // ---- Launchers ----------------------------------------------------------------------------------
 
-template <int TYPE, int NT>
+template <int TYPE, int NT, bool PLAIN>
 static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
 {
     ProductsView v = *view;
@@ -140,21 +149,28 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
     }
     uint32_t panels = (v.n_rows + NT * 8 - 1) / (NT * 8);
     if (v.n_segments == 1) {
-        auto kernel = product_few<TYPE, NT, 1>;
+        auto kernel = product_few<TYPE, NT, 1, PLAIN>;
         dim3 grid(panels, (n_cuts + FEW_WARPS - 1) / FEW_WARPS);
         LAUNCH(kernel, grid, dim3(FEW_WARPS * 32), 0, stream->gpu, v);
     } else {
-        auto kernel = product_few<TYPE, NT, K_SEGMENTS>;
+        auto kernel = product_few<TYPE, NT, K_SEGMENTS, PLAIN>;
         LAUNCH(kernel, dim3(panels, n_cuts), dim3(K_SEGMENTS * 32), 0, stream->gpu, v);
     }
     return CUDA_LAUNCHED(err, "product of few rows");
 }
 
+template <int TYPE, bool PLAIN>
+static bool launch_rows(KStream *stream, const ProductsView *view, Err *err)
+{
+    return view->n_rows <= 8    ? launch_few<TYPE, 1, PLAIN>(stream, view, err)
+           : view->n_rows <= 16 ? launch_few<TYPE, 2, PLAIN>(stream, view, err)
+                                : launch_few<TYPE, 4, PLAIN>(stream, view, err);
+}
+
 template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
 {
-    return view->n_rows <= 8    ? launch_few<TYPE, 1>(stream, view, err)
-           : view->n_rows <= 16 ? launch_few<TYPE, 2>(stream, view, err)
-                                : launch_few<TYPE, 4>(stream, view, err);
+    return view->plain && is_half(TYPE) ? launch_rows<TYPE, is_half(TYPE)>(stream, view, err)
+                                        : launch_rows<TYPE, false>(stream, view, err);
 }
 
 bool products_few(KStream *stream, const ProductsView *view, Err *err)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Products: which kernel takes them. The choice may look at the number of rows, since all kernels
-// give the same bits.
+// give the same bits. Under --fast cuBLASLt takes more than few rows of F16 and BF16 weights, and
+// has bits of its own.
 #include "kernels/cuda/product.cuh"
 
 #include <assert.h>
@@ -19,6 +20,26 @@ static size_t products_alike(const KProduct *products, size_t n)
     return same;
 }
 
+/** Weights that lie plain, with more than few rows: cuBLASLt's, or, where it knows no way, ours. */
+static bool run_plain(KStream *stream, const KProduct *products, const ProductsView *view, Err *err)
+{
+    for (int p = 0; p < view->n_products; p++) {
+        bool taken;
+        if (!fast_product(stream, &products[p], &view->x, view->n_rows, &taken, err)) {
+            return false;
+        }
+        if (!taken) {
+            ProductsView one = *view;
+            one.n_products = 1;
+            one.products[0] = view->products[p];
+            if (!products_few(stream, &one, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool run_alike(KStream *stream, const KProduct *products, size_t n, const KActs *x,
                       size_t n_rows, Err *err)
 {
@@ -26,6 +47,7 @@ static bool run_alike(KStream *stream, const KProduct *products, size_t n, const
     ProductsView view = {};
     view.n_products = (int)n;
     view.type = first->type;
+    view.plain = first->plain;
     view.n_segments = products[0].n_segments;
     view.n_rows = (uint32_t)n_rows;
     view.n_blocks = first->n_blocks;
@@ -40,6 +62,9 @@ static bool run_alike(KStream *stream, const KProduct *products, size_t n, const
     }
     bool f32 = stream->device->f32 || first->type == K_F32;
     bool few = !f32 && n_rows <= FEW_ROWS;
+    if (view.plain && !few) {
+        return run_plain(stream, products, &view, err);
+    }
     if (view.n_segments > 1 && !few) {
         size_t bytes = K_SEGMENTS * n_rows * first->n_out * sizeof(float);
         void *partials;
@@ -72,18 +97,18 @@ bool cuda_products(KStream *stream, const KProduct *products, size_t n_products,
 bool cuda_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
                 size_t n_rows, KActs *out, Err *err)
 {
-    size_t n = n_rows * gate->n_out;
+    size_t n = n_rows * gate->n_out, up_at = (n + 63) / 64 * 64; // 256 bytes: cuBLASLt wants them
     assert(gate->n_out == up->n_out && gate->n_out == out->view.width);
     assert(n_rows <= out->max_rows);
     void *scratch;
     if (!cuda_enter(stream->device, err) ||
-        !cuda_scratch(stream, 2 * n * sizeof(float), &scratch, err)) {
+        !cuda_scratch(stream, (up_at + n) * sizeof(float), &scratch, err)) {
         return false;
     }
     // Products in one run need no scratch of their own.
     KBuffer of_gate = {}, of_up = {};
     of_gate.data = (float *)scratch;
-    of_up.data = of_gate.data + n;
+    of_up.data = of_gate.data + up_at;
     of_gate.n = of_up.n = n;
     const KProduct products[] = {{gate, &of_gate, false, 1}, {up, &of_up, false, 1}};
     return cuda_products(stream, products, 2, x, n_rows, err) &&

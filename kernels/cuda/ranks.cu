@@ -6,7 +6,8 @@
 // residual. Cutting K instead, and summing the ranks' segments, would move more bytes (four a sum
 // from every rank for each output, where here each output travels once) for two meetings a layer
 // fewer. Ranks meet by events: before anyone reads what the others made, and before it is written
-// again.
+// again. Under --fast NCCL moves those bytes and sums on their way, so there attention output and
+// FFN down are cut over their inputs: activations stay cut, and each layer has two sums.
 #include "kernels/cuda/ranks.cuh"
 
 #include <assert.h>
@@ -366,6 +367,21 @@ static bool product_add(KStream *stream, const KProduct *product, const KActs *x
     return meet(stream, err);
 }
 
+/** The same with a matrix whose inputs are cut: the first rank adds, and the ranks' sum replaces
+ * what all had. */
+static bool product_sum(KStream *stream, const KProduct *product, const KActs *x, size_t n_rows,
+                        Err *err)
+{
+    for (int r = 0; r < n_ranks(stream); r++) {
+        KProduct one = {product->matrix->ranks[r], product->out->ranks[r], r == 0,
+                        product->n_segments};
+        if (!cuda_products(stream->ranks[r], &one, 1, x->ranks[r]->slice, n_rows, err)) {
+            return false;
+        }
+    }
+    return fast_sum(stream, product->out, n_rows * product->matrix->n_out, err);
+}
+
 /** Products that stay cut as their matrices are. */
 static bool products_cut(KStream *stream, const KProduct *products, size_t n, const KActs *x,
                          size_t n_rows, Err *err)
@@ -395,8 +411,10 @@ static bool products(KStream *stream, const KProduct *products, size_t n_product
     for (size_t p = 0, n; p < n_products; p += n) {
         for (n = 1; p + n < n_products && !products[p].add && !products[p + n].add; n++) {
         }
-        bool ok = products[p].add ? product_add(stream, &products[p], x, n_rows, err)
-                                  : products_cut(stream, products + p, n, x, n_rows, err);
+        assert(products[p].add || !products[p].matrix->inputs_cut);
+        bool ok = products[p].matrix->inputs_cut ? product_sum(stream, &products[p], x, n_rows, err)
+                  : products[p].add              ? product_add(stream, &products[p], x, n_rows, err)
+                                    : products_cut(stream, products + p, n, x, n_rows, err);
         if (!ok) {
             return false;
         }
@@ -432,7 +450,7 @@ static bool attention(KStream *stream, const KKv *kv, size_t layer, const KBuffe
             return false;
         }
     }
-    return n == 1 || acts_join(stream, out, n_rows, err);
+    return n == 1 || out->stays_cut || acts_join(stream, out, n_rows, err);
 }
 
 static bool gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KActs *x,
@@ -449,7 +467,7 @@ static bool gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const
             return false;
         }
     }
-    return n == 1 || acts_join(stream, out, n_rows, err);
+    return n == 1 || out->stays_cut || acts_join(stream, out, n_rows, err);
 }
 
 static bool gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *rows,
@@ -529,6 +547,7 @@ static const KOps cuda_ops = {
     ranks_buffer_read,
     ranks_matrix_create,
     ranks_matrix_destroy,
+    ranks_matrix_create_added,
     ranks_acts_create,
     ranks_acts_destroy,
     ranks_kv_slot_bytes,

@@ -23,6 +23,9 @@ bool ranks_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, fl
                        Err *err);
 bool ranks_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in, const void *data,
                          KMatrix **out, Err *err);
+/** Where ranks may sum, each gets a share of the inputs. */
+bool ranks_matrix_create_added(KDevice *device, KType type, size_t n_out, size_t n_in,
+                               const void *data, KMatrix **out, Err *err);
 void ranks_matrix_destroy(KMatrix *matrix);
 bool ranks_acts_create(KDevice *device, size_t max_rows, size_t width,
                        const KMatrix *const *consumers, size_t n_consumers, KActs **out, Err *err);

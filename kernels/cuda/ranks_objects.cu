@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Objects of one device or several: an object of each rank, listed in the first one's ranks[].
-// Matrices are cut over whole tiles of outputs, KV over heads; buffers and activations have room
-// for whole rows everywhere, and activations for the slice that their rank makes.
+// Matrices are cut over whole tiles of outputs, or, where ranks may sum, those whose products are
+// added over whole blocks of inputs; KV over heads; buffers and activations have room for whole
+// rows everywhere, and activations for the slice that their rank makes.
 #include "kernels/cuda/ranks.cuh"
 
 #include <assert.h>
@@ -16,6 +17,9 @@ static size_t share_start(size_t n, int r, int n_shares)
 
 void ranks_device_close(KDevice *device)
 {
+    if (device != NULL && device->fast != NULL) {
+        fast_device_close(device);
+    }
     for (int r = device != NULL ? device->n_ranks - 1 : -1; r > 0; r--) {
         cuda_device_close(device->ranks[r]);
     }
@@ -41,6 +45,9 @@ bool ranks_device_open(const KDeviceOptions *options, KDevice **out, Err *err)
 {
     int n;
     KDevice *first;
+    if (options->fast && options->f32) {
+        return CUDA_FAIL(err, ERR_USAGE, "float32 throughout is not to be had fast");
+    }
     if (!ranks_asked(options, &n, err) || !cuda_device_open(options, &first, err)) {
         return false;
     }
@@ -58,6 +65,10 @@ bool ranks_device_open(const KDeviceOptions *options, KDevice **out, Err *err)
         size_t len = strlen(first->description);
         snprintf(first->description + len, sizeof(first->description) - len, ", %d devices", n);
     }
+    if (options->fast && !fast_device_open(first, err)) {
+        ranks_device_close(first);
+        return false;
+    }
     *out = first;
     return true;
 }
@@ -74,8 +85,12 @@ void ranks_stream_destroy(KStream *stream)
     }
     int n = n_ranks(stream);
     for (int r = 1; r < n; r++) {
+        if (stream->ranks[r] != NULL) {
+            fast_stream_close(stream->ranks[r]);
+        }
         cuda_stream_destroy(stream->ranks[r]);
     }
+    fast_stream_close(stream);
     cuda_stream_destroy(stream);
 }
 
@@ -86,10 +101,14 @@ bool ranks_stream_create(KDevice *device, KStream **out, Err *err)
         return false;
     }
     first->ranks[0] = first;
-    for (int r = 0; r < device->n_ranks && device->n_ranks > 1; r++) {
-        if (r > 0 && !cuda_stream_create(device->ranks[r], &first->ranks[r], err)) {
+    for (int r = 0; r < device->n_ranks; r++) {
+        if ((r > 0 && !cuda_stream_create(device->ranks[r], &first->ranks[r], err)) ||
+            !fast_stream_open(first->ranks[r], err)) {
             ranks_stream_destroy(first);
             return false;
+        }
+        if (device->n_ranks == 1) {
+            break;
         }
         KStream *s = first->ranks[r];
         if (!cuda_enter(s->device, err) ||
@@ -202,7 +221,8 @@ bool ranks_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in,
         size_t from = share_start(n_tiles, r, n) * TILE, to = share_start(n_tiles, r + 1, n) * TILE;
         to = to < n_out ? to : n_out;
         const uint8_t *rows = (const uint8_t *)data + from * cuda_row_bytes(type, n_in);
-        if (!cuda_matrix_create(device->ranks[r], type, to - from, n_in, rows, &ranks[r], err)) {
+        if (!cuda_matrix_create(device->ranks[r], type, to - from, n_in, rows,
+                                cuda_row_bytes(type, n_in), &ranks[r], err)) {
             for (int i = 0; i < r; i++) {
                 cuda_matrix_destroy(ranks[i]);
             }
@@ -210,6 +230,30 @@ bool ranks_matrix_create(KDevice *device, KType type, size_t n_out, size_t n_in,
         }
     }
     memcpy(ranks[0]->ranks, ranks, sizeof(ranks));
+    *out = ranks[0];
+    return true;
+}
+
+bool ranks_matrix_create_added(KDevice *device, KType type, size_t n_out, size_t n_in,
+                               const void *data, KMatrix **out, Err *err)
+{
+    size_t n = (size_t)device->n_ranks;
+    if (n == 1 || !fast_sums(device) || n_in % (BLOCK * n) != 0) {
+        return ranks_matrix_create(device, type, n_out, n_in, data, out, err);
+    }
+    KMatrix *ranks[RANKS_MAX] = {};
+    for (size_t r = 0; r < n; r++) {
+        const uint8_t *share = (const uint8_t *)data + r * cuda_row_bytes(type, n_in / n);
+        if (!cuda_matrix_create(device->ranks[r], type, n_out, n_in / n, share,
+                                cuda_row_bytes(type, n_in), &ranks[r], err)) {
+            for (size_t i = 0; i < r; i++) {
+                cuda_matrix_destroy(ranks[i]);
+            }
+            return false;
+        }
+    }
+    memcpy(ranks[0]->ranks, ranks, sizeof(ranks));
+    ranks[0]->inputs_cut = true;
     *out = ranks[0];
     return true;
 }
@@ -231,6 +275,10 @@ bool ranks_acts_create(KDevice *device, size_t max_rows, size_t width,
 {
     KActs *first = NULL;
     size_t n = (size_t)device->n_ranks;
+    bool stays_cut = n_consumers > 0;
+    for (size_t i = 0; i < n_consumers; i++) {
+        stays_cut = stays_cut && consumers[i]->inputs_cut;
+    }
     for (size_t r = 0; r < n; r++) {
         KActs *one;
         if (!cuda_acts_create(device->ranks[r], max_rows, width, consumers, n_consumers, &one,
@@ -240,6 +288,7 @@ bool ranks_acts_create(KDevice *device, size_t max_rows, size_t width,
         }
         first = first == NULL ? one : first;
         first->ranks[r] = one;
+        one->stays_cut = stays_cut;
         if (n > 1 && width % (BLOCK * n) == 0 &&
             !cuda_acts_create(device->ranks[r], max_rows, width / n, consumers, n_consumers,
                               &one->slice, err)) {

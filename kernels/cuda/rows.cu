@@ -8,13 +8,19 @@
 
 // ---- Kernels ------------------------------------------------------------------------------------
 
-/** out (n_rows, n_in): rows ids of a table of `type`. */
+/** out (n_rows, n_in): rows ids of a table of `type`, F16 or BF16 when it is plain. */
 KERNEL(embed_rows)
-(int type, const uint8_t *records, uint32_t n_blocks, uint32_t n_in, const int32_t *ids, float *out)
+(int type, bool plain, const uint8_t *records, uint32_t n_blocks, uint32_t n_in, const int32_t *ids,
+ float *out)
 {
     uint32_t row = block_x(), id = (uint32_t)ids[row];
+    const uint16_t *halves = (const uint16_t *)records + (size_t)id * n_blocks * BLOCK;
+    for (uint32_t k = thread_x(); plain && k < n_in; k += block_dim_x()) {
+        out[(size_t)row * n_in + k] =
+            type == K_F16 ? f16_to_float(halves[k]) : bf16_to_float(halves[k]);
+    }
     const uint8_t *tile = records + (size_t)(id / TILE) * n_blocks * record_bytes(type);
-    for (uint32_t k = thread_x(); k < n_in; k += block_dim_x()) {
+    for (uint32_t k = thread_x(); !plain && k < n_in; k += block_dim_x()) {
         const uint8_t *record = tile + (size_t)(k / BLOCK) * record_bytes(type);
         out[(size_t)row * n_in + k] = weight_at(type, record, id % TILE, k % BLOCK);
     }
@@ -100,8 +106,8 @@ bool cuda_embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_
         return false;
     }
     LAUNCH(embed_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, (int)table->type,
-           table->records, table->n_blocks, (uint32_t)table->n_in, (const int32_t *)on_device,
-           out->data);
+           table->plain, table->records, table->n_blocks, (uint32_t)table->n_in,
+           (const int32_t *)on_device, out->data);
     return CUDA_LAUNCHED(err, "embedding");
 }
 

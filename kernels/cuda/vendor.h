@@ -31,6 +31,8 @@ extern "C" {
 #define BLAS_PREFER_WORKSPACE  1 // attributes of a BlasPreference: uint64 bytes
 #define BLAS_PREFER_REDUCTIONS 3 // uint32 mask; 0: no split of K
 
+#define BLAS_REDUCE_IN_F32 2 // a bit of that mask: K is split, the parts go through the workspace
+
 #define BLAS_ALGO_ID        0 // attributes of a BlasAlgo: int32, uint32, int32, uint32
 #define BLAS_ALGO_TILE      1
 #define BLAS_ALGO_SPLIT_K   2

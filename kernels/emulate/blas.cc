@@ -296,10 +296,11 @@ static int matmul(BlasHandle *handle, BlasDesc *desc, const void *alpha, const v
                  data.split_k};
     {
         std::lock_guard<std::mutex> guard(lock);
-        calls.push_back(EmulateBlasCall{(int)d_layout->rows, (int)d_layout->columns, (int)inner(p),
-                                        a_layout->type, b_layout->type, d_layout->type,
-                                        desc->compute, algo != NULL ? data.id : -1, data.split_k,
-                                        workspace_bytes});
+        calls.push_back(EmulateBlasCall{
+            (int)d_layout->rows, (int)d_layout->columns, (int)inner(p), a_layout->type,
+            b_layout->type, d_layout->type, desc->compute, algo != NULL ? data.id : -1,
+            data.split_k, workspace_bytes, desc->trans_a, desc->trans_b, a_layout->lead,
+            b_layout->lead, d_layout->lead, p->beta, handle->device});
     }
     GpuError e =
         stream_add((GpuStream)stream, StreamWork{NULL, product_run, NULL, product_free, p});
@@ -313,7 +314,7 @@ const BlasApi *blas_api(void)
         desc_set,          desc_destroy,   layout_create,      layout_destroy,
         preference_create, preference_set, preference_destroy, choose,
         algo_get,          matmul};
-    return &api;
+    return library_absent("blas") ? NULL : &api;
 }
 
 bool emulate_blas_call(size_t i, EmulateBlasCall *out)

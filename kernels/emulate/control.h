@@ -65,9 +65,17 @@ typedef struct EmulateBlasCall {
     int algo;    // id of the algorithm; -1: the library's choice
     int split_k; // 1: none
     size_t workspace;
+    int trans_a, trans_b;
+    int64_t lead_a, lead_b, lead_d; // leading dimensions
+    float beta;
+    int device;
 } EmulateBlasCall;
 /** The calls since emulate_reset, oldest first; false past the last. */
 bool emulate_blas_call(size_t i, EmulateBlasCall *out);
+
+/** From here on these libraries are not there; the environment says the same as
+ * MUSTER_EMULATE_WITHOUT=blas,nccl. Whoever holds their tables keeps them. */
+void emulate_without(bool blas, bool nccl);
 
 #ifdef __cplusplus
 }

@@ -223,6 +223,34 @@ uint64_t emulate_count(EmulateFailure what)
     return failures[what].count;
 }
 
+// ---- Libraries that are not there ---------------------------------------------------------------
+
+static bool without_blas, without_nccl, without_read;
+
+/** Under the lock. */
+static void without_from_environment(void)
+{
+    const char *text = without_read ? NULL : getenv("MUSTER_EMULATE_WITHOUT");
+    without_read = true;
+    without_blas = without_blas || (text != NULL && strstr(text, "blas") != NULL);
+    without_nccl = without_nccl || (text != NULL && strstr(text, "nccl") != NULL);
+}
+
+void emulate_without(bool blas, bool nccl)
+{
+    std::lock_guard<std::mutex> guard(lock);
+    without_read = true;
+    without_blas = blas;
+    without_nccl = nccl;
+}
+
+bool library_absent(const char *name)
+{
+    std::lock_guard<std::mutex> guard(lock);
+    without_from_environment();
+    return strcmp(name, "blas") == 0 ? without_blas : without_nccl;
+}
+
 // ---- Stray accesses -----------------------------------------------------------------------------
 
 static struct sigaction before;

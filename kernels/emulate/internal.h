@@ -203,6 +203,8 @@ void stream_unlock(void);
 // ---- blas.cc, nccl.cc
 // -----------------------------------------------------------------------------
 
+/** Whether emulate_without or the environment takes a library away: "blas", "nccl". */
+bool library_absent(const char *name);
 void blas_reset(void);
 size_t blas_live(void);
 size_t nccl_live(void);

@@ -454,7 +454,7 @@ const NcclApi *nccl_api(void)
     static const NcclApi api = {version,    error_string, unique_id,  init_rank,
                                 init_all,   comm_destroy, comm_abort, all_gather,
                                 all_reduce, group_start,  group_end};
-    return &api;
+    return library_absent("nccl") ? NULL : &api;
 }
 
 size_t nccl_live(void)

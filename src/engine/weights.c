@@ -35,17 +35,18 @@ static const struct LayerTensor {
     const char *name;
     size_t offset; // of the pointer in ModelLayer
     Size in;
-    Size out; // SIZE_COUNT: a vector of `in` f32 elements
+    Size out;   // SIZE_COUNT: a vector of `in` f32 elements
+    bool added; // all of its products are added to the residual stream
 } layer_tensors[] = {
-    {"attn_norm", offsetof(ModelLayer, attention_norm), SIZE_DIM, SIZE_COUNT},
-    {"attn_q", offsetof(ModelLayer, q), SIZE_DIM, SIZE_Q},
-    {"attn_k", offsetof(ModelLayer, k), SIZE_DIM, SIZE_KV},
-    {"attn_v", offsetof(ModelLayer, v), SIZE_DIM, SIZE_KV},
-    {"attn_output", offsetof(ModelLayer, attention_out), SIZE_Q, SIZE_DIM},
-    {"ffn_norm", offsetof(ModelLayer, ffn_norm), SIZE_DIM, SIZE_COUNT},
-    {"ffn_gate", offsetof(ModelLayer, gate), SIZE_DIM, SIZE_FFN},
-    {"ffn_up", offsetof(ModelLayer, up), SIZE_DIM, SIZE_FFN},
-    {"ffn_down", offsetof(ModelLayer, down), SIZE_FFN, SIZE_DIM},
+    {"attn_norm", offsetof(ModelLayer, attention_norm), SIZE_DIM, SIZE_COUNT, false},
+    {"attn_q", offsetof(ModelLayer, q), SIZE_DIM, SIZE_Q, false},
+    {"attn_k", offsetof(ModelLayer, k), SIZE_DIM, SIZE_KV, false},
+    {"attn_v", offsetof(ModelLayer, v), SIZE_DIM, SIZE_KV, false},
+    {"attn_output", offsetof(ModelLayer, attention_out), SIZE_Q, SIZE_DIM, true},
+    {"ffn_norm", offsetof(ModelLayer, ffn_norm), SIZE_DIM, SIZE_COUNT, false},
+    {"ffn_gate", offsetof(ModelLayer, gate), SIZE_DIM, SIZE_FFN, false},
+    {"ffn_up", offsetof(ModelLayer, up), SIZE_DIM, SIZE_FFN, false},
+    {"ffn_down", offsetof(ModelLayer, down), SIZE_FFN, SIZE_DIM, true},
 };
 
 #define N_LAYER_TENSORS (sizeof(layer_tensors) / sizeof(layer_tensors[0]))
@@ -256,9 +257,10 @@ static bool load_vector(Loader *loader, Str name, uint64_t n, KBuffer **out, Err
            ops->buffer_write(loader->stream, *out, 0, host, n, err);
 }
 
-static bool load_matrix(Loader *loader, Str name, uint64_t in, uint64_t out, KMatrix **matrix,
-                        Err *err)
+static bool load_matrix(Loader *loader, Str name, uint64_t in, uint64_t out, bool added,
+                        KMatrix **matrix, Err *err)
 {
+    const KOps *ops = loader->weights->ops;
     const GgufTensor *t = NULL;
     if (!find_tensor(loader, name, in, out, &t, err)) {
         return false;
@@ -266,8 +268,9 @@ static bool load_matrix(Loader *loader, Str name, uint64_t in, uint64_t out, KMa
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (types[i].gguf == t->type) {
             loader->type_bytes[types[i].type] += t->n_bytes;
-            return loader->weights->ops->matrix_create(loader->device, types[i].type, out, in,
-                                                       t->data, matrix, err) ||
+            bool share = added && ops->matrix_create_added != NULL;
+            return (share ? ops->matrix_create_added : ops->matrix_create)(
+                       loader->device, types[i].type, out, in, t->data, matrix, err) ||
                    ERR_WRAP(err, "tensor '" STR_FMT "'", STR_ARG(name));
         }
     }
@@ -291,10 +294,11 @@ static bool load_layer(Loader *loader, size_t layer, Err *err)
         char *at = (char *)&weights->layers[layer] + t->offset;
         char name[64];
         snprintf(name, sizeof(name), "blk.%zu.%s.weight", layer, t->name);
-        bool ok = t->out == SIZE_COUNT ? load_vector(loader, str_from_c(name), sizes[t->in],
-                                                     (KBuffer **)(void *)at, err)
-                                       : load_matrix(loader, str_from_c(name), sizes[t->in],
-                                                     sizes[t->out], (KMatrix **)(void *)at, err);
+        bool ok =
+            t->out == SIZE_COUNT
+                ? load_vector(loader, str_from_c(name), sizes[t->in], (KBuffer **)(void *)at, err)
+                : load_matrix(loader, str_from_c(name), sizes[t->in], sizes[t->out], t->added,
+                              (KMatrix **)(void *)at, err);
         if (!ok) {
             return false;
         }
@@ -323,14 +327,15 @@ static bool load_ends(Loader *loader, Err *err)
             "tokens",
             shape->vocab, (unsigned long long)said, n_tokens);
     }
-    if (!load_matrix(loader, STR("token_embd.weight"), shape->dim, shape->vocab,
+    if (!load_matrix(loader, STR("token_embd.weight"), shape->dim, shape->vocab, false,
                      &weights->embedding, err) ||
         !load_vector(loader, STR("output_norm.weight"), shape->dim, &weights->final_norm, err)) {
         return false;
     }
     weights->head = weights->embedding;
     return gguf_tensor(loader->gguf, STR("output.weight")) == NULL ||
-           load_matrix(loader, STR("output.weight"), shape->dim, shape->vocab, &weights->head, err);
+           load_matrix(loader, STR("output.weight"), shape->dim, shape->vocab, false,
+                       &weights->head, err);
 }
 
 /** Radians per position of each rotated pair: base^(-2i/d), over the linear factor and rope_freqs.

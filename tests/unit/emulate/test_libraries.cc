@@ -110,8 +110,14 @@ static void test_matmul__is_the_product(void)
     EmulateBlasCall call;
     CHECK(emulate_blas_call(1, &call) && call.m == M && call.n == COLUMNS && call.k == K &&
           call.split_k == 1 && call.algo == 0 && call.type_a == BLAS_R_16BF &&
-          call.type_d == BLAS_R_32F);
+          call.type_d == BLAS_R_32F && call.trans_a == 1 && call.trans_b == 0 && call.lead_a == K &&
+          call.lead_b == K && call.lead_d == M && call.beta == 0);
     CHECK(!emulate_blas_call(2, &call));
+    emulate_without(true, false);
+    CHECK(blas_api() == NULL && nccl_api() != NULL);
+    emulate_without(false, true);
+    CHECK(blas_api() == api && nccl_api() == NULL);
+    emulate_without(false, false);
     // Matrices that are not there, and a workspace that is too small.
     CHECK_INT(api->matmul(c.handle, c.desc, &one, da, c.a, db, c.b, &zero, dd, c.d, dd, c.d,
                           &c.choices[0].algo, workspace, 8, NULL),
