@@ -113,6 +113,18 @@ bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const 
     return true;
 }
 
+bool backends_usable_gpus(bool out[CUDA_DEVICES_MAX], Err *err)
+{
+    CudaReport *report = mem_zalloc(1, sizeof(*report));
+    cuda_driver_report(report);
+    for (size_t i = 0; i < CUDA_DEVICES_MAX; i++) {
+        out[i] = i < report->n_devices && report->devices[i].major >= CUDA_LEAST_MAJOR;
+    }
+    bool ok = report->driver || ERR_SET(err, ERR_ENVIRONMENT, "no GPU: %s", report->driver_why);
+    mem_free(report);
+    return ok;
+}
+
 void backends_report(CudaReport *out)
 {
     *out = (CudaReport){0};

@@ -48,6 +48,7 @@ bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const 
 // ---- What this machine has --------------------------------------------------------------------
 
 #define CUDA_DEVICES_MAX   64
+#define CUDA_LEAST_MAJOR   8 // compute capability that the kernels are made for
 #define CUDA_LIBRARIES_MAX 4
 
 typedef struct CudaDevice {
@@ -78,3 +79,6 @@ typedef struct CudaReport {
 
 /** Look at driver, devices, libraries and module. Opens no device. */
 void backends_report(CudaReport *out);
+/** Which GPUs the kernels can run on, by index.
+ * fails  ERR_ENVIRONMENT when there is no driver. */
+bool backends_usable_gpus(bool out[CUDA_DEVICES_MAX], Err *err);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #define FINDINGS_MAX (16 + CUDA_DEVICES_MAX)
-#define LEAST_MAJOR  8 // compute capability that the kernels are built for
 
 typedef struct Finding {
     const char *what;
@@ -86,7 +85,7 @@ static Finding find_gpu(Cli *cli, const CudaDevice *device, size_t index)
 {
     Str says = str_printf(&cli->arena, "%s, %.1f GiB, compute capability %d.%d%s", device->name,
                           gib(device->memory_bytes), device->major, device->minor,
-                          device->major < LEAST_MAJOR ? ": too old, 8.0 is the least" : "");
+                          device->major < CUDA_LEAST_MAJOR ? ": too old, 8.0 is the least" : "");
     return (Finding){str_to_c(&cli->arena, str_printf(&cli->arena, "cuda:%zu", index)), true, says};
 }
 

@@ -1,42 +1,21 @@
 // SPDX-License-Identifier: MIT
-// The engine's outside: requests in, completions out, one driver thread in between. All scheduling
-// is in schedule.c, all arithmetic behind forward.h.
+// The engine's outside: requests in, completions out, and the drivers of its devices in between
+// (driver.c). All scheduling is in schedule.c, all arithmetic behind forward.h.
 #include "engine/engine.h"
 
-#include <math.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "engine/engine_internal.h"
-
-#define WORD_WAIT_NS 20000000
-
-typedef struct CancelNode {
-    QueueNode node;
-    uint64_t id;
-} CancelNode;
+#include "engine/fleet.h"
 
 struct Engine {
     EngineDone *done;
     void *ctx;
-    Forward *forward;
     Tokenizer *tokenizer;
-    Schedule schedule; // the driver's
-    pthread_t driver;
-    bool driver_runs;
-    // Guarded by mutex:
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    QueueNode *inbox; // jobs, newest first
-    size_t n_inbox;
-    QueueNode *cancels;
-    bool go;             // quiesced: plan what is in the inbox
-    uint64_t n_reported; // completions
-    uint64_t n_heard;    // of these, when it was last said that nothing more can come
-    bool closing;
-    EngineStats stats;
+    Fleet *fleet;
+    Route *route;          // NULL for one device
+    pthread_mutex_t mutex; // of the inbox
+    JobList inbox;         // until nothing more can come
 };
 
 // ---- Jobs -------------------------------------------------------------------------------------
@@ -140,6 +119,7 @@ static void result_scores(Job *job, EngineResult *result)
         size_t n = leaf->n_tokens - leaf->n_context;
         scores[i] = (EngineScore){.n_tokens = (int64_t)n,
                                   .greedy = job->misses[i] == 0,
+                                  .tokens = leaf->tokens + leaf->n_context,
                                   .token_logprobs = job->logprobs[i]};
         for (size_t k = 0; k < n; k++) {
             scores[i].logprob += (double)job->logprobs[i][k];
@@ -150,136 +130,53 @@ static void result_scores(Job *job, EngineResult *result)
     result->n_scores = job->n_items;
 }
 
-/** Called by the schedule on the driver thread. */
-static void on_job_finished(void *ctx, Job *job)
+/** Called on the driver's thread. */
+static void on_job_ended(void *ctx, const Driver *driver, Job *job)
 {
     Engine *engine = ctx;
     EngineResult result = {.n_cached_tokens = job->n_cached,
                            .seconds = (double)(clock_ns() - job->submitted_ns) * 1e-9};
+    if (engine->route != NULL) {
+        if (driver_is_lost(driver)) {
+            route_lost(engine->route, driver_index(driver));
+        }
+        route_ended(engine->route, job);
+    }
     if (job->err != NULL) {
         result.err = job->err;
+        if (engine->route != NULL && job->err->code == ERR_DEVICE) {
+            ERR_WRAP(job->err, "cuda:%d", forward_info(driver_forward(driver))->device_index);
+        }
     } else if (job->request.n_leaves > 0) {
         result_scores(job, &result);
     } else {
         result_texts(job, &result);
     }
-    pthread_mutex_lock(
-        &engine->mutex); // who reads the counters after its last result sees them whole
-    engine->stats = engine->schedule.stats;
-    engine->n_reported++;
-    pthread_mutex_unlock(&engine->mutex);
     engine->done(engine->ctx, job->id, &result);
     job_destroy(job);
 }
 
-// ---- Driver -----------------------------------------------------------------------------------
-
-/** Jobs of a list that was built newest first, oldest first. */
-static Job **list_jobs(QueueNode *node, size_t n)
-{
-    Job **jobs = mem_alloc(n + 1, sizeof(*jobs));
-    for (size_t i = n; i-- > 0; node = node->next) {
-        jobs[i] = (Job *)node;
-    }
-    return jobs;
-}
-
-static void driver_cancel(Engine *engine, CancelNode *cancel)
-{
-    if (cancel == NULL) {
-        return;
-    }
-    size_t n = 0;
-    size_t cap = 0;
-    uint64_t *ids = NULL;
-    while (cancel != NULL) {
-        CancelNode *next = (CancelNode *)cancel->node.next;
-        GROW(ids, n, cap);
-        ids[n++] = cancel->id;
-        mem_free(cancel);
-        cancel = next;
-    }
-    Err err = ERR_INIT;
-    ERR_SET(&err, ERR_CANCELLED, "cancelled");
-    schedule_cancel(&engine->schedule, ids, n, &err);
-    mem_free(ids);
-}
-
-/** What came in for the driver. */
-typedef struct Inbox {
-    QueueNode *jobs; // newest first
-    size_t n_jobs;
-    CancelNode *cancels;
-    bool heard; // who got the completions has no more to ask for
-} Inbox;
-
-/** Where the pool is full of what replies left: wait for what follows on them, but not for long. */
-static void driver_wait_for_word(Engine *engine)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += WORD_WAIT_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    int rc = 0;
-    while (rc == 0 && !engine->closing && engine->cancels == NULL &&
-           engine->n_heard < engine->n_reported) {
-        rc = pthread_cond_timedwait(&engine->wake, &engine->mutex, &until);
-    }
-}
-
-/** Wait for work; false when the engine closes. Takes over what came in. */
-static bool driver_wait(Engine *engine, Inbox *in)
+/** Give the drivers what is in the inbox. heard: nothing more can come. */
+static void hand_out(Engine *engine, bool heard)
 {
     pthread_mutex_lock(&engine->mutex);
-    engine->stats = engine->schedule.stats;
-    if (engine->schedule.waits) {
-        driver_wait_for_word(engine);
-    }
-    while (!engine->closing && !(engine->go && engine->inbox != NULL) && engine->cancels == NULL &&
-           !schedule_has_work(&engine->schedule)) {
-        pthread_cond_wait(&engine->wake, &engine->mutex);
-    }
-    bool take = engine->go || engine->closing || engine->cancels != NULL;
-    *in = (Inbox){.jobs = take ? engine->inbox : NULL,
-                  .n_jobs = take ? engine->n_inbox : 0,
-                  .cancels = (CancelNode *)engine->cancels,
-                  .heard = engine->n_heard == engine->n_reported};
-    if (take) {
-        engine->inbox = NULL;
-        engine->n_inbox = 0;
-    }
-    engine->cancels = NULL;
-    engine->go = false;
-    bool closing = engine->closing;
+    JobList inbox = engine->inbox;
+    engine->inbox = (JobList){0};
     pthread_mutex_unlock(&engine->mutex);
-    return !closing;
-}
-
-static void *driver_main(void *arg)
-{
-    Engine *engine = arg;
-    Inbox in;
-    bool open = true;
-    while (open) {
-        open = driver_wait(engine, &in);
-        if (in.n_jobs > 0) {
-            Job **jobs = list_jobs(in.jobs, in.n_jobs);
-            schedule_add(&engine->schedule, jobs, in.n_jobs);
-            mem_free(jobs);
-        }
-        if (in.heard) {
-            schedule_heard(&engine->schedule);
-        }
-        driver_cancel(engine, in.cancels);
-        if (open && schedule_has_work(&engine->schedule)) {
-            schedule_step(&engine->schedule);
-        }
+    if (engine->route == NULL) {
+        driver_give(fleet_driver(engine->fleet, 0), &inbox, heard);
+        return;
     }
-    Err err = ERR_INIT;
-    ERR_SET(&err, ERR_CANCELLED, "the engine was closed");
-    schedule_cancel(&engine->schedule, NULL, 0, &err);
-    return NULL;
+    JobList lists[DIVIDE_DEVICES_MAX] = {0};
+    Job **jobs = job_list_array(&inbox);
+    route_jobs(engine->route, jobs, inbox.n);
+    for (size_t i = 0; i < inbox.n; i++) {
+        job_list_push(&lists[jobs[i]->device], jobs[i]);
+    }
+    mem_free(jobs);
+    for (uint32_t d = 0; d < fleet_size(engine->fleet); d++) {
+        driver_give(fleet_driver(engine->fleet, d), &lists[d], heard);
+    }
 }
 
 // ---- Public -----------------------------------------------------------------------------------
@@ -290,24 +187,19 @@ bool engine_open(const EngineOptions *options, EngineDone *done, void *ctx, Engi
     engine->done = done;
     engine->ctx = ctx;
     pthread_mutex_init(&engine->mutex, NULL);
-    pthread_cond_init(&engine->wake, NULL);
     bool ok = tokenizer_open_gguf(options->model_path, &engine->tokenizer, err) &&
-              forward_open(options, &engine->forward, err) &&
-              schedule_init(&engine->schedule, engine->forward, engine->tokenizer, options, err);
-    if (ok && tokenizer_vocab(engine->tokenizer) != (size_t)forward_info(engine->forward)->vocab) {
+              fleet_open(options, engine->tokenizer, on_job_ended, engine, &engine->fleet, err);
+    if (ok && tokenizer_vocab(engine->tokenizer) != (size_t)fleet_info(engine->fleet)->vocab) {
         ok = ERR_SET(err, ERR_PARSE, "the tokenizer has %zu tokens, the weights %lld",
                      tokenizer_vocab(engine->tokenizer),
-                     (long long)forward_info(engine->forward)->vocab);
+                     (long long)fleet_info(engine->fleet)->vocab);
     }
-    engine->schedule.finish = on_job_finished;
-    engine->schedule.ctx = engine;
-    if (ok && pthread_create(&engine->driver, NULL, driver_main, engine) != 0) {
-        ok = ERR_SET(err, ERR_ENVIRONMENT, "no thread for the engine");
-    }
-    engine->driver_runs = ok;
     if (!ok) {
         engine_close(engine);
         return false;
+    }
+    if (fleet_size(engine->fleet) > 1) {
+        engine->route = route_create(fleet_size(engine->fleet));
     }
     *out = engine;
     return true;
@@ -318,17 +210,12 @@ void engine_close(Engine *engine)
     if (engine == NULL) {
         return;
     }
-    if (engine->driver_runs) {
-        pthread_mutex_lock(&engine->mutex);
-        engine->closing = true;
-        pthread_cond_signal(&engine->wake);
-        pthread_mutex_unlock(&engine->mutex);
-        pthread_join(engine->driver, NULL);
+    if (engine->inbox.n > 0) { // they end as all others do
+        driver_give(fleet_driver(engine->fleet, 0), &engine->inbox, false);
     }
-    schedule_finish(&engine->schedule);
-    forward_close(engine->forward);
+    fleet_close(engine->fleet);
+    route_destroy(engine->route);
     tokenizer_close(engine->tokenizer);
-    pthread_cond_destroy(&engine->wake);
     pthread_mutex_destroy(&engine->mutex);
     mem_free(engine);
 }
@@ -340,12 +227,12 @@ const Tokenizer *engine_tokenizer(const Engine *engine)
 
 const EngineModelInfo *engine_model_info(const Engine *engine)
 {
-    return forward_info(engine->forward);
+    return fleet_info(engine->fleet);
 }
 
 static bool ids_check(const Engine *engine, const int32_t *ids, size_t n, Err *err)
 {
-    int64_t vocab = forward_info(engine->forward)->vocab;
+    int64_t vocab = fleet_info(engine->fleet)->vocab;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= vocab) {
             return ERR_SET(err, ERR_USAGE, "token %d is not in the vocabulary of %lld", (int)ids[i],
@@ -357,7 +244,7 @@ static bool ids_check(const Engine *engine, const int32_t *ids, size_t n, Err *e
 
 static bool length_check(const Engine *engine, Str label, size_t n, Err *err)
 {
-    int64_t context = forward_info(engine->forward)->context_tokens;
+    int64_t context = fleet_info(engine->fleet)->context_tokens;
     if ((int64_t)n > context) {
         return ERR_SET(err, ERR_LIMIT,
                        STR_FMT ": %zu tokens do not fit the model's context of %lld",
@@ -392,9 +279,9 @@ static bool request_check(const Engine *engine, EngineRequest *request, Err *err
         !ids_check(engine, request->prompt, request->n_prompt, err)) {
         return false;
     }
-    int64_t room = forward_info(engine->forward)->context_tokens - (int64_t)request->n_prompt + 1;
+    int64_t room = fleet_info(engine->fleet)->context_tokens - (int64_t)request->n_prompt + 1;
     request->max_tokens = request->max_tokens < room ? request->max_tokens : room;
-    int64_t vocab = forward_info(engine->forward)->vocab;
+    int64_t vocab = fleet_info(engine->fleet)->vocab;
     request->top_logprobs = request->top_logprobs < vocab ? request->top_logprobs : vocab;
     return true;
 }
@@ -407,9 +294,7 @@ bool engine_submit(Engine *engine, uint64_t id, const EngineRequest *request, Er
     }
     Job *job = job_create(id, &checked);
     pthread_mutex_lock(&engine->mutex);
-    job->node.next = engine->inbox;
-    engine->inbox = &job->node;
-    engine->n_inbox++;
+    job_list_push(&engine->inbox, job);
     pthread_mutex_unlock(&engine->mutex);
     return true;
 }
@@ -417,28 +302,22 @@ bool engine_submit(Engine *engine, uint64_t id, const EngineRequest *request, Er
 void engine_quiesce(Engine *engine, bool closed)
 {
     (void)closed; // everything known is planned at once either way
-    pthread_mutex_lock(&engine->mutex);
-    engine->go = true;
-    engine->n_heard = engine->n_reported;
-    pthread_cond_signal(&engine->wake);
-    pthread_mutex_unlock(&engine->mutex);
+    hand_out(engine, true);
 }
 
 void engine_cancel(Engine *engine, uint64_t id)
 {
-    CancelNode *cancel = mem_alloc(1, sizeof(*cancel));
-    cancel->id = id;
-    pthread_mutex_lock(&engine->mutex);
-    cancel->node.next = engine->cancels;
-    engine->cancels = &cancel->node;
-    pthread_cond_signal(&engine->wake);
-    pthread_mutex_unlock(&engine->mutex);
+    hand_out(engine, false); // it may be there
+    for (uint32_t d = 0; d < fleet_size(engine->fleet); d++) {
+        driver_cancel(fleet_driver(engine->fleet, d), id);
+    }
 }
 
 void engine_stats(const Engine *engine, EngineStats *out)
 {
-    Engine *shared = (Engine *)(uintptr_t)engine; // the mutex is not part of its value
-    pthread_mutex_lock(&shared->mutex);
-    *out = shared->stats;
-    pthread_mutex_unlock(&shared->mutex);
+    RoutePlan plan = {0};
+    if (engine->route != NULL) {
+        route_plan(engine->route, &plan);
+    }
+    fleet_stats(engine->fleet, &plan, out);
 }

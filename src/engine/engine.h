@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Local inference: weights, tokenizer, KV slots, radix tree, scheduler, picker. Sees tokens, never
-// evals, samples or chat templates. One driver thread of its own runs all steps; the public
-// functions may be called from any one thread; completions are called from the driver thread.
+// evals, samples or chat templates. Each device has a driver thread that runs all its steps; the
+// public functions may be called from any one thread; completions are called from the drivers'
+// threads, with several devices several at once.
 #pragma once
 
 #include "base/base.h"
@@ -52,17 +53,21 @@ typedef enum Precision {
     PRECISION_F32,     // float32 activations and KV, weights dequantised per tile: the reference
 } Precision;
 
+#define ENGINE_GPUS_ALL (-1) // from the device on
+
 typedef struct EngineOptions {
     Str model_path; // GGUF
     Str device;     // "auto" (or ""), "cpu", "cuda", "cuda:N"
     int tp;         // GPUs that share every product, from the device on; 0 or 1: one
+    int n_gpus;     // that share out the requests, in lots of tp; 0: one device, whatever it is
     int threads;    // 0: all usable CPUs
     Precision precision;
-    uint64_t kv_bytes;      // 0: min(what is needed, half of the available memory)
+    uint64_t kv_bytes;      // of each device; 0: min(what is needed, half of what is available)
     int64_t context_tokens; // 0: the model's own
     int64_t max_batch;      // most sequences decoded at once; 0: default
     int64_t max_rows;       // most rows of one step, prompts' and replies'; 0: default
     int64_t max_piece;      // most rows of one stretch of a prompt in a step; 0: what fits
+    bool skip_hash;         // file_hash is not needed
 } EngineOptions;
 
 typedef struct EngineModelInfo {
@@ -75,7 +80,9 @@ typedef struct EngineModelInfo {
     Hash file_hash; // SHA-256 of the GGUF file
     Str device;     // the backend: "cpu", "cuda"
     int device_index;
-    Str device_words; // "cpu avx512, 2 threads"
+    const int *gpus;  // indices of all that are used
+    size_t n_gpus;    // 0 on a CPU
+    Str device_words; // "cpu avx512, 2 threads", "2 x cuda NVIDIA H100"
     Str device_note;  // why "auto" is not CUDA; "" nothing to say
 } EngineModelInfo;
 
@@ -136,6 +143,7 @@ typedef struct EngineScore {
     double logprob; // sum over scored tokens in float64
     int64_t n_tokens;
     bool greedy;
+    const int32_t *tokens;       // n_tokens, those scored
     const float *token_logprobs; // n_tokens, when per_token
 } EngineScore;
 
@@ -163,6 +171,11 @@ typedef struct EnginePlan {
     uint64_t kv_bytes;     // to compute nothing twice: the longest path and the replies at once
     uint64_t kv_bytes_all; // to keep everything
     double seconds;        // that planning took
+    uint32_t n_devices;    // with a plan of their own; what follows is of several
+    uint64_t pieces;       // that the requests were divided into
+    uint64_t doubled;      // of distinct: what would not be, were there one device
+    uint64_t tokens_least; // distinct of the device with the least
+    uint64_t tokens_most;
 } EnginePlan;
 
 typedef struct EngineStats {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What engine.c (threads, requests in and out) and schedule.c (what to compute next) share.
+// What engine.c (requests in and out), driver.c (a device's thread), route.c (which device) and
+// schedule.c (what to compute next) share.
 #pragma once
 
 #include "engine/picker.h"
@@ -73,7 +74,12 @@ struct Job {
     uint64_t n_cached;
     int64_t submitted_ns;
     bool admitted; // generation: slots for its first reply are reserved, and a place to run
-    Err *err;      // owned; NULL unless the request failed (an Err is large, jobs are many)
+    // route.c, where there are several devices:
+    uint32_t device; // that computes it
+    uint64_t weight; // of it, in what that has to do
+    uint64_t prompt_hash;
+    const Item *longest; // of items, stands for all
+    Err *err;            // owned; NULL unless the request failed (an Err is large, jobs are many)
 };
 
 /** A log-probability asked for in the current step. */
@@ -140,6 +146,7 @@ typedef struct Schedule {
     uint32_t vocab;
     PickerScratch scratch;
     EngineStats stats;                   // the driver's own copy
+    bool lost;                           // the device failed: what is tried again will fail again
     void (*finish)(void *ctx, Job *job); // a job ended: report and free it
     void *ctx;
 } Schedule;
@@ -206,8 +213,10 @@ void plan_prefill(Schedule *schedule, size_t out_done[LIST_COUNT]);
 /** The slots of positions 0 .. n-1 on the path that ends in node. */
 void path_extents(const TrieNode *node, uint32_t n, ExtentList *out);
 
-// ---- What schedule.c and schedule_add.c share -------------------------------------------------
+// ---- What schedule.c, schedule_add.c and route.c share ----------------------------------------
 
+/** Whether nothing of an item is asked for: a text without a scored token. */
+bool item_is_empty(const Item *item);
 /** Ask for the row of logits that a prompt ends in. */
 void item_want_start(Item *item);
 /** Tokens that the replies of a job can come to. */

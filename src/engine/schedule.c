@@ -677,6 +677,7 @@ void schedule_step(Schedule *schedule)
     Err err = ERR_INIT;
     int64_t from_ns = clock_ns();
     if (!forward_run(schedule->forward, &batch, schedule->logits, schedule->logprobs, &err)) {
+        schedule->lost = err.code != ERR_MODEL;
         schedule_cancel(schedule, NULL, 0, &err);
         return;
     }

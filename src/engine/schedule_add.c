@@ -37,8 +37,7 @@ static void job_prepare_replies(Job *job)
     }
 }
 
-/** Whether nothing of an item is asked for: a text without a scored token. */
-static bool item_is_empty(const Item *item)
+bool item_is_empty(const Item *item)
 {
     const EngineRequest *request = &item->job->request;
     return request->n_leaves > 0 &&
