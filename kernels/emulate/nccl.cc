@@ -31,6 +31,7 @@ struct Clique {
     int n_joined = 0;
     int n_alive = 0;
     bool failed = false;
+    bool aborted = false;          // and what is queued ends without doing anything
     std::vector<uint64_t> n_begun; // collectives that came to the head of a stream, by rank
     std::map<uint64_t, Round> rounds;
 };
@@ -184,11 +185,11 @@ static GpuError work_run(void *self)
     Work *w = (Work *)self;
     std::lock_guard<std::mutex> guard(lock);
     if (!w->there) { // the clique had failed before it came
-        return GPU_ERROR_LAUNCH;
+        return w->clique->aborted ? GPU_OK : GPU_ERROR_LAUNCH;
     }
     Round &round = w->clique->rounds[w->number];
     if (w->clique->failed && !round.done) {
-        return GPU_ERROR_LAUNCH;
+        return w->clique->aborted ? GPU_OK : GPU_ERROR_LAUNCH;
     }
     if (!round.done) {
         round.error = round_do(round);
@@ -416,6 +417,7 @@ static int comm_abort(NcclComm *comm)
     if (comm != NULL) {
         std::lock_guard<std::mutex> guard(lock);
         comm->clique->failed = true;
+        comm->clique->aborted = true;
     }
     return comm_destroy(comm);
 }
