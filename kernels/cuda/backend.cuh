@@ -275,6 +275,8 @@ bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *
                  KBuffer *out, Err *err);
 bool cuda_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
                    size_t n_rows, Err *err);
+bool cuda_pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPick *picks,
+               size_t n_picks, Err *err);
 
 /** Bytes of a row of a file's matrix. */
 size_t cuda_row_bytes(KType type, size_t n_in);

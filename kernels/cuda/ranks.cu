@@ -498,6 +498,21 @@ static bool logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const
            cuda_logprobs(stream, &whole, vocab, rows, n_rows, err);
 }
 
+static bool pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPick *picks,
+                 size_t n_picks, Err *err)
+{
+    if (logits->cut[0] == 0) {
+        return cuda_pick(stream, logits, vocab, picks, n_picks, err);
+    }
+    size_t last = 0;
+    for (size_t i = 0; i < n_picks; i++) {
+        last = picks[i].row > last ? picks[i].row : last;
+    }
+    KBuffer whole = {};
+    return buffer_join(stream, logits, last + 1, &whole, err) &&
+           cuda_pick(stream, &whole, vocab, picks, n_picks, err);
+}
+
 /** What the rank with the least has: kv_slot_bytes is a rank's share too. */
 static size_t device_free_bytes(const KDevice *device)
 {
@@ -561,6 +576,7 @@ static const KOps cuda_ops = {
     gated,
     gather,
     logprobs,
+    pick,
 };
 
 extern "C" __attribute__((visibility("default"))) const KOps *muster_cuda_ops(void)
