@@ -24,7 +24,7 @@ static void completion_take(Loop *loop, Completion *completion)
             ERR_WRAP(completion->err, "role '" STR_FMT "'", STR_ARG(call->role->name));
         }
         attempt_fail(attempt, completion->err);
-        if (completion->err->code == ERR_MODEL && loop->fatal.code == ERR_NONE) {
+        if (loop_is_fatal(completion->err) && loop->fatal.code == ERR_NONE) {
             loop->fatal = *completion->err;
         }
         completion_destroy(completion);
@@ -44,7 +44,7 @@ static void completion_take(Loop *loop, Completion *completion)
         return;
     }
     bool dropped = attempt->failure != NULL &&
-                   (attempt->failure->code == ERR_CANCELLED || loop->fatal.code == ERR_MODEL);
+                   (attempt->failure->code == ERR_CANCELLED || loop_is_fatal(&loop->fatal));
     if (dropped) {
         attempt_end(loop, attempt); // to be run again by --resume
     } else {

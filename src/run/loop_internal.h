@@ -60,8 +60,14 @@ typedef struct Loop {
     double tokens_per_s;
     int64_t stop_ns; // when the first signal was seen; 0: not stopped
     bool cancelled;
-    Err fatal; // ERR_MODEL or ERR_STORE: stop dispatching
+    Err fatal; // ERR_MODEL, ERR_DEVICE or ERR_STORE: stop dispatching
 } Loop;
+
+/** Whether a failure is nobody's own: whoever asks next would hear the same. */
+static inline bool loop_is_fatal(const Err *err)
+{
+    return err->code == ERR_MODEL || err->code == ERR_DEVICE;
+}
 
 // ---- Whom effects go to -----------------------------------------------------------------------
 

@@ -275,7 +275,7 @@ static void effects_submit(Loop *loop, Attempt *attempt, const Sample *sample,
             mem_free(call->path);
             mem_free(call->request);
             attempt_fail(attempt, &err);
-            if (err.code == ERR_MODEL && loop->fatal.code == ERR_NONE) {
+            if (loop_is_fatal(&err) && loop->fatal.code == ERR_NONE) {
                 loop->fatal = err;
             }
             break;
