@@ -10,9 +10,8 @@ what the machine does to one it does to the others; a round in which other proce
 Markdown table of medians with the bars; exits 1 when one is missed. Needs gguf, llama-cpp-python, torch and
 transformers; with --alone only gguf, and compares with nothing.
 
-The limits are measured in every round. A prompt's is the rate of products: of 16-bit activations with at most 8-bit
-weights that is half the rate of 8-bit dot products, of float32 and wider weights that of FMA; the head, which a prompt
-needs once, is not counted. One reply's is reading all weights once a token. Sixteen replies compute: head counted."""
+The limits are measured in every round. A prompt's is the rate of products: of 16-bit activations that is half the rate
+of 8-bit dot products, in float32 that of FMA; the head, which a prompt needs once, is not counted. One reply's is reading all weights once a token. Sixteen replies compute: head counted."""
 import argparse
 import datetime
 import json
@@ -149,7 +148,7 @@ def share_of_limit(result, name, request):
     if request == DECODE_1:
         return rate * result["weight_bytes"] / most["read_bytes_per_s"], "reading"
     work = result["layers_mac"] + (result["head_mac"] if request == DECODE_16 else 0)
-    if name == "muster f32" or result["type"] in ("BF16", "F16", "F32"):
+    if name == "muster f32" or result["type"] == "F32":
         return (rate * work / most["fma_mac_per_s"] if most["fma_mac_per_s"] else None), "FMA"
     return (2 * rate * work / most["dot8_mac_per_s"] if most["dot8_mac_per_s"] else None), "products"
 
