@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // muster bench engine: how fast the local engine is on this machine, and how near to what its
-// memory can deliver. Times the forward pass itself, from tokens to logits.
+// memory can deliver. Times the forward pass itself, from tokens to the next ones.
 #include "cli/cli.h"
 
 #include <math.h>
@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #include "engine/forward.h"
-#include "engine/picker.h"
 
 typedef struct BenchOptions {
     Str model;
@@ -51,7 +50,6 @@ typedef struct Bench {
     int threads;
     size_t repeat;
     uint32_t context;
-    float *logits;           // (SEQUENCES_MAX, vocab)
     double read_bytes_per_s; // NaN on a device whose memory is not ours to read
 } Bench;
 
@@ -168,40 +166,40 @@ static int32_t token_at(const Bench *bench, uint64_t i)
     return (int32_t)(rng_mix(i) % (uint64_t)bench->info->vocab);
 }
 
-/** A prompt from nothing; with_logits: its last row gives logits, and a token is picked. */
-static bool run_prompt(Bench *bench, uint32_t n, uint32_t slot, bool with_logits, Err *err)
+/** A prompt from nothing; with_token: one is picked after it. */
+static bool run_prompt(Bench *bench, uint32_t n, uint32_t slot, bool with_token, Err *err)
 {
+    int32_t id;
     BatchRow rows[PROMPT];
     uint32_t piece = forward_max_rows(bench->forward);
     piece = piece < PROMPT ? piece : PROMPT;
     for (uint32_t from = 0; from < n; from += piece) {
         uint32_t take = n - from < piece ? n - from : piece;
         for (uint32_t i = 0; i < take; i++) {
-            bool last = with_logits && from + i + 1 == n;
+            bool last = with_token && from + i + 1 == n;
             rows[i] = (BatchRow){.token = token_at(bench, slot + from + i),
-                                 .kind = last ? ROW_LOGITS : ROW_KV};
+                                 .kind = last ? ROW_RESULTS : ROW_KV};
         }
         KvExtent extent = {.slot = slot, .n = from + take};
         BatchSpan span = {.n_rows = take, .first_pos = from, .extents = &extent, .n_extents = 1};
+        KPick greedy = {.row = take - 1, .out_id = &id};
         Batch batch = {.rows = rows, .n_rows = take, .spans = &span, .n_spans = 1};
-        if (!forward_run(bench->forward, &batch, bench->logits, NULL, err)) {
+        batch.picks = &greedy;
+        batch.n_picks = with_token && from + take == n ? 1 : 0;
+        if (!forward_run(bench->forward, &batch, NULL, NULL, err)) {
             return false;
         }
-    }
-    if (with_logits) {
-        PickerSettings greedy = {.temperature = 0};
-        picker_pick(&greedy, bench->logits, (size_t)bench->info->vocab, 0, 0, NULL);
     }
     return true;
 }
 
-static bool bench_prompt(Bench *bench, const char *what, bool with_logits, BenchRow *out, Err *err)
+static bool bench_prompt(Bench *bench, const char *what, bool with_token, BenchRow *out, Err *err)
 {
     double *times = mem_alloc(bench->repeat, sizeof(*times));
-    bool ok = run_prompt(bench, PROMPT, 0, with_logits, err); // the first time warms up
+    bool ok = run_prompt(bench, PROMPT, 0, with_token, err); // the first time warms up
     for (size_t i = 0; ok && i < bench->repeat; i++) {
         int64_t from_ns = clock_ns();
-        ok = run_prompt(bench, PROMPT, 0, with_logits, err);
+        ok = run_prompt(bench, PROMPT, 0, with_token, err);
         times[i] = (double)(clock_ns() - from_ns) * 1e-9;
     }
     if (ok) {
@@ -220,6 +218,8 @@ static bool bench_decode(Bench *bench, uint32_t n, BenchRow *out, Err *err)
     BatchRow rows[SEQUENCES_MAX];
     BatchSpan spans[SEQUENCES_MAX];
     KvExtent extents[SEQUENCES_MAX];
+    KPick picks[SEQUENCES_MAX];
+    int32_t ids[SEQUENCES_MAX];
     bool ok = true;
     for (uint32_t s = 0; ok && s < n; s++) {
         ok = run_prompt(bench, bench->context, s * stride, false, err);
@@ -228,22 +228,18 @@ static bool bench_decode(Bench *bench, uint32_t n, BenchRow *out, Err *err)
         uint32_t at = bench->context + (uint32_t)(step % STEPS_PER_REPEAT);
         for (uint32_t s = 0; s < n; s++) {
             extents[s] = (KvExtent){.slot = s * stride, .n = at + 1};
-            rows[s] =
-                (BatchRow){.token = token_at(bench, step * n + s), .kind = ROW_LOGITS, .out = s};
+            rows[s] = (BatchRow){.token = token_at(bench, step * n + s), .kind = ROW_RESULTS};
+            picks[s] = (KPick){.row = s, .out_id = &ids[s]};
             spans[s] = (BatchSpan){.first_row = s,
                                    .n_rows = 1,
                                    .first_pos = at,
                                    .extents = &extents[s],
                                    .n_extents = 1};
         }
-        Batch batch = {.rows = rows, .n_rows = n, .spans = spans, .n_spans = n};
-        PickerSettings greedy = {.temperature = 0};
-        size_t vocab = (size_t)bench->info->vocab;
+        Batch batch = {
+            .rows = rows, .n_rows = n, .spans = spans, .n_spans = n, .picks = picks, .n_picks = n};
         int64_t from_ns = clock_ns();
-        ok = forward_run(bench->forward, &batch, bench->logits, NULL, err);
-        for (uint32_t s = 0; s < n; s++) {
-            picker_pick(&greedy, bench->logits + s * vocab, vocab, s, step, NULL);
-        }
+        ok = forward_run(bench->forward, &batch, NULL, NULL, err);
         if (step > 0) {
             times[step - 1] = (double)(clock_ns() - from_ns) * 1e-9;
         }
@@ -369,7 +365,6 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
                        (long long)bench->info->context_tokens);
     }
     uint32_t n_slots = SEQUENCES_MAX * (bench->context + STEPS_PER_REPEAT);
-    bench->logits = mem_alloc(SEQUENCES_MAX * (size_t)bench->info->vocab, sizeof(float));
     return forward_pool_create(bench->forward, n_slots > PROMPT ? n_slots : PROMPT, err);
 }
 
@@ -405,7 +400,6 @@ static int cmd_bench_run(Cli *cli, void *options_struct, const Str *args, size_t
         print_table(&bench, rows, n);
     }
     forward_close(bench.forward);
-    mem_free(bench.logits);
     return ok ? EXIT_OK : cli_fail(cli, &err);
 }
 

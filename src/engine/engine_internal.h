@@ -3,10 +3,7 @@
 // schedule.c (what to compute next) share.
 #pragma once
 
-#include "engine/picker.h"
 #include "engine/trie.h"
-
-#define ENGINE_LOGITS_ROWS 64 // rows of logits in one step
 
 typedef struct Job Job;
 
@@ -55,7 +52,7 @@ typedef struct Sequence {
     EngineStop stop;
     bool started; // its first token is picked
     bool done;
-    uint32_t row;      // of logits in the current step; UINT32_MAX none
+    uint32_t pick;     // among the current step's; UINT32_MAX none
     uint64_t ran_step; // the last step that it had a row in
 } Sequence;
 
@@ -90,11 +87,19 @@ typedef struct TargetRef {
     int32_t target;
 } TargetRef;
 
-/** A row of logits that starts the replies of a job. */
-typedef struct StartRef {
-    Job *job;
-    uint32_t row; // of logits
-} StartRef;
+/** A token to pick in the current step. */
+typedef struct PickRef {
+    Sequence *sequence;
+    uint32_t row; // of the batch
+} PickRef;
+
+/** What was picked. */
+typedef struct Picked {
+    int32_t id;
+    float logprob;
+    int32_t *top_ids; // the request's top_logprobs of them; the job's
+    float *top_logprobs;
+} Picked;
 
 /** What one step computes. Arrays grow and are kept between steps. */
 typedef struct StepPlan {
@@ -106,9 +111,13 @@ typedef struct StepPlan {
     uint32_t n_refs, cap_refs;
     int32_t *targets; // parallel to refs
     uint32_t cap_targets;
-    StartRef *starts;
+    PickRef *picks; // in order of their rows
+    uint32_t n_picks, cap_picks;
+    KPick *asks;    // parallel to picks
+    Picked *picked; // the same
+    uint32_t cap_asks;
+    Job **starts; // whose replies pick their first token
     uint32_t n_starts, cap_starts;
-    uint32_t n_logits;
     uint32_t n_prefill;
     bool ahead;  // the item at hand is not the first in order
     Arena arena; // extents of spans
@@ -132,7 +141,6 @@ typedef struct Schedule {
     size_t n_left, cap_left;
     bool waits; // nothing can run before it is known what follows on the replies that ended
     StepPlan plan;
-    float *logits;
     TargetLogprob *logprobs; // as many as plan.targets
     uint64_t step;
     uint64_t pool_limit_slots;
@@ -143,10 +151,8 @@ typedef struct Schedule {
     uint32_t n_path, cap_path;
     uint64_t new_tokens_left; // that the replies of jobs which have not ended can come to
     int64_t first_ns;         // when the first requests were in; 0: not yet
-    uint32_t vocab;
-    PickerScratch scratch;
-    EngineStats stats;                   // the driver's own copy
-    bool lost;                           // the device failed: what is tried again will fail again
+    EngineStats stats;        // the driver's own copy
+    bool lost;                // the device failed: what is tried again will fail again
     void (*finish)(void *ctx, Job *job); // a job ended: report and free it
     void *ctx;
 } Schedule;
@@ -205,7 +211,7 @@ uint64_t need_slots(const Schedule *schedule);
 /** The item that comes first in order; NULL when none waits. */
 Item *main_item(const Schedule *schedule);
 void plan_clear(StepPlan *plan);
-/** The next token of every running reply, oldest first, as far as rows of logits go. */
+/** The next token of every running reply, oldest first, as far as rows go. */
 void plan_decode(Schedule *schedule);
 /** Take items in order until the step is full, then what can pass a prompt that has to wait. The
  * first out_done[kind] of each list are wholly in the step. */

@@ -281,37 +281,15 @@ static bool run_layer(Forward *f, size_t l, const ForwardPlan *plan, Rows *rows,
            ops->products(s, down, 1, f->hidden, rows->n, err);
 }
 
-/** Copy a row of logits out; every one of them has to be a number. */
-static bool take_logits(Forward *f, size_t i, float *out, Err *err)
+/** The log-probabilities asked for of `n` rows of logits. */
+static bool take_logprobs(Forward *f, const Batch *batch, const uint32_t *wanted, size_t n,
+                          TargetLogprob *out_logprobs, Err *err)
 {
-    size_t vocab = f->weights->shape.vocab;
-    if (!f->ops->buffer_read(f->stream, f->logits, i * vocab, out, vocab, err)) {
-        return false;
-    }
-    uint32_t largest = 0;
-    for (size_t t = 0; t < vocab; t++) {
-        uint32_t bits;
-        memcpy(&bits, &out[t], sizeof(bits));
-        bits &= 0x7fffffffu;
-        largest = bits > largest ? bits : largest;
-    }
-    return largest < 0x7f800000u ||
-           ERR_SET(err, ERR_MODEL, "the model produced a logit that is not a finite number");
-}
-
-/** What is wanted of `n` rows of logits: copies for the picker, log-probabilities for the others.
- */
-static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted, size_t n,
-                         float *out_logits, TargetLogprob *out_logprobs, Err *err)
-{
-    size_t vocab = f->weights->shape.vocab, n_ask = 0;
+    size_t n_ask = 0;
     KLogprobRow ask[LOGIT_ROWS];
     int32_t argmax[LOGIT_ROWS];
     for (size_t i = 0; i < n; i++) {
         const BatchRow *row = &batch->rows[wanted[i]];
-        if (row->kind == ROW_LOGITS && !take_logits(f, i, out_logits + row->out * vocab, err)) {
-            return false;
-        }
         if (row->n_targets > 0) {
             ask[n_ask] =
                 (KLogprobRow){.row = (uint32_t)i,
@@ -322,7 +300,8 @@ static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted,
             n_ask++;
         }
     }
-    if (n_ask > 0 && !f->ops->logprobs(f->stream, f->logits, vocab, ask, n_ask, err)) {
+    if (n_ask > 0 &&
+        !f->ops->logprobs(f->stream, f->logits, f->weights->shape.vocab, ask, n_ask, err)) {
         return false;
     }
     for (size_t i = 0; i < n_ask; i++) {
@@ -330,6 +309,45 @@ static bool take_results(Forward *f, const Batch *batch, const uint32_t *wanted,
         TargetLogprob *out = out_logprobs + (row->kind == ROW_LOGITS ? row->out_targets : row->out);
         for (uint32_t t = 0; t < ask[i].n_targets; t++) {
             out[t] = (TargetLogprob){.logprob = ask[i].out_logprobs[t], .argmax = argmax[i]};
+        }
+    }
+    return true;
+}
+
+/** The picks that name one of `n` rows of logits, from *at on. */
+static bool take_picks(Forward *f, const Batch *batch, const uint32_t *wanted, size_t n,
+                       uint32_t *at, Err *err)
+{
+    uint32_t first = *at, row = 0;
+    while (*at < batch->n_picks && batch->picks[*at].row <= wanted[n - 1]) {
+        ++*at;
+    }
+    if (*at == first) {
+        return true;
+    }
+    KPick *picks = ARENA_ARRAY(&f->scratch, KPick, *at - first);
+    for (uint32_t i = first; i < *at; i++) {
+        while (row < n && wanted[row] < batch->picks[i].row) {
+            row++;
+        }
+        assert(row < n && wanted[row] == batch->picks[i].row);
+        picks[i - first] = batch->picks[i];
+        picks[i - first].row = row;
+    }
+    return f->ops->pick(f->stream, f->logits, f->weights->shape.vocab, picks, *at - first, err);
+}
+
+/** Whole rows of logits, for tests and tools. */
+static bool take_logits(Forward *f, const Batch *batch, const uint32_t *wanted, size_t n,
+                        float *out_logits, Err *err)
+{
+    size_t vocab = f->weights->shape.vocab;
+    for (size_t i = 0; i < n; i++) {
+        const BatchRow *row = &batch->rows[wanted[i]];
+        if (row->kind == ROW_LOGITS &&
+            !f->ops->buffer_read(f->stream, f->logits, i * vocab, out_logits + row->out * vocab,
+                                 vocab, err)) {
+            return false;
         }
     }
     return true;
@@ -355,6 +373,7 @@ bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogpro
         }
     }
     const KProduct head[] = {{f->weights->head, f->logits, false, 1}};
+    uint32_t n_picked = 0;
     for (size_t from = 0, n; from < plan.n_wanted; from += n) {
         n = plan.n_wanted - from < LOGIT_ROWS ? plan.n_wanted - from : LOGIT_ROWS;
         uint32_t these[LOGIT_ROWS];
@@ -364,7 +383,9 @@ bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogpro
         if (!ops->rms_norm(f->stream, rows.x, f->weights->final_norm, shape->norm_eps, shape->dim,
                            these, n, f->last_normed, err) ||
             !ops->products(f->stream, head, 1, f->last_normed, n, err) ||
-            !take_results(f, batch, plan.wanted + from, n, out_logits, out_logprobs, err)) {
+            !take_logprobs(f, batch, plan.wanted + from, n, out_logprobs, err) ||
+            !take_picks(f, batch, plan.wanted + from, n, &n_picked, err) ||
+            !take_logits(f, batch, plan.wanted + from, n, out_logits, err)) {
             return false;
         }
     }

@@ -7,14 +7,15 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "kernels/kernels.h"
 
 typedef struct Forward Forward;
 
 /** What a row is computed for. */
 typedef enum RowKind {
     ROW_KV,      // keys and values only
-    ROW_LOGPROB, // log-probabilities of given next tokens, and the most likely token
-    ROW_LOGITS,  // the whole row of logits, for the picker; and log-probabilities, if any
+    ROW_RESULTS, // log-probabilities of given next tokens, if any, and the picks that name it
+    ROW_LOGITS,  // the whole row of logits too: for tests and tools, the engine never asks
 } RowKind;
 
 typedef struct KvExtent {
@@ -36,7 +37,7 @@ typedef struct BatchRow {
     uint8_t kind;       // RowKind
     uint32_t n_targets; // not ROW_KV: how many next tokens' log-probabilities are asked for
     const int32_t *targets;
-    uint32_t out; // ROW_LOGPROB: index of its first result in out_logprobs; ROW_LOGITS: row in
+    uint32_t out; // ROW_RESULTS: index of its first result in out_logprobs; ROW_LOGITS: row in
                   // out_logits
     uint32_t out_targets; // ROW_LOGITS with targets: index of its first result in out_logprobs
 } BatchRow;
@@ -46,6 +47,8 @@ typedef struct Batch {
     uint32_t n_rows;
     const BatchSpan *spans;
     uint32_t n_spans;
+    const KPick *picks; // row: of this batch; sorted by it, settings that are alike together
+    uint32_t n_picks;
 } Batch;
 
 typedef struct TargetLogprob {
@@ -64,7 +67,7 @@ bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err);
 /** Most rows a batch may have. */
 uint32_t forward_max_rows(const Forward *forward);
 /**
- * Run one batch.
+ * Run one batch. Results are where its picks say, and in out_logprobs.
  * shapes  out_logits (rows of kind ROW_LOGITS, vocab) f32; out_logprobs as BatchRow.out says.
  * thread  the driver only; the workers are the forward pass's own. */
 bool forward_run(Forward *forward, const Batch *batch, float *out_logits,

@@ -54,13 +54,14 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
         .forward = forward,
         .tokenizer = tokenizer,
         .pool_limit_slots = bytes / forward_slot_bytes(forward),
-        .max_batch = options->max_batch > 0 && options->max_batch < ENGINE_LOGITS_ROWS
-                         ? (uint32_t)options->max_batch
-                         : BATCH_DEFAULT,
+        .max_batch = BATCH_DEFAULT,
         .max_rows = forward_max_rows(forward),
         .max_piece = forward_max_rows(forward),
-        .vocab = (uint32_t)forward_info(forward)->vocab,
     };
+    if (options->max_batch > 0) {
+        schedule->max_batch = options->max_batch < schedule->max_rows ? (uint32_t)options->max_batch
+                                                                      : schedule->max_rows;
+    }
     if (options->max_rows > 0 && options->max_rows < schedule->max_rows) {
         schedule->max_rows = (uint32_t)options->max_rows;
     }
@@ -74,7 +75,6 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
         return ERR_SET(err, ERR_LIMIT, "KV memory of %llu bytes holds only %llu tokens",
                        (unsigned long long)bytes, (unsigned long long)schedule->pool_limit_slots);
     }
-    schedule->logits = mem_alloc((size_t)ENGINE_LOGITS_ROWS * schedule->vocab, sizeof(float));
     trie_init(&schedule->trie, &schedule->slots);
     return true;
 }
@@ -106,11 +106,12 @@ void schedule_finish(Schedule *schedule)
     mem_free(schedule->plan.spans);
     mem_free(schedule->plan.refs);
     mem_free(schedule->plan.targets);
+    mem_free(schedule->plan.picks);
+    mem_free(schedule->plan.asks);
+    mem_free(schedule->plan.picked);
     mem_free(schedule->plan.starts);
     arena_finish(&schedule->plan.arena);
-    mem_free(schedule->logits);
     mem_free(schedule->logprobs);
-    picker_scratch_finish(&schedule->scratch);
 }
 
 bool schedule_has_work(const Schedule *schedule)
@@ -303,22 +304,17 @@ static bool stop_found(Sequence *sequence, size_t n_new)
     return first != STR_NONE;
 }
 
-static void sequence_pick(Schedule *schedule, Sequence *sequence, const float *logits)
+/** Take in the token that was picked for a sequence. */
+static void sequence_take(Schedule *schedule, Sequence *sequence)
 {
     const EngineRequest *request = &sequence->job->request;
-    int32_t id = picker_pick(&request->picker, logits, schedule->vocab, sequence->reply,
-                             sequence->n_tokens, &schedule->scratch);
+    const Picked *picked = &schedule->plan.picked[sequence->pick];
+    int32_t id = picked->id;
     GROW(sequence->tokens, sequence->n_tokens, sequence->cap_tokens);
-    EngineToken *token = &sequence->tokens[sequence->n_tokens++];
-    *token = (EngineToken){.id = id, .logprob = NAN};
-    if (request->top_logprobs > 0) {
-        size_t n = (size_t)request->top_logprobs;
-        int32_t *ids = ARENA_ARRAY(&sequence->job->arena, int32_t, n);
-        float *values = ARENA_ARRAY(&sequence->job->arena, float, n);
-        token->logprob = picker_top(logits, schedule->vocab, id, n, ids, values);
-        token->top_ids = ids;
-        token->top_logprobs = values;
-    }
+    sequence->tokens[sequence->n_tokens++] = (EngineToken){.id = id,
+                                                           .logprob = picked->logprob,
+                                                           .top_ids = picked->top_ids,
+                                                           .top_logprobs = picked->top_logprobs};
     if (tokenizer_is_end(schedule->tokenizer, id)) {
         sequence->stop = ENGINE_STOP_END;
         sequence->done = true;
@@ -359,12 +355,10 @@ static void sequence_run(Schedule *schedule, Sequence *sequence)
 }
 
 /**
- * A prompt's logits are there: all replies of the job fork from this row. One runs on where there
- * is a place and slots for it, the others wait with their first token. */
-static void job_start(Schedule *schedule, const StartRef *start)
+ * The first tokens of a job's replies are there, all picked from the row that its prompt ends in.
+ * One reply runs on where there is a place and slots for it, the others wait with their token. */
+static void job_start(Schedule *schedule, Job *job)
 {
-    Job *job = start->job;
-    const float *logits = schedule->logits + (size_t)start->row * schedule->vocab;
     size_t n_replies = (size_t)job->request.n_replies;
     schedule->n_admitted -= job->admitted ? 1 : 0;
     job->admitted = false;
@@ -374,7 +368,7 @@ static void job_start(Schedule *schedule, const StartRef *start)
             continue;
         }
         sequence->started = true;
-        sequence_pick(schedule, sequence, logits);
+        sequence_take(schedule, sequence);
         schedule->stats.decode_tokens++;
         bool place = schedule->n_parked == 0 &&
                      schedule->n_running + schedule->n_admitted < schedule->max_batch;
@@ -410,7 +404,8 @@ static void parked_admit(Schedule *schedule)
     parked_drop_front(schedule, n);
 }
 
-/** Pick for those that had a row; they go behind those that had none, which are first next time. */
+/** Take the tokens of those that had a row; they go behind those that had none, which are first
+ * next time. */
 static void take_decode(Schedule *schedule, size_t n_before)
 {
     Sequence **ran = mem_alloc(n_before + 1, sizeof(*ran));
@@ -419,12 +414,11 @@ static void take_decode(Schedule *schedule, size_t n_before)
     size_t n = schedule->n_running;
     for (size_t i = 0; i < n; i++) {
         Sequence *sequence = schedule->running[i];
-        if (i >= n_before || sequence->row == UINT32_MAX) {
+        if (i >= n_before || sequence->pick == UINT32_MAX) {
             schedule->running[kept++] = sequence;
             continue;
         }
-        sequence_pick(schedule, sequence,
-                      schedule->logits + (size_t)sequence->row * schedule->vocab);
+        sequence_take(schedule, sequence);
         sequence->ran_step = schedule->step;
         schedule->stats.decode_tokens++;
         if (sequence->done) {
@@ -634,8 +628,44 @@ static void plan_targets(Schedule *schedule)
         BatchRow *row = &plan->rows[i];
         row->targets = NULL;
         if (row->n_targets > 0) {
-            row->targets = plan->targets + (row->kind == ROW_LOGITS ? row->out_targets : row->out);
+            row->targets = plan->targets + row->out;
         }
+    }
+}
+
+/** Say how each token is picked, and where it goes. */
+static void plan_asks(StepPlan *plan)
+{
+    if (plan->n_picks > plan->cap_asks) {
+        plan->cap_asks = plan->cap_picks;
+        plan->asks = mem_realloc(plan->asks, plan->cap_asks, sizeof(*plan->asks));
+        plan->picked = mem_realloc(plan->picked, plan->cap_asks, sizeof(*plan->picked));
+    }
+    for (uint32_t i = 0; i < plan->n_picks; i++) {
+        const Sequence *sequence = plan->picks[i].sequence;
+        const EngineRequest *request = &sequence->job->request;
+        const PickerSettings *picker = &request->picker;
+        bool draws = picker->temperature > 0;
+        size_t n = (size_t)request->top_logprobs;
+        int64_t top_k = picker->top_k > 0 ? picker->top_k : 0;
+        Picked *picked = &plan->picked[i];
+        *picked = (Picked){.logprob = NAN};
+        if (n > 0) {
+            picked->top_ids = ARENA_ARRAY(&sequence->job->arena, int32_t, n);
+            picked->top_logprobs = ARENA_ARRAY(&sequence->job->arena, float, n);
+        }
+        plan->asks[i] =
+            (KPick){.row = plan->picks[i].row,
+                    .temperature = picker->temperature,
+                    .top_k = top_k < UINT32_MAX ? (uint32_t)top_k : UINT32_MAX,
+                    .top_p = picker->top_p,
+                    .min_p = picker->min_p,
+                    .random = draws ? rng_at(picker->seed, sequence->reply, sequence->n_tokens) : 0,
+                    .n_top = (uint32_t)n,
+                    .out_id = &picked->id,
+                    .out_logprob = n > 0 ? &picked->logprob : NULL,
+                    .out_top_ids = picked->top_ids,
+                    .out_top_logprobs = picked->top_logprobs};
     }
 }
 
@@ -672,11 +702,16 @@ void schedule_step(Schedule *schedule)
         return;
     }
     plan_targets(schedule);
-    Batch batch = {
-        .rows = plan->rows, .n_rows = plan->n_rows, .spans = plan->spans, .n_spans = plan->n_spans};
+    plan_asks(plan);
+    Batch batch = {.rows = plan->rows,
+                   .n_rows = plan->n_rows,
+                   .spans = plan->spans,
+                   .n_spans = plan->n_spans,
+                   .picks = plan->asks,
+                   .n_picks = plan->n_picks};
     Err err = ERR_INIT;
     int64_t from_ns = clock_ns();
-    if (!forward_run(schedule->forward, &batch, schedule->logits, schedule->logprobs, &err)) {
+    if (!forward_run(schedule->forward, &batch, NULL, schedule->logprobs, &err)) {
         schedule->lost = err.code != ERR_MODEL;
         schedule_cancel(schedule, NULL, 0, &err);
         return;
@@ -684,7 +719,7 @@ void schedule_step(Schedule *schedule)
     step_count(schedule, (double)(clock_ns() - from_ns) * 1e-9);
     take_logprobs(schedule);
     for (uint32_t i = 0; i < plan->n_starts; i++) {
-        job_start(schedule, &plan->starts[i]);
+        job_start(schedule, plan->starts[i]);
     }
     take_decode(schedule, n_before);
     leave_all(schedule, n_done);

@@ -33,7 +33,7 @@ static void item_want_scores(Item *item, const EngineLeaf *leaf)
 static void job_prepare_replies(Job *job)
 {
     for (int64_t i = 0; i < job->request.n_replies; i++) {
-        job->sequences[i] = (Sequence){.job = job, .reply = (uint32_t)i, .row = UINT32_MAX};
+        job->sequences[i] = (Sequence){.job = job, .reply = (uint32_t)i, .pick = UINT32_MAX};
     }
 }
 

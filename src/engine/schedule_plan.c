@@ -53,7 +53,7 @@ static uint64_t ahead_room(const Schedule *schedule)
 void plan_clear(StepPlan *plan)
 {
     plan->n_rows = plan->n_spans = plan->n_refs = plan->n_starts = 0;
-    plan->n_logits = plan->n_prefill = 0;
+    plan->n_picks = plan->n_prefill = 0;
     plan->ahead = false;
     arena_reset(&plan->arena);
 }
@@ -140,33 +140,17 @@ static uint32_t wants_from(const TrieNode *node, uint32_t offset)
     return low;
 }
 
-/** How many of the next n rows of a node find a row of logits, where one is wanted. */
-static uint32_t logits_limit(const StepPlan *plan, const TrieNode *node, uint32_t n)
+static void plan_pick(StepPlan *plan, Sequence *sequence)
 {
-    uint32_t end = node->n_computed + n;
-    uint32_t room = ENGINE_LOGITS_ROWS - plan->n_logits;
-    uint32_t last = UINT32_MAX;
-    for (uint32_t i = wants_from(node, node->n_computed); i < node->n_wants; i++) {
-        const TrieWant *want = &node->wants[i];
-        if (want->offset >= end) {
-            break;
-        }
-        if (!want->logits || want->offset == last) {
-            continue;
-        }
-        if (room == 0) {
-            return want->offset - node->n_computed;
-        }
-        room--;
-        last = want->offset;
-    }
-    return n;
+    GROW(plan->picks, plan->n_picks, plan->cap_picks);
+    sequence->pick = plan->n_picks;
+    plan->picks[plan->n_picks++] = (PickRef){.sequence = sequence, .row = plan->n_rows - 1};
 }
 
 /**
- * Attach to a row all that is wanted there: log-probabilities, and the first tokens of replies,
- * which need no slots to be picked. There is a row of logits for them (logits_limit). *at goes past
- * these wants, which lose their request. */
+ * Attach to the last row all that is wanted there: log-probabilities, and the first tokens of
+ * replies, which need no slots to be picked. *at goes past these wants, which lose their request.
+ */
 static void row_wants(StepPlan *plan, const TrieNode *node, uint32_t offset, uint32_t *at,
                       BatchRow *row)
 {
@@ -182,18 +166,19 @@ static void row_wants(StepPlan *plan, const TrieNode *node, uint32_t offset, uin
                 .job = job, .leaf = want->leaf, .index = want->index, .target = want->target};
             continue;
         }
-        if (row->kind != ROW_LOGITS) {
-            row->kind = ROW_LOGITS;
-            row->out = plan->n_logits++;
-        }
         GROW(plan->starts, plan->n_starts, plan->cap_starts);
-        plan->starts[plan->n_starts++] = (StartRef){.job = job, .row = row->out};
+        plan->starts[plan->n_starts++] = job;
+        for (int64_t i = 0; i < job->request.n_replies; i++) {
+            if (!job->sequences[i].started) {
+                plan_pick(plan, &job->sequences[i]);
+            }
+        }
+        row->kind = ROW_RESULTS;
     }
     row->n_targets = plan->n_refs - first;
-    row->out_targets = first;
-    if (row->kind != ROW_LOGITS && row->n_targets > 0) {
-        row->kind = ROW_LOGPROB;
-        row->out = first;
+    row->out = first;
+    if (row->n_targets > 0) {
+        row->kind = ROW_RESULTS;
     }
 }
 
@@ -277,7 +262,7 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
         uint32_t left = node->n_tokens - node->n_computed;
         uint32_t room = plan->n_rows < schedule->max_rows ? schedule->max_rows - plan->n_rows : 0;
         room = room < schedule->max_piece ? room : schedule->max_piece;
-        uint32_t n = logits_limit(plan, node, left < room ? left : room);
+        uint32_t n = left < room ? left : room;
         if (n == 0) {
             return EMIT_PARTLY;
         }
@@ -290,8 +275,7 @@ static EmitResult node_advance(Schedule *schedule, TrieNode *node, const Job *jo
     }
     for (uint32_t offset = late_want(node, job); offset != UINT32_MAX;
          offset = late_want(node, job)) {
-        bool full = plan->n_rows >= schedule->max_rows || plan->n_logits >= ENGINE_LOGITS_ROWS;
-        if (full || node->step == schedule->step) {
+        if (plan->n_rows >= schedule->max_rows || node->step == schedule->step) {
             return EMIT_PARTLY;
         }
         node_rerun(schedule, node, offset);
@@ -363,14 +347,13 @@ void plan_decode(Schedule *schedule)
     uint32_t max_rows = schedule->max_rows;
     for (size_t i = 0; i < schedule->n_running; i++) {
         Sequence *sequence = schedule->running[i];
-        sequence->row = UINT32_MAX;
-        if (plan->n_logits >= ENGINE_LOGITS_ROWS || plan->n_rows >= max_rows) {
+        sequence->pick = UINT32_MAX;
+        if (plan->n_rows >= max_rows) {
             continue;
         }
         BatchRow *row = plan_row(plan, sequence->tokens[sequence->n_tokens - 1].id);
-        row->kind = ROW_LOGITS;
-        row->out = plan->n_logits++;
-        sequence->row = row->out;
+        row->kind = ROW_RESULTS;
+        plan_pick(plan, sequence);
         uint32_t pos = sequence->n_prompt + sequence->n_tokens - 1;
         ExtentList extents = {0};
         extents_append_first(&extents, &sequence->path, pos + 1);

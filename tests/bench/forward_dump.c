@@ -47,7 +47,7 @@ static void score_case(const int32_t *ids, uint32_t n, uint32_t n_context, bool 
     for (uint32_t i = 0; i < n_rows; i++) {
         bool scored = i + 1 >= n_context && i + 1 < n;
         rows[i] = (BatchRow){.token = ids[i],
-                             .kind = scored       ? ROW_LOGPROB
+                             .kind = scored       ? ROW_RESULTS
                                      : i + 1 == n ? ROW_LOGITS
                                                   : ROW_KV,
                              .n_targets = scored ? 1 : 0,

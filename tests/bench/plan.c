@@ -8,7 +8,6 @@
 // Each shape runs in a process of its own, so that peaks are its own.
 #include "engine/engine.h"
 #include "engine/forward.h"
-#include "engine/picker.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -20,7 +19,7 @@
 
 enum { VOCAB = 49152, LENGTH = 1000, BUCKETS = 10 };
 
-// ---- A forward pass, a tokenizer and a picker that do nothing ---------------------------------
+// ---- A forward pass, a tokenizer that do nothing -----------------------------------------------
 
 struct Forward {
     EngineModelInfo info;
@@ -92,10 +91,12 @@ bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
     forward->n_rows += batch->n_rows;
     for (uint32_t i = 0; i < batch->n_rows; i++) {
         const BatchRow *row = &batch->rows[i];
-        uint32_t first = row->kind == ROW_LOGITS ? row->out_targets : row->out;
         for (uint32_t k = 0; row->kind != ROW_KV && k < row->n_targets; k++) {
-            out_logprobs[first + k] = (TargetLogprob){.logprob = -1, .argmax = 7};
+            out_logprobs[row->out + k] = (TargetLogprob){.logprob = -1, .argmax = 7};
         }
+    }
+    for (uint32_t i = 0; i < batch->n_picks; i++) {
+        *batch->picks[i].out_id = 7;
     }
     forward->left_ns = clock_ns();
     return true;
@@ -134,35 +135,6 @@ void tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, size_t n, 
     (void)n;
     (void)special;
     buf_char(buf, 'x');
-}
-
-int32_t picker_pick(const PickerSettings *settings, const float *logits, size_t vocab,
-                    uint64_t reply, uint64_t position, PickerScratch *scratch)
-{
-    (void)settings;
-    (void)logits;
-    (void)vocab;
-    (void)reply;
-    (void)position;
-    (void)scratch;
-    return 7;
-}
-
-float picker_top(const float *logits, size_t vocab, int32_t token, size_t n, int32_t *out_ids,
-                 float *out_logprobs)
-{
-    (void)logits;
-    (void)vocab;
-    (void)token;
-    (void)n;
-    (void)out_ids;
-    (void)out_logprobs;
-    return 0;
-}
-
-void picker_scratch_finish(PickerScratch *scratch)
-{
-    (void)scratch;
 }
 
 // ---- Request sets -----------------------------------------------------------------------------

@@ -29,11 +29,11 @@ static bool run_model(Str path, float *out, size_t vocab, Err *err)
     for (uint32_t i = 0; i < N; i++) {
         rows[i] = (BatchRow){.token = (int32_t)i * 7, .kind = ROW_KV};
     }
-    rows[N - 2] = (BatchRow){1, ROW_LOGPROB, 1, &next, 0, 0};
+    rows[N - 2] = (BatchRow){1, ROW_RESULTS, 1, &next, 0, 0};
     rows[N - 1] = (BatchRow){.token = 2, .kind = ROW_LOGITS, .out = 0};
     KvExtent all = {.slot = 0, .n = N};
     BatchSpan span = {0, N, 0, &all, 1};
-    Batch batch = {rows, N, &span, 1};
+    Batch batch = {rows, N, &span, 1, NULL, 0};
     bool ok =
         forward_pool_create(forward, 64, err) && forward_run(forward, &batch, out, &target, err);
     out[vocab] = target.logprob;

@@ -77,7 +77,7 @@ static bool run_model(Str path, const Model *m, float *out, Err *err)
             rows[i].out = i - from;
         }
         BatchSpan span = {0, n, from, &all, 1};
-        Batch batch = {rows + from, n, &span, 1};
+        Batch batch = {rows + from, n, &span, 1, NULL, 0};
         ok = forward_run(forward, &batch, out + from * m->vocab, logprobs, err);
     }
     for (uint32_t i = 0; i < N; i++) {

@@ -158,11 +158,11 @@ static void test_forward__logprobs_are_of_the_softmax(void)
     for (uint32_t i = 0; i < N; i++) {
         rows[i] = (BatchRow){.token = ids[i], .kind = ROW_KV};
     }
-    rows[4] = (BatchRow){ids[4], ROW_LOGPROB, 3, targets, 0, 0};
-    rows[7] = (BatchRow){ids[7], ROW_LOGPROB, 1, targets + 2, 3, 0};
+    rows[4] = (BatchRow){ids[4], ROW_RESULTS, 3, targets, 0, 0};
+    rows[7] = (BatchRow){ids[7], ROW_RESULTS, 1, targets + 2, 3, 0};
     KvExtent all = {100, N};
     BatchSpan span = {0, N, 0, &all, 1};
-    Batch batch = {rows, N, &span, 1};
+    Batch batch = {rows, N, &span, 1, NULL, 0};
     Err err = ERR_INIT;
     CHECK_OK(forward_run(forward, &batch, NULL, got, &err), &err);
     static const uint32_t result_rows[4] = {4, 4, 4, 7};
@@ -185,6 +185,52 @@ static void test_forward__logprobs_are_of_the_softmax(void)
     CHECK(memcmp(picked, logits + 4 * model.vocab, model.vocab * sizeof(float)) == 0);
     CHECK(memcmp(both, got, sizeof(both)) == 0);
     mem_free(picked);
+    forward_close(forward);
+    unlink(path.data);
+}
+
+/** More rows than there are rows of logits at once, some with several picks, some with none. */
+static void test_forward__picks_are_of_their_rows(void)
+{
+    TinyModel model = tiny_model_default();
+    Str path = model_file(&model);
+    Forward *forward = open_model(path, PRECISION_DEFAULT, 2, NULL);
+    enum { N = 200 };
+    const int32_t *ids = random_ids(5, N);
+    const float *logits = logits_of(forward, ids, N);
+    BatchRow rows[N] = {{0}};
+    KPick picks[3 * N];
+    int32_t got[3 * N], target = 7;
+    float logprobs[3 * N];
+    TargetLogprob scored = {0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        rows[i] = (BatchRow){.token = ids[i], .kind = i % 5 == 0 ? ROW_KV : ROW_RESULTS};
+        for (uint32_t k = 0; k < i % 5 && k < 3; k++, n++) {
+            picks[n] = (KPick){.row = i, .out_id = &got[n], .out_logprob = &logprobs[n]};
+            got[n] = -1;
+        }
+    }
+    rows[150].kind = ROW_RESULTS; // a target and no pick
+    rows[150].n_targets = 1;
+    rows[150].targets = &target;
+    KvExtent all = {100, N};
+    BatchSpan span = {0, N, 0, &all, 1};
+    Batch batch = {rows, N, &span, 1, picks, n};
+    Err err = ERR_INIT;
+    CHECK_OK(forward_run(forward, &batch, NULL, &scored, &err), &err);
+    for (uint32_t i = 0; i < n; i++) {
+        const float *row = logits + picks[i].row * model.vocab;
+        double sum = 0;
+        int32_t best = 0;
+        for (uint32_t t = 0; t < model.vocab; t++) {
+            sum += exp((double)row[t]);
+            best = row[t] > row[best] ? (int32_t)t : best;
+        }
+        CHECK_INT(got[i], best);
+        CHECK_NEAR(logprobs[i], (double)row[best] - log(sum), 1e-6);
+    }
+    CHECK(scored.logprob < 0);
     forward_close(forward);
     unlink(path.data);
 }
@@ -268,7 +314,7 @@ static void check_company(const Same *same, Forward *forward, uint32_t n, uint32
         rows[n + i] = (BatchRow){same->ids[shared - 3 + i], ROW_LOGITS, 0, NULL, n + i, 0};
     }
     spans[n] = (BatchSpan){n, 3, shared - 3, &prefix, 1};
-    Batch batch = {rows, n + 3, spans, n + 1};
+    Batch batch = {rows, n + 3, spans, n + 1, NULL, 0};
     CHECK_OK(forward_run(forward, &batch, got, NULL, &err), &err);
     check_rows(got, same->want, shared, shared + 1, same->vocab, __LINE__);
     check_rows(got + n * same->vocab, same->want, shared - 3, shared, same->vocab, __LINE__);
@@ -285,7 +331,7 @@ static void check_wanted(const Same *same, Forward *forward)
     float *got = arena_alloc(&arena, same->vocab, sizeof(float));
     KvExtent all = {3, N};
     BatchSpan span = {0, N, 0, &all, 1};
-    Batch batch = {rows, N, &span, 1};
+    Batch batch = {rows, N, &span, 1, NULL, 0};
     Err err = ERR_INIT;
     CHECK_OK(forward_run(forward, &batch, got, NULL, &err), &err);
     check_rows(got, same->want, 299, 300, same->vocab, __LINE__);
@@ -356,15 +402,16 @@ static void test_forward__says_that_a_logit_is_no_number(void)
     Str path = model_file(&model);
     Forward *forward = open_model(path, PRECISION_DEFAULT, 1, NULL);
     int32_t target = 1;
-    float logits[320];
     TargetLogprob out;
     KvExtent slot = {0, 1};
     BatchSpan span = {0, 1, 0, &slot, 1};
-    for (int kind = ROW_LOGPROB; kind <= ROW_LOGITS; kind++) {
-        BatchRow row = {5, (uint8_t)kind, 1, &target, 0, 0};
-        Batch batch = {&row, 1, &span, 1};
+    int32_t id;
+    const KPick pick = {.row = 0, .out_id = &id};
+    for (uint32_t picks = 0; picks <= 1; picks++) {
+        BatchRow row = {5, ROW_RESULTS, 1 - picks, &target, 0, 0};
+        Batch batch = {&row, 1, &span, 1, &pick, picks};
         Err err = ERR_INIT;
-        CHECK(!forward_run(forward, &batch, logits, &out, &err));
+        CHECK(!forward_run(forward, &batch, NULL, &out, &err));
         CHECK_INT(err.code, ERR_MODEL);
     }
     forward_close(forward);
@@ -396,6 +443,7 @@ int main(void)
 {
     tap_run("agrees with the naive one", test_forward__agrees_with_the_naive_one);
     tap_run("logprobs are of the softmax", test_forward__logprobs_are_of_the_softmax);
+    tap_run("picks are of their rows", test_forward__picks_are_of_their_rows);
     tap_run("the same bits: Q4_1", test_forward__bits_of_q4_1);
     tap_run("the same bits: Q4_0", test_forward__bits_of_q4_0);
     tap_run("the same bits: Q8_0", test_forward__bits_of_q8_0);

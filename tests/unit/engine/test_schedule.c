@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-#define VOCAB 50
+#define VOCAB   50
+#define AT_ONCE 64 // replies that run, unless a test says otherwise
 
 // ---- A fake model: logits are a function of the hash of the whole prefix ----------------------
 
@@ -71,26 +72,47 @@ static uint32_t slot_at(const BatchSpan *span, uint32_t pos)
     return UINT32_MAX;
 }
 
-static void row_results(const BatchRow *row, uint64_t hash, float *logits, TargetLogprob *logprobs)
+static int32_t best_of(uint64_t hash)
 {
-    float values[VOCAB];
     int32_t best = 0;
     for (int32_t t = 0; t < VOCAB; t++) {
-        values[t] = logit_of(hash, t);
-        best = values[t] > values[best] ? t : best;
+        best = logit_of(hash, t) > logit_of(hash, best) ? t : best;
     }
-    if (row->kind == ROW_LOGITS) {
-        memcpy(logits + (size_t)row->out * VOCAB, values, sizeof(values));
-    }
-    uint32_t first = row->kind == ROW_LOGITS ? row->out_targets : row->out;
+    return best;
+}
+
+/** Any function of the prefix, the settings and the random number will do. */
+static int32_t pick_of(uint64_t hash, double temperature, double random)
+{
+    return temperature > 0 ? (int32_t)(rng_mix(hash + (uint64_t)(random * 0x1p53)) % VOCAB)
+                           : best_of(hash);
+}
+
+static void row_results(const BatchRow *row, uint64_t hash, TargetLogprob *logprobs)
+{
+    CHECK(row->kind != ROW_LOGITS); // that is for tools
     for (uint32_t i = 0; row->kind != ROW_KV && i < row->n_targets; i++) {
-        logprobs[first + i] = (TargetLogprob){.logprob = values[row->targets[i]], .argmax = best};
+        logprobs[row->out + i] =
+            (TargetLogprob){.logprob = logit_of(hash, row->targets[i]), .argmax = best_of(hash)};
+    }
+}
+
+static void row_picks(const Batch *batch, uint32_t row, uint64_t hash)
+{
+    for (uint32_t i = 0; i < batch->n_picks; i++) {
+        const KPick *pick = &batch->picks[i];
+        CHECK(i == 0 || batch->picks[i - 1].row <= pick->row);
+        if (pick->row == row) {
+            CHECK(batch->rows[row].kind == ROW_RESULTS);
+            *pick->out_id = pick_of(hash, pick->temperature, pick->random);
+        }
     }
 }
 
 bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
                  TargetLogprob *out_logprobs, Err *err)
 {
+    CHECK(out_logits == NULL);
     if (forward->fail) {
         return ERR_SET(err, ERR_DEVICE, "the fake fails");
     }
@@ -104,7 +126,8 @@ bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
             uint64_t before = pos == 0 ? 0 : forward->slots[slot_at(span, pos - 1)];
             uint64_t hash = chain(before, row->token);
             forward->slots[slot_at(span, pos)] = hash;
-            row_results(row, hash, out_logits, out_logprobs);
+            row_results(row, hash, out_logprobs);
+            row_picks(batch, span->first_row + i, hash);
         }
     }
     return true;
@@ -202,19 +225,14 @@ static bool scores_right(const Job *job)
 
 static bool reply_right(const Job *job, const Sequence *sequence)
 {
-    float logits[VOCAB];
-    PickerScratch scratch = {0};
+    const PickerSettings *picker = &job->request.picker;
     uint64_t hash = prefix_hash(job->request.prompt, job->request.n_prompt);
     bool right = sequence->n_tokens > 0 && sequence->n_tokens <= job->request.max_tokens;
     for (uint32_t i = 0; i < sequence->n_tokens && right; i++) {
-        for (int32_t t = 0; t < VOCAB; t++) {
-            logits[t] = logit_of(hash, t);
-        }
-        right = picker_pick(&job->request.picker, logits, VOCAB, sequence->reply, i, &scratch) ==
-                sequence->tokens[i].id;
+        double random = rng_at(picker->seed, sequence->reply, i);
+        right = pick_of(hash, picker->temperature, random) == sequence->tokens[i].id;
         hash = chain(hash, sequence->tokens[i].id);
     }
-    picker_scratch_finish(&scratch);
     bool ended = sequence->n_tokens > 0 && sequence->tokens[sequence->n_tokens - 1].id == 0;
     return right && (ended || sequence->n_tokens == job->request.max_tokens);
 }
@@ -597,8 +615,8 @@ static void test_schedule__many_replies_take_turns(void)
                 uint32_t waited = (uint32_t)(world.schedule.step - sequence->ran_step);
                 most = waited > most ? waited : most;
             }
-            CHECK(world.schedule.n_running <= ENGINE_LOGITS_ROWS);
-            CHECK(most <= ENGINE_LOGITS_ROWS / cases[c].max_rows + 2); // nobody is passed over
+            CHECK(world.schedule.n_running <= AT_ONCE);
+            CHECK(most <= AT_ONCE / cases[c].max_rows + 2); // nobody is passed over
             schedule_step(&world.schedule);
         }
         world_drain(&world);
