@@ -11,7 +11,8 @@ Markdown table of medians with the bars; exits 1 when one is missed. Needs gguf,
 transformers; with --alone only gguf, and compares with nothing.
 
 The limits are measured in every round. A prompt's is the rate of products: of 16-bit activations that is half the rate
-of 8-bit dot products, in float32 that of FMA; the head, which a prompt needs once, is not counted. One reply's is reading all weights once a token. Sixteen replies compute: head counted."""
+of 8-bit dot products, in float32 that of FMA; the head, which a prompt needs once, is not counted. One reply's is
+reading all weights once a token. Sixteen replies compute: head counted."""
 import argparse
 import datetime
 import json
