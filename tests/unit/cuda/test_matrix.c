@@ -186,18 +186,20 @@ static void test_matrix__full(void)
     static const int ranks[] = {1, 2, 4};
     static const Cache caches[] = {CACHE_WARM, CACHE_RESUMED}; // the first half of warm is cold
     size_t n = 0;
-    for (size_t b = 0; b < COUNT(budgets); b++) {
-        for (size_t p = 0; p < COUNT(pieces); p++) {
-            for (size_t r = 0; r < COUNT(ranks); r++) {
-                for (uint64_t seed = 0; seed <= 4; seed++) {
+    for (uint64_t seed = 0; seed <= 4; seed++) {
+        for (size_t b = 0; b < COUNT(budgets); b++) {
+            for (size_t p = 0; p < COUNT(pieces); p++) {
+                for (size_t r = 0; r < COUNT(ranks); r++) {
                     for (size_t c = 0; c < COUNT(caches); c++, n++) {
                         corner_check(&(Corner){budgets[b], pieces[p], seed, ranks[r], caches[c]});
                     }
                 }
+                printf("# %zu corners: seed %llu, budget %lld, piece %lld\n", n,
+                       (unsigned long long)seed, (long long)budgets[b], (long long)pieces[p]);
+                fflush(stdout);
             }
         }
     }
-    printf("# %zu engines' worth, and as many cold ones as warm ones\n", n);
 }
 
 int main(int argc, char **argv)
