@@ -93,10 +93,13 @@ bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const 
         return ERR_SET(err, ERR_USAGE, "--tp %d is for GPUs, and the device is cpu",
                        wish->n_devices);
     }
+    if (wish->kind == DEVICE_CPU && options->fast) {
+        return ERR_SET(err, ERR_USAGE, "--fast is for GPUs, and the device is cpu");
+    }
     if (wish->kind != DEVICE_CPU) {
         Err why = ERR_INIT;
         ok = open_cuda(&own, wish->n_devices, &opened, &why);
-        if (!ok && (wish->kind == DEVICE_CUDA || several)) {
+        if (!ok && (wish->kind == DEVICE_CUDA || several || options->fast)) {
             *err = why;
             return ERR_WRAP(err, "device 'cuda:%d' can not be used (see: muster doctor)",
                             wish->index);

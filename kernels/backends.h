@@ -39,9 +39,9 @@ typedef struct DeviceOpened {
  * Open the device that is wished for; options->index is set from the wish. cpu is the table of the
  * built-in backend, k_cpu_ops but in tests that count its calls.
  * owns   the caller closes out->device with out->ops; a module stays loaded.
- * fails  ERR_USAGE when several devices are wished for on a CPU; when they are, DEVICE_AUTO is
- *        DEVICE_CUDA. ERR_ENVIRONMENT when DEVICE_CUDA finds no module or no driver; as device_open
- * does. */
+ * fails  ERR_USAGE when several devices, or options->fast, are wished for on a CPU; when they
+ *        are, DEVICE_AUTO is DEVICE_CUDA. ERR_ENVIRONMENT when DEVICE_CUDA finds no module or no
+ * driver; as device_open does. */
 bool backends_open(const DeviceWish *wish, const KDeviceOptions *options, const KOps *cpu,
                    DeviceOpened *out, Err *err);
 

@@ -69,6 +69,16 @@ typedef struct Option {
 #define OPT_LIST_AT(T, field)  .type = OPTION_LIST, .offset = OPTION_AT(T, field, StrList)
 #define OPT_SIZE_AT(T, field)  .type = OPTION_SIZE, .offset = OPTION_AT(T, field, uint64_t)
 
+/** What a fast run is marked with, for people. */
+#define CLI_FAST_WORDS "fast: not reproducible bit for bit"
+#define FAST_OPTION_ROW(T)                                                                         \
+    {                                                                                              \
+        "fast", 0, OPT_FLAG_AT(T, fast),                                                           \
+            .help = "GPUs: products by cuBLASLt and sums by NCCL; not reproducible bit for bit"    \
+    }
+/** fails  ERR_USAGE when float32 throughout is wanted as well. */
+bool option_fast_check(bool fast, Str precision, Err *err);
+
 /** Whether a text names a device as --device takes them. */
 bool option_is_device(Str text);
 #define DEVICE_OPTION_ROW(T)                                                                       \

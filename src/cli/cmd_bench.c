@@ -14,6 +14,7 @@
 typedef struct BenchOptions {
     Str model;
     Str precision;
+    bool fast;
     Str device;
     Str tp;
     int64_t threads;
@@ -27,6 +28,7 @@ static const Option options[] = {
     {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "local/NAME or local/FILE.gguf"},
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P", .help = "as run --precision",
      .one_of = "default|f32"},
+    FAST_OPTION_ROW(O),
     DEVICE_OPTION_ROW(O),
     TP_OPTION_ROW(O),
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
@@ -339,6 +341,9 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
 {
     const BenchOptions *opts = bench->opts;
     const Model *model = NULL;
+    if (!option_fast_check(opts->fast, opts->precision, err)) {
+        return false;
+    }
     if (opts->model.len == 0) {
         return ERR_SET(err, ERR_USAGE, "no model: give -m local/NAME or -m local/FILE.gguf");
     }
@@ -354,6 +359,7 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
                             .tp = option_tp(opts->tp),
                             .threads = bench->threads,
                             .precision = str_eq(opts->precision, STR("f32")) ? PRECISION_F32
+                                         : opts->fast                        ? PRECISION_FAST
                                                                              : PRECISION_DEFAULT};
     if (!forward_open(&engine, &bench->forward, err)) {
         return ERR_WRAP(err, "model '" STR_FMT "'", STR_ARG(opts->model));

@@ -33,6 +33,7 @@ typedef struct RunCommandOptions {
     Str device;
     Str tp;
     Str precision;
+    bool fast;
     int64_t threads;
     uint64_t kv_memory;
 } RunCommandOptions;
@@ -84,6 +85,7 @@ static const Option options[] = {
     TP_OPTION_ROW(O),
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P",
      .help = "f32: float32 throughout, slower, for reference", .one_of = "default|f32"},
+    FAST_OPTION_ROW(O),
     {"threads", 't', OPT_INT_AT(O, threads), .arg = "N",
      .help = "threads of the local engine (default: all usable)", .min = 1, .max = 1024},
     {"kv-memory", 0, OPT_SIZE_AT(O, kv_memory), .arg = "SIZE",
@@ -416,7 +418,7 @@ static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
 }
 
 /** The words after the table: what it is called, what to type next. */
-static void print_epilogue(Cli *cli, const RunOutcome *outcome)
+static void print_epilogue(Cli *cli, const RunOutcome *outcome, bool fast)
 {
     if (cli->global.quiet) {
         return;
@@ -433,7 +435,7 @@ static void print_epilogue(Cli *cli, const RunOutcome *outcome)
     if (outcome->skipped > 0) {
         fprintf(stderr, ", %lld done before", (long long)outcome->skipped);
     }
-    fprintf(stderr, ", %.1f s\n", outcome->seconds);
+    fprintf(stderr, ", %.1f s%s\n", outcome->seconds, fast ? "; " CLI_FAST_WORDS : "");
     if (outcome->first_error.len > 0) {
         fprintf(stderr, "first error: sample " STR_FMT "\n", STR_ARG(outcome->first_error));
     }
@@ -488,13 +490,15 @@ static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
         .tp = option_tp(opts->tp),
         .threads = (int)opts->threads,
         .precision_f32 = str_eq(opts->precision, STR("f32")),
+        .fast = opts->fast,
         .kv_bytes = opts->kv_memory,
         .force_chat = opts->chat,
         .base_url = opts->base_url,
         .timeout_ms = (int)opts->timeout * 1000,
         .max_tries = (int)opts->max_retries,
     };
-    return (opts->limit.len == 0 ||
+    return option_fast_check(opts->fast, opts->precision, err) &&
+           (opts->limit.len == 0 ||
             parse_range(opts->limit, &config->limit_from, &config->limit_to, err)) &&
            (opts->shard.len == 0 ||
             run_shard_parse(&cli->arena, opts->shard, &config->shard, err)) &&
@@ -588,7 +592,7 @@ static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n
         if (!print_outcome(cli, &outcome, &show_err) && ok) {
             return cli_fail(cli, &show_err);
         }
-        print_epilogue(cli, &outcome);
+        print_epilogue(cli, &outcome, opts->fast);
     }
     return ok ? code : cli_fail(cli, &err);
 }

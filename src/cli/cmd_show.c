@@ -52,6 +52,10 @@ static void show_engines(Cli *cli, const ExperimentInfo *info)
 {
     size_t n = info->stats.kind == VALUE_MAP && !cli->global.quiet ? info->stats.as.map.n : 0;
     fflush(stdout);
+    if (!cli->global.quiet &&
+        str_eq(value_get_str(&info->spec, "precision", STR_EMPTY), STR("fast"))) {
+        fprintf(stderr, "%s\n", CLI_FAST_WORDS);
+    }
     for (size_t i = 0; i < n; i++) {
         const ValuePair *of = &info->stats.as.map.pairs[i];
         Str words = run_model_stats_words(&cli->arena, &of->value);

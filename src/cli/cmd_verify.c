@@ -206,6 +206,7 @@ static Value difference_value(Arena *arena, const VerifyDifference *d)
     map_builder_put(&map, STR("id"), value_str(d->sample_id));
     map_builder_put(&map, STR("epoch"), value_int(d->epoch));
     map_builder_put(&map, STR("what"), value_str(str_from_c(d->what)));
+    map_builder_put(&map, STR("allowed"), value_bool(d->allowed));
     map_builder_put(&map, STR("then"), value_str(d->then));
     map_builder_put(&map, STR("now"), value_str(d->now));
     return map_builder_done(&map);
@@ -224,6 +225,8 @@ static void print_json(Cli *cli, const VerifyConfig *config, const VerifyOutcome
     map_builder_put(&map, STR("attempts"), value_int(out->n_attempts));
     map_builder_put(&map, STR("verified"), value_int(out->n_chosen));
     map_builder_put(&map, STR("agree"), value_int(out->n_agree));
+    map_builder_put(&map, STR("fast"), value_bool(out->fast));
+    map_builder_put(&map, STR("allowed"), value_int(out->n_allowed));
     map_builder_put(&map, STR("gone"), value_int(out->n_gone));
     map_builder_put(&map, STR("model_changed"), value_bool(out->model_changed));
     map_builder_put(&map, STR("eval_changed"), value_bool(out->eval_changed));
@@ -241,6 +244,30 @@ static void put_short(Buf *buf, const char *word, Str text)
     buf_printf(buf, "%s\n", start.len < text.len ? " ..." : "");
 }
 
+static bool is_verified(const VerifyOutcome *out)
+{
+    return out->n_agree + out->n_allowed == out->n_chosen;
+}
+
+/** Of a fast run no bits are promised. */
+static void put_fast(Buf *buf, const VerifyOutcome *out)
+{
+    buf_printf(buf,
+               "%s: the run is fast, and bits are not promised. Of %lld attempts run again %lld "
+               "agree bit for bit",
+               is_verified(out) ? "verified" : "NOT verified", (long long)out->n_chosen,
+               (long long)out->n_agree);
+    if (out->n_allowed > 0) {
+        buf_printf(buf, ", %lld differ as they may (log-probabilities by at most %g nat + %g %%)",
+                   (long long)out->n_allowed, VERIFY_FAST_NAT, VERIFY_FAST_SHARE * 100);
+    }
+    int64_t more = out->n_chosen - out->n_agree - out->n_allowed;
+    if (more > 0) {
+        buf_printf(buf, ", %lld by more", (long long)more);
+    }
+    buf_char(buf, '\n');
+}
+
 static void print_text(const VerifyOutcome *out)
 {
     Buf buf = {0};
@@ -250,12 +277,14 @@ static void print_text(const VerifyOutcome *out)
                    STR_ARG(d->eval), d->part.len > 0 ? "/" : "", STR_ARG(d->part),
                    d->variant.len > 0 ? " " : "", STR_ARG(d->variant), STR_ARG(d->model));
         report_text(&buf, d->sample_id, false);
-        buf_printf(&buf, " epoch %lld: the %s differ%s\n", (long long)d->epoch, d->what,
-                   d->what[strlen(d->what) - 1] == 's' ? "" : "s");
+        buf_printf(&buf, " epoch %lld: the %s differ%s%s\n", (long long)d->epoch, d->what,
+                   d->what[strlen(d->what) - 1] == 's' ? "" : "s", d->allowed ? ", as may be" : "");
         put_short(&buf, "then:", d->then);
         put_short(&buf, "now: ", d->now);
     }
-    if (out->n_agree == out->n_chosen) {
+    if (out->fast) {
+        put_fast(&buf, out);
+    } else if (out->n_agree == out->n_chosen) {
         buf_printf(&buf,
                    "verified: %lld of %lld attempts run again, replies, log-probabilities and "
                    "scores agree bit for bit\n",
@@ -333,7 +362,7 @@ static int cmd_verify_run(Cli *cli, void *options_struct, const Str *args, size_
     }
     fflush(stdout);
     print_warnings(&outcome);
-    return outcome.n_agree == outcome.n_chosen ? EXIT_OK : EXIT_GATE;
+    return is_verified(&outcome) ? EXIT_OK : EXIT_GATE;
 }
 
 const Command cmd_verify = {
@@ -345,7 +374,10 @@ const Command cmd_verify = {
         "the eval and the seed; this is the proof. Nothing is added to the store. Exit code 0 "
         "when\n"
         "all agree, 1 when not. Experiments with endpoints are refused. Other devices give other "
-        "bits:\nwithout --device it is the kind of device that the experiment ran on.",
+        "bits:\nwithout --device it is the kind of device that the experiment ran on. Of a run "
+        "with "
+        "--fast no bits\nare promised: log-probabilities of choices have to be near, replies may "
+        "part.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(VerifyOptions),

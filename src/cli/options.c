@@ -84,6 +84,12 @@ static bool one_of(const char *words, Str text)
     return false;
 }
 
+bool option_fast_check(bool fast, Str precision, Err *err)
+{
+    return !fast || !str_eq(precision, STR("f32")) ||
+           ERR_SET(err, ERR_USAGE, "--fast and --precision f32 exclude each other");
+}
+
 bool option_is_device(Str text)
 {
     DeviceWish wish;

@@ -51,6 +51,7 @@ Str tokenizer_eos_text(const Tokenizer *tokenizer);
 typedef enum Precision {
     PRECISION_DEFAULT, // 16-bit fixed-point activations per block of 32 (DESIGN.md 4.4), or better
     PRECISION_F32,     // float32 activations and KV, weights dequantised per tile: the reference
+    PRECISION_FAST,    // GPUs: cuBLASLt's products and NCCL's sums: not reproducible bit for bit
 } Precision;
 
 #define ENGINE_GPUS_ALL (-1) // from the device on

@@ -131,7 +131,8 @@ static bool open_device(Forward *f, const EngineOptions *options, Err *err)
     DeviceWish wish;
     DeviceOpened opened;
     KDeviceOptions device = {.n_threads = options->threads,
-                             .f32 = options->precision == PRECISION_F32};
+                             .f32 = options->precision == PRECISION_F32,
+                             .fast = options->precision == PRECISION_FAST};
     if (!backends_parse(options->device, &wish)) {
         return ERR_SET(err, ERR_USAGE, "device '" STR_FMT "' is not one of " BACKENDS_WORDS,
                        STR_ARG(options->device));

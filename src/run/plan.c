@@ -220,7 +220,9 @@ static Value settings_value(const RunConfig *config, const Source *sources, size
     map_builder_put(&map, STR("epochs"), value_int(config->epochs));
     map_builder_put(&map, STR("chat"), value_bool(config->sampler.force_chat));
     map_builder_put(&map, STR("precision"),
-                    value_str(config->sampler.precision_f32 ? STR("f32") : STR("default")));
+                    value_str(config->sampler.precision_f32 ? STR("f32")
+                              : config->sampler.fast        ? STR("fast")
+                                                            : STR("default")));
     Str device = device_of(sources, n_sources);
     if (device.len > 0) {
         map_builder_put(&map, STR("device"), value_str(device));

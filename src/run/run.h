@@ -225,24 +225,34 @@ typedef struct VerifyDifference {
     const char *what; // the first thing that differs: "reply", "choices", "scores" ...
     Str then;
     Str now;
+    bool allowed; // in a fast run: no more than it may
 } VerifyDifference;
 
 typedef struct VerifyOutcome {
     int64_t n_attempts; // finished ones of the experiment
     int64_t n_chosen;
-    int64_t n_agree;
-    int64_t n_gone; // of samples that the data does not have any more, or not run: interrupted
+    int64_t n_agree;   // bit for bit
+    int64_t n_allowed; // differ no more than a fast run may
+    int64_t n_gone;    // of samples that the data does not have any more, or not run: interrupted
     VerifyDifference *differences;
     size_t n_differences;
+    bool fast;          // the experiment's bits were never promised
     bool model_changed; // is another file now
     bool eval_changed;
     bool data_changed;
     bool interrupted;
 } VerifyOutcome;
 
+/** What the log-probability x of a choice may move by in a fast run: this many nat, and this share
+ * of |x|. */
+#define VERIFY_FAST_NAT   0.1
+#define VERIFY_FAST_SHARE 0.01
+
 /**
  * Run a random part of an experiment's finished attempts again and compare all that was said and
- * scored, bit for bit. The experiment stays as it is.
+ * scored, bit for bit. The experiment stays as it is. Of a fast run no bits are promised:
+ * log-probabilities of choices have to be near, and replies may part where two tokens are nearly as
+ * likely, with all that follows from them.
  * fails  ERR_USAGE when nothing is finished; else as run_experiment. */
 bool run_verify(const VerifyConfig *config, Arena *arena, VerifyOutcome *out, Err *err);
 

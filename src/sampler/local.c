@@ -649,6 +649,8 @@ static void local_describe(Local *local, const SamplerSettings *settings)
     if (info->device_note.len > 0) {
         local->base.note = str_printf(&local->arena, STR_FMT "; no CUDA: " STR_FMT,
                                       STR_ARG(info->device_words), STR_ARG(info->device_note));
+    } else if (settings->fast) { // the words say which libraries there are
+        local->base.note = info->device_words;
     }
 }
 
@@ -677,7 +679,9 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
         .device = settings->device.len > 0 ? settings->device : STR("auto"),
         .tp = settings->tp,
         .threads = settings->threads,
-        .precision = settings->precision_f32 ? PRECISION_F32 : PRECISION_DEFAULT,
+        .precision = settings->precision_f32 ? PRECISION_F32
+                     : settings->fast        ? PRECISION_FAST
+                                             : PRECISION_DEFAULT,
         .kv_bytes = settings->kv_bytes,
     };
     if (!engine_open(&options, on_done, local, &local->engine, err) ||

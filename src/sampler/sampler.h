@@ -35,6 +35,7 @@ typedef struct SamplerSettings {
     int tp; // GPUs that share a local model; 0 or 1: one
     int threads;
     bool precision_f32;
+    bool fast; // GPUs: bits are not promised; not with precision_f32
     uint64_t kv_bytes;
     bool force_chat;
     Str base_url;   // overrides the model's

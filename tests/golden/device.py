@@ -6,6 +6,7 @@ module that forwards to the CPU, a driver and NVML; TINY_MODEL writes a miniatur
 module's source with an emulated GPU. No GPU is needed, and none is used."""
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,8 @@ def words(room):
         for word in ("gpu", "cuda:64", "cuda:x", "cpu:0"):
             room.run(f"{line} --device {word}", 2, f"--device: '{word}' is not one of auto|cpu|cuda|cuda:N")
         room.run(f"{line} --tp 3", 2, "--tp: '3' is not one of 1|2|4|8")
+    for line in ("run capitals.yaml -m echo", "bench engine -m local/tiny.gguf"):
+        room.run(f"{line} --fast --precision f32", 2, "--fast and --precision f32 exclude each other")
     room.run("run capitals.yaml -m echo", 2, "MUSTER_DEVICE: 'tpu' is not one of", env={"MUSTER_DEVICE": "tpu"})
 
 
@@ -145,6 +148,64 @@ def sensors(room):
     expect("gpu" not in plain["engine"], f"{plain['engine']}")
 
 
+def fast(room):
+    """--fast is for GPUs and marks the run; it is a setting that a run can not change on the way."""
+    line = f"run capitals.yaml -m {MODEL} --db fast.db --name"
+    room.run(f"{line} none --fast --device cpu", 2, "--fast is for GPUs, and the device is cpu", env=room.cuda)
+    room.run(f"{line} none --fast", 6, "device 'cuda:0' can not be used", env=room.none)
+    room.run(f"bench engine -m {MODEL} --fast --device cpu", 2, "--fast is for GPUs", env=room.cuda)
+    _, err = room.run(f"{line} quick --fast", env=room.cuda)
+    expect("local models run on cuda Fake 9000\n" in err and err.count("; fast: not reproducible bit for bit\n") == 1, err)
+    shown, err = room.run("show quick --db fast.db")
+    expect("fast: not reproducible bit for bit\n" in err, err)
+    expect(room.json("show quick --db fast.db --json")["experiment"]["spec"]["precision"] == "fast", "the setting")
+    room.run(f"{line} quick --device cuda --resume", 2, "precision", env=room.cuda)
+    _, err = room.run(f"{line} exact --device cuda", env=room.cuda)
+    expect("fast" not in err + room.run("show exact --db fast.db")[1], err)
+    room.run(f"{line} exact --fast --resume", 2, "precision", env=room.cuda)
+    # Unnamed, --resume looks for its own kind and starts anew.
+    _, err = room.run(f"run capitals.yaml -m {MODEL} --db fast.db --fast --resume", env=room.cuda)
+    expect("fast: not reproducible" in err, err)
+    diff, _ = room.run("diff exact quick --db fast.db")
+    expect("precision" in diff, diff)
+    # The module's kernels are the CPU's, so here the bits are the same; they were not promised.
+    out, _ = room.run("verify quick --db fast.db", env=room.cuda)
+    expect(out == "verified: the run is fast, and bits are not promised. Of 3 attempts run again 3 agree bit for bit\n", out)
+    expect("bits are not promised" not in room.run("verify exact --db fast.db", env=room.cuda)[0], "of an exact run")
+    room.run("verify quick --db fast.db --device cpu", 2, "--fast is for GPUs", env=room.cuda)
+
+
+def fast_bits(room):
+    """Replies of a fast run may part and log-probabilities may move a little: verify says which did, and fails for more."""
+    room.run(f"run capitals.yaml facts -m {MODEL} --limit 2 --db moved.db --name quick --fast -q", env=room.cuda)
+    store = sqlite3.connect(os.path.join(room.folder, "moved.db"))
+    key, text = store.execute("SELECT id, choice_logprobs FROM attempt WHERE choice_logprobs IS NOT NULL").fetchone()
+    choices = json.loads(text)
+
+    def moved(nat, exit_code, line):
+        store.execute("UPDATE attempt SET choice_logprobs = ? WHERE id = ?", (json.dumps([c + nat for c in choices]), key))
+        store.commit()
+        out, _ = room.run("verify quick --db moved.db", exit_code, env=room.cuda)
+        expect(out.splitlines()[-1] == line, f"{out}; want {line!r}")
+        return out
+
+    said = "the run is fast, and bits are not promised. Of 4 attempts run again"
+    moved(0, 0, f"verified: {said} 4 agree bit for bit")
+    out = moved(0.05, 0, f"verified: {said} 3 agree bit for bit, 1 differ as they may (log-probabilities by at most 0.1 nat + 1 %)")
+    expect(out.count("the choices differ, as may be\n") == 1, out)
+    out = moved(5, 1, f"NOT verified: {said} 3 agree bit for bit, 1 by more")
+    expect(out.count("the choices differ\n") == 1, out)
+    found = room.json("verify quick --db moved.db --json", code=1, env=room.cuda)
+    expect(found["fast"] and found["agree"] == 3 and found["allowed"] == 0, f"{found}")
+    moved(0, 0, f"verified: {said} 4 agree bit for bit")
+    store.execute("UPDATE attempt SET reply_text = 'Rome' WHERE id = "
+                  "(SELECT min(id) FROM attempt WHERE choice_logprobs IS NULL)")
+    store.commit()
+    store.close()
+    out, _ = room.run("verify quick --db moved.db", env=room.cuda)
+    expect(out.count("the reply differs, as may be\n") == 1 and out.count(", 1 differ as they may (") == 1, out)
+
+
 def emulated(room):
     """The real kernels and their host side under the whole program, on an emulated GPU."""
     if room.emulated is None:
@@ -163,6 +224,12 @@ def emulated(room):
     expect(len(rows["gpu"]) == 4 and len(errors) == 8, f"{len(rows['gpu'])} rows, {len(errors)} choices")
     expect(max(errors) <= 0.05 and sum(errors) / len(errors) <= 0.01, f"nats per token: {errors}")
     room.run("verify gpu --db emulated.db", env=gpu)
+    _, err = room.run(f"{line} quick --fast".replace(" -q", ""), env=gpu)
+    expect(", fast: cuBLASLt 13.0.0\n" in err, err)
+    _, err = room.run(f"{line} quicker --fast".replace(" -q", ""), env=dict(gpu, MUSTER_EMULATE_WITHOUT="blas"))
+    expect(", fast: no cuBLASLt\n" in err, err)
+    out, _ = room.run("verify quick --db emulated.db", env=gpu)
+    expect(out.startswith("verified: the run is fast"), out)
 
 
 def bench(room):
@@ -194,7 +261,8 @@ def doctor(room):
 TESTS = [("words for devices", words), ("a device that is not there", refused), ("auto", automatic),
          ("the whole way through a module", same_bits), ("several GPUs", several), ("sensors", sensors), ("bench engine", bench),
          ("the real kernels, emulated", emulated),
-         ("doctor", doctor)]
+         ("doctor", doctor),
+         ("--fast", fast), ("verifying a fast run", fast_bits)]
 
 
 def main():
