@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The numbers that picking a token is made of, for C, for the kernels of CUDA and for their host:
-// the operations of IEEE double alone, none of them contracted, and integers. The weight of a token
-// is an integer, so a sum of weights has the same bits in whatever order it is made.
+// The numbers that tokens are picked by, and the logarithm of all log-probabilities, for C, for the
+// kernels of CUDA and for their host: the operations of IEEE double alone, none of them contracted,
+// and integers. The weight of a token is an integer, so a sum of weights has the same bits in
+// whatever order it is made.
 #pragma once
 
 #include <stdbool.h>

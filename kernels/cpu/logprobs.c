@@ -2,6 +2,7 @@
 // Log-probabilities of given tokens: the log-sum-exp of a row of logits in 8 segments of the
 // vocabulary, merged as a fixed tree like the segments of a product.
 #include "kernels/cpu/cpu_internal.h"
+#include "kernels/pick.h"
 
 #include <math.h>
 
@@ -28,22 +29,6 @@ static void segment_sum(void *ctx, uint32_t item, int worker)
     if (from < to) {
         *out = job->path->log_sum(logits + from, to - from, (int32_t)from);
     }
-}
-
-/** ln x for x >= 1, without libm: x = m * 2^e, ln m = 2 artanh((m-1)/(m+1)), |artanh's x| < 0.172.
- */
-static double log_of(double x)
-{
-    int e = 0;
-    while (x > 0x1.6a09e667f3bcdp+0) { // sqrt(2)
-        x *= 0.5;
-        e++;
-    }
-    double s = (x - 1) / (x + 1), s2 = s * s, sum = 0;
-    for (int k = 23; k >= 1; k -= 2) {
-        sum = sum * s2 + 1.0 / k;
-    }
-    return e * 0x1.62e42fefa39efp-1 + 2 * s * sum;
 }
 
 static CpuLogSum merge_segments(const CpuPath *path, const CpuLogSum *s)
@@ -73,7 +58,7 @@ bool cpu_logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KL
             return ERR_SET(err, ERR_MODEL,
                            "the model produced a logit that is not a finite number");
         }
-        double log_sum = (double)all.max + log_of((double)all.sum);
+        double log_sum = (double)all.max + pick_log((double)all.sum);
         *rows[i].out_argmax = all.argmax;
         for (uint32_t t = 0; t < rows[i].n_targets; t++) {
             assert(rows[i].targets[t] >= 0 && (size_t)rows[i].targets[t] < vocab);

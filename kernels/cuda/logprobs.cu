@@ -3,6 +3,7 @@
 // vocabulary, each by one thread block in one tree; the host merges the segments as a fixed tree
 // and takes one logarithm a row.
 #include "kernels/cuda/rows.cuh"
+#include "kernels/pick.h"
 
 #include <assert.h>
 #include <math.h>
@@ -116,21 +117,6 @@ static float host_exp(float x)
     return p;
 }
 
-/** ln x for x >= 1: x = m * 2^e, ln m = 2 artanh((m-1)/(m+1)), |artanh's x| < 0.172. */
-static double log_of(double x)
-{
-    int e = 0;
-    while (x > 0x1.6a09e667f3bcdp+0) { // sqrt(2)
-        x *= 0.5;
-        e++;
-    }
-    double s = (x - 1) / (x + 1), s2 = s * s, sum = 0;
-    for (int k = 23; k >= 1; k -= 2) {
-        sum = sum * s2 + 1.0 / k;
-    }
-    return e * 0x1.62e42fefa39efp-1 + 2 * s * sum;
-}
-
 /** b lies after a. */
 static LogSum merge(LogSum a, LogSum b)
 {
@@ -203,7 +189,7 @@ static bool fill_results(const KLogprobRow *rows, size_t n_rows, const Asked *as
             return CUDA_FAIL(err, ERR_MODEL,
                              "the model produced a logit that is not a finite number");
         }
-        double log_sum = (double)all.max + log_of((double)all.sum);
+        double log_sum = (double)all.max + pick_log((double)all.sum);
         *rows[i].out_argmax = all.argmax;
         for (uint32_t t = 0; t < rows[i].n_targets; t++) {
             rows[i].out_logprobs[t] = (float)((double)*logits++ - log_sum);

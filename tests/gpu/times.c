@@ -250,6 +250,41 @@ static void time_attention(const char *what, size_t rows, bool shared)
     ops->buffer_destroy(a.q);
 }
 
+// ---- Picking ------------------------------------------------------------------------------------
+
+typedef struct Picks {
+    KBuffer *logits;
+    KPick *picks;
+    size_t n;
+} Picks;
+
+static void run_picks(void *ctx)
+{
+    Picks *p = ctx;
+    Err err = ERR_INIT;
+    must(ops->pick(stream, p->logits, VOCAB, p->picks, p->n, &err), &err);
+}
+
+/** From random logits; the row is read once at least. */
+static void time_pick(const char *what, size_t n, double temperature, double top_p)
+{
+    Picks p = {.logits = buffer(n * VOCAB), .n = n};
+    int32_t *ids = mem_alloc(n, sizeof(*ids));
+    p.picks = mem_zalloc(n, sizeof(*p.picks));
+    for (size_t i = 0; i < n; i++) {
+        p.picks[i] = (KPick){.row = (uint32_t)i,
+                             .temperature = temperature,
+                             .top_p = top_p,
+                             .random = rng_at(1, 2, i),
+                             .out_id = &ids[i]};
+    }
+    Case of = {what, "f32", n, (double)n * VOCAB * sizeof(float), 0};
+    timed(&of, run_picks, &p);
+    mem_free(p.picks);
+    mem_free(ids);
+    ops->buffer_destroy(p.logits);
+}
+
 int main(int argc, char **argv)
 {
     KDeviceOptions options = {.n_threads = 1};
@@ -275,6 +310,12 @@ int main(int argc, char **argv)
     time_attention("attention, one context", 64, true);
     time_attention("attention, own contexts", 64, false);
     time_attention("attention, own contexts", 1, false);
+    static const size_t picks[] = {1, 64};
+    for (size_t i = 0; i < 2; i++) {
+        time_pick("pick, greedy", picks[i], 0, 1);
+        time_pick("pick, drawn", picks[i], 1, 1);
+        time_pick("pick, top_p", picks[i], 1, 0.9);
+    }
     ops->stream_destroy(stream);
     ops->device_close(device);
     return 0;

@@ -24,6 +24,8 @@ static bool run_model(Str path, float *out, size_t vocab, Err *err)
         return false;
     }
     BatchRow rows[N] = {{0}};
+    int32_t id = 0;
+    const KPick pick = {.row = N - 1, .temperature = 1, .top_p = 0.9, .random = 0.5, .out_id = &id};
     TargetLogprob target = {0};
     int32_t next = 5;
     for (uint32_t i = 0; i < N; i++) {
@@ -33,10 +35,10 @@ static bool run_model(Str path, float *out, size_t vocab, Err *err)
     rows[N - 1] = (BatchRow){.token = 2, .kind = ROW_LOGITS, .out = 0};
     KvExtent all = {.slot = 0, .n = N};
     BatchSpan span = {0, N, 0, &all, 1};
-    Batch batch = {rows, N, &span, 1, NULL, 0};
+    Batch batch = {rows, N, &span, 1, &pick, 1};
     bool ok =
         forward_pool_create(forward, 64, err) && forward_run(forward, &batch, out, &target, err);
-    out[vocab] = target.logprob;
+    out[vocab] = target.logprob + (float)id;
     forward_close(forward);
     return ok;
 }

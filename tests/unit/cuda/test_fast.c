@@ -330,7 +330,7 @@ static bool run_model(Str path, const KOps *ops, float *out, Err *err)
             rows[i] = (BatchRow){.token = token_at(from + i), .kind = ROW_LOGITS, .out = i};
         }
         BatchSpan span = {0, n, from, &all, 1};
-        Batch batch = {rows, n, &span, 1};
+        Batch batch = {rows, n, &span, 1, NULL, 0};
         ok = forward_run(forward, &batch, out + (size_t)from * VOCAB, NULL, err);
     }
     forward_close(forward);

@@ -53,7 +53,7 @@ static Str model_file(const Model *m)
 }
 
 /** A prompt with log-probabilities at some rows, then tokens one by one; results to out: N rows of
- *  logits, then log-probabilities. */
+ *  logits, then log-probabilities, then what was picked. */
 static bool run_model(Str path, const Model *m, float *out, Err *err)
 {
     EngineOptions options = {
@@ -71,17 +71,31 @@ static bool run_model(Str path, const Model *m, float *out, Err *err)
     rows[3].kind = rows[4].kind = ROW_KV; // so that the last layer gathers
     rows[3].n_targets = rows[4].n_targets = 0;
     KvExtent all = {.slot = 5, .n = N};
+    KPick picks[N];
+    int32_t ids[N] = {0}, top[N];
+    float own[N] = {0}, best[N];
     bool ok = forward_pool_create(forward, 64, err);
     for (uint32_t from = 0, n = N - DECODED; ok && from < N; from += n, n = 1) {
         for (uint32_t i = from; i < from + n; i++) {
             rows[i].out = i - from;
+            picks[i] = (KPick){.row = i - from,
+                               .temperature = i % 3,
+                               .top_p = i % 2 == 0 ? 1 : 0.9,
+                               .random = rng_at(9, 2, i),
+                               .out_id = &ids[i],
+                               .out_logprob = &own[i],
+                               .n_top = 1,
+                               .out_top_ids = &top[i],
+                               .out_top_logprobs = &best[i]};
         }
+        uint32_t first = from == 0 ? 5 : from; // rows 3 and 4 have no logits
         BatchSpan span = {0, n, from, &all, 1};
-        Batch batch = {rows + from, n, &span, 1, NULL, 0};
+        Batch batch = {rows + from, n, &span, 1, picks + first, from + n - first};
         ok = forward_run(forward, &batch, out + from * m->vocab, logprobs, err);
     }
     for (uint32_t i = 0; i < N; i++) {
         out[N * m->vocab + i] = logprobs[i].logprob;
+        out[N * m->vocab + N + i] = (float)ids[i] + own[i];
     }
     forward_close(forward);
     return ok;
@@ -100,7 +114,7 @@ static void test_ranks__give_the_bits_of_one(void)
         arena_reset(&arena);
         const Model *m = &models[i];
         Str path = model_file(m);
-        size_t n = N * (size_t)m->vocab + N;
+        size_t n = N * (size_t)m->vocab + 2 * N;
         float *got[3];
         for (int c = 0; c < 3; c++) {
             Err err = ERR_INIT;
@@ -142,7 +156,7 @@ static void test_ranks__what_can_not_be_cut(void)
         arena_reset(&arena);
         Err err = ERR_INIT;
         Str path = model_file(&cases[i].model);
-        float *out = ARENA_ARRAY(&arena, float, N *(size_t)cases[i].model.vocab + N);
+        float *out = ARENA_ARRAY(&arena, float, N *(size_t)cases[i].model.vocab + 2 * N);
         ranks = cases[i].ranks;
         CHECK(!run_model(path, &cases[i].model, out, &err));
         CHECK_INT(err.code, cases[i].code);
@@ -156,7 +170,7 @@ static void test_ranks__failures(void)
                                 64,       2,         2,         320,   PRECISION_DEFAULT};
     arena_reset(&arena);
     Str path = model_file(&model);
-    size_t n = N * (size_t)model.vocab + N;
+    size_t n = N * (size_t)model.vocab + 2 * N;
     float *expected = ARENA_ARRAY(&arena, float, n), *got = ARENA_ARRAY(&arena, float, n);
     ranks = "tp=2";
     Err err = ERR_INIT;
