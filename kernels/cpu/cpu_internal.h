@@ -206,7 +206,8 @@ typedef struct CpuProduct {
     const KActs *x;
     float *out; // (n_rows, n_out) of the whole product
     bool add;
-    bool f32; // take the f32 form of x whatever the type
+    bool f32;            // take the f32 form of x whatever the type
+    const int8_t *bytes; // of the one row that there is, as CpuPath.split_row gives it, or NULL
     int n_segments;
     size_t tile0, tile1;
     size_t row0, row1;
@@ -224,6 +225,9 @@ typedef struct CpuLogSum {
 typedef struct CpuPath {
     const char *name;
     void (*product)(const CpuProduct *piece);
+    /** The first row's words, q = 256*high + low, for each block {high[32], low[32]} as signed
+     * bytes in the order of cpu_quant_byte. NULL: products take words however few the rows are. */
+    void (*split_row)(const KActs *acts, int8_t *out);
     /** acts = silu(gate) * up for the rows and tiles of the pieces, which differ in their matrix
      *  alone; tile0 is even. */
     void (*gated)(const CpuProduct *gate, const CpuProduct *up, KActs *acts);

@@ -30,10 +30,23 @@ static void cut_items(ProductsJob *job, size_t n_tiles, int n_threads)
     job->group += job->group % 2; // tiles of a gated product come in pairs
 }
 
-static CpuProduct whole_product(const KDevice *device, const KMatrix *matrix, const KActs *x)
+/** The bytes of the one row that there is, when the path wants them. */
+static const int8_t *split_row(KDevice *device, const KActs *x, size_t n_rows)
+{
+    if (n_rows != 1 || device->path->split_row == NULL || x->fixed == NULL) {
+        return NULL;
+    }
+    int8_t *bytes = cpu_scratch(device, x->n_blocks * 2 * CPU_BLOCK);
+    device->path->split_row(x, bytes);
+    return bytes;
+}
+
+static CpuProduct whole_product(const KDevice *device, const KMatrix *matrix, const KActs *x,
+                                const int8_t *bytes)
 {
     assert(matrix->n_in == x->width);
-    return (CpuProduct){.matrix = matrix, .x = x, .f32 = device->f32, .n_segments = 1};
+    return (CpuProduct){
+        .matrix = matrix, .x = x, .f32 = device->f32, .bytes = bytes, .n_segments = 1};
 }
 
 /** The tiles and rows of an item of one product. */
@@ -67,10 +80,11 @@ bool cpu_products(KStream *stream, const KProduct *products, size_t n_products, 
     KDevice *device = stream->device;
     assert(n_products <= PRODUCTS_MAX && n_rows <= x->max_rows);
     ProductsJob job = {.path = device->path, .n_rows = n_rows, .n_products = n_products};
+    const int8_t *bytes = split_row(device, x, n_rows);
     size_t n_tiles = 0;
     for (size_t p = 0; p < n_products; p++) {
         assert(products[p].out->n >= n_rows * products[p].matrix->n_out);
-        job.whole[p] = whole_product(device, products[p].matrix, x);
+        job.whole[p] = whole_product(device, products[p].matrix, x, bytes);
         job.whole[p].out = products[p].out->data;
         job.whole[p].add = products[p].add;
         job.whole[p].n_segments = products[p].n_segments;
@@ -101,8 +115,9 @@ bool cpu_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const KA
     assert(n_rows <= x->max_rows && n_rows <= out->max_rows);
     assert(gate->n_out == out->width && up->n_out == out->width);
     ProductsJob job = {.path = device->path, .gated = out, .n_rows = n_rows, .n_products = 2};
-    job.whole[0] = whole_product(device, gate, x);
-    job.whole[1] = whole_product(device, up, x);
+    const int8_t *bytes = split_row(device, x, n_rows);
+    job.whole[0] = whole_product(device, gate, x, bytes);
+    job.whole[1] = whole_product(device, up, x, bytes);
     cut_items(&job, gate->n_tiles, device->n_threads);
     size_t groups = (gate->n_tiles + job.group - 1) / job.group;
     pool_run(device->pool, run_gated_item, &job, (uint32_t)(groups * job.n_panels));

@@ -131,6 +131,47 @@ INLINE void fixed_part(const CpuForm form, const bool direct, const int n_rows, 
     }
 }
 
+#if CPU_ISA == CPU_ISA_AVX512
+/** One row's words take a shift and a mask for each 32 quants, bytes for each 64; more rows share
+ * the words. The integers are the same. */
+INLINE void fixed_bytes(const CpuForm form, const uint8_t *tile, const int8_t *bytes,
+                        const KActs *x, bool fresh, size_t b0, size_t b1, float (*sums)[LANES])
+{
+    V16 acc = fresh ? v_zero() : v_load(sums[0]);
+    for (size_t b = b0; b < b1; b++) {
+        const uint8_t *block = tile + b * cpu_block_bytes(form);
+        const int8_t *high = bytes + b * 2 * CPU_BLOCK, *low = high + CPU_BLOCK;
+        const size_t at = b * CPU_ROWS;
+        I16 highs[2] = {i_set1(0), i_set1(0)};
+        I16 lows[2] = {i_set1(-fixed_offset(form) * x->sum[at]), i_set1(0)};
+#pragma GCC unroll 16
+        for (int group = 0; group < CPU_BLOCK / 4; group++) {
+            const int chain = group % 2, load = form == CPU_Q8_0 ? group : group % 4;
+            I16 w = i_load(block + (size_t)load * 64);
+            if (form != CPU_Q8_0) {
+                w = i_words(w, group / 4 * 4, 0x0f0f0f0f);
+            }
+            highs[chain] = i_dot_bytes(highs[chain], w, high + (size_t)group * 4);
+            lows[chain] = i_dot_bytes(lows[chain], w, low + (size_t)group * 4);
+        }
+        I16 dot = i_add(i_shift_up(i_add(highs[0], highs[1]), 8), i_add(lows[0], lows[1]));
+        const uint16_t *scales = block_scales(form, block);
+        acc = v_fma(i_float(dot), v_mul(v_load_f16(scales), v_set1(x->scale[at])), acc);
+        if (form == CPU_Q4_1) {
+            acc = v_fma(v_load_f16(scales + LANES), v_set1(x->scale_sum[at]), acc);
+        }
+    }
+    v_store(sums[0], acc);
+}
+
+static void path_split_row(const KActs *acts, int8_t *out)
+{
+    for (size_t b = 0; b < acts->n_blocks; b++, out += 2 * CPU_BLOCK) {
+        i_split_words(acts->fixed + b * CPU_ROWS * CPU_BLOCK, out, out + CPU_BLOCK);
+    }
+}
+#endif
+
 /** fixed_part for the form and number of rows at hand, each compiled for its constants. */
 INLINE void fixed_part_of(const CpuForm form, int n_rows, const uint8_t *tile, const uint8_t *words,
                           const KActs *x, size_t row, bool fresh, size_t b0, size_t b1,
@@ -164,6 +205,12 @@ INLINE void fixed_group(const CpuForm form, const CpuProduct *piece, const uint8
                         bool fresh, size_t b0, size_t b1, uint8_t *words, float (*sums)[LANES])
 {
     size_t n_rows = piece->row1 - piece->row0;
+#if CPU_ISA == CPU_ISA_AVX512
+    if (piece->bytes != NULL && form != CPU_W16) {
+        fixed_bytes(form, tile, piece->bytes, piece->x, fresh, b0, b1, sums);
+        return;
+    }
+#endif
     bool direct = form == CPU_W16 || n_rows <= 2 * FIXED_ROWS;
     if (!direct) {
         fixed_words(form, tile, b0, b1, words);

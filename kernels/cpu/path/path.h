@@ -8,6 +8,9 @@
 const CpuPath PATH = {
     .name = PATH_NAME,
     .product = path_product,
+#if CPU_ISA == CPU_ISA_AVX512
+    .split_row = path_split_row,
+#endif
     .gated = path_gated,
     .embed = path_embed,
     .rms_norm = path_rms_norm,

@@ -172,6 +172,27 @@ INLINE I16 i_dot(I16 acc, I16 w, const int32_t *x)
     __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*x));
     return acc;
 }
+/** acc + the products of four unsigned bytes of w with the four signed ones at x. */
+INLINE I16 i_dot_bytes(I16 acc, I16 w, const int8_t *x)
+{
+    const int32_t *four = (const int32_t *)(const void *)x;
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*four));
+    return acc;
+}
+INLINE I16 i_shift_up(I16 a, const int bits)
+{
+    return _mm512_slli_epi32(a, (unsigned)bits);
+}
+/** 32 words as 256*high + low, signed bytes in the order of cpu_quant_byte. */
+INLINE void i_split_words(const int16_t *words, int8_t *high, int8_t *low)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    __m512i q = _mm512_loadu_si512(words);
+    __m512i up = _mm512_srai_epi16(_mm512_add_epi16(q, _mm512_set1_epi16(128)), 8);
+    _mm256_storeu_si256((void *)low, _mm256_shuffle_epi8(_mm512_cvtepi16_epi8(q), order));
+    _mm256_storeu_si256((void *)high, _mm256_shuffle_epi8(_mm512_cvtepi16_epi8(up), order));
+}
 INLINE V16 i_float(I16 a)
 {
     return _mm512_cvtepi32_ps(a);
