@@ -147,6 +147,9 @@ typedef struct KOps {
      * likely to come again. After a failure in between, step_end is called all the same. */
     bool (*step_begin)(KStream *stream, bool repeats, Err *err);
     bool (*step_end)(KStream *stream, Err *err);
+    /** Optional: how many rows a step that repeats should rather have, n_rows or more, so that it
+     * is the same as another one. */
+    size_t (*step_rows)(const KStream *stream, size_t n_rows);
 
     /** n f32 elements, zeroed. */
     bool (*buffer_create)(KDevice *device, size_t n, KBuffer **out, Err *err);
@@ -198,8 +201,8 @@ typedef struct KOps {
                        const KBuffer *v, const float *angles, const uint32_t *slots, size_t n_rows,
                        Err *err);
     /** Softmax(q k) v for rows 0 .. n_rows-1 (q as rope_store left it). works are sorted by chunk;
-     * a row is in one work for each of its chunks, from chunk 0 on without a gap. shapes  q, out
-     * (n_rows, n_heads, head_dim). */
+     * a row is in one work for each of its chunks, from chunk 0 on without a gap. While a step
+     * lasts, works at one place are the same.  shapes  q, out (n_rows, n_heads, head_dim). */
     bool (*attention)(KStream *stream, const KKv *kv, size_t layer, const KBuffer *q,
                       const KAttentionWork *works, size_t n_works, size_t n_rows, KActs *out,
                       Err *err);

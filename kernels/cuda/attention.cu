@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Attention's host side - the work list, cut into items of up to 64 queries, in waves of chunks
-// whose partials fit in scratch - and the merge of a row's partials in order of chunk.
+// whose partials fit in scratch - and the merge of a row's partials in order of chunk. While a step
+// lasts the list of its works is made once. In a step that is recorded what depends on the length
+// of contexts is rounded up (cuda_step_size): places in the list, items of a wave, chunks in
+// scratch; items that are added have no queries.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/rows.cuh"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifndef ATTEND_WAVE_BYTES
@@ -105,46 +109,98 @@ KERNEL(merge_rows)(AttendView view, ActsView out)
 
 // ---- The work list ------------------------------------------------------------------------------
 
-/** The list as it goes to the device, in one piece. */
-typedef struct List {
+/** Chunks whose partials are in scratch together. */
+typedef struct Wave {
+    uint32_t chunk0;
+    uint32_t first_item;
+    uint32_t n_items;
+} Wave;
+
+/** The list as it goes to the device, in one piece, and what it was made from. */
+struct AttendList {
+    const KAttentionWork *works;
+    size_t n_works, n_rows;
+    uint32_t group, wave_chunks;
+    uint64_t step; // 0: not made in one
     AttendItem *items;
     AttendExtent *extents;
     KAttentionRow *rows;
     uint32_t *n_chunks;
-    size_t n_items, n_extents, n_rows;
     uint8_t *bytes;
-    size_t n_bytes;
-} List;
+    size_t n_bytes, capacity;
+    Wave *waves;
+    size_t n_waves, cap_waves;
+};
+
+void cuda_attend_list_destroy(AttendList *list)
+{
+    if (list != NULL) {
+        free(list->bytes);
+        free(list->waves);
+        free(list);
+    }
+}
 
 static uint32_t work_items(const KAttentionWork *work, uint32_t group)
 {
     return (work->n_rows * group + ATTEND_QUERIES - 1) / ATTEND_QUERIES;
 }
 
-/** Memory for the whole list, at the same places here and on the device. */
-static bool list_create(KStream *stream, const KAttentionWork *works, size_t n_works, size_t n_rows,
-                        uint32_t group, List *list, Err *err)
+static bool grow(void **memory, size_t *capacity, size_t bytes, Err *err)
 {
-    *list = (List){};
-    for (size_t w = 0; w < n_works; w++) {
-        list->n_items += work_items(&works[w], group);
-        list->n_extents += works[w].n_extents;
-        list->n_rows += works[w].n_rows;
+    if (bytes > *capacity) {
+        void *p = realloc(*memory, bytes + bytes / 2);
+        if (p == NULL) {
+            return CUDA_FAIL(err, ERR_LIMIT, "no memory for a list of %zu bytes", bytes);
+        }
+        *memory = p;
+        *capacity = bytes + bytes / 2;
     }
-    size_t items = list->n_items * sizeof(AttendItem);
-    size_t extents = list->n_extents * sizeof(AttendExtent);
-    size_t rows = list->n_rows * sizeof(KAttentionRow);
-    list->n_bytes = items + extents + rows + n_rows * sizeof(uint32_t);
-    void *memory;
-    if (!cuda_host_scratch(stream, list->n_bytes, &memory, err)) {
+    return true;
+}
+
+/** Cut the works into waves; returns the number of items. */
+static bool list_waves(const KStream *stream, AttendList *list, size_t *out_items, Err *err)
+{
+    size_t n_chunks = list->works[list->n_works - 1].chunk + 1, n_items = 0;
+    size_t most = n_chunks / list->wave_chunks + 1;
+    if (!grow((void **)&list->waves, &list->cap_waves, most * sizeof(Wave), err)) {
         return false;
     }
-    list->bytes = (uint8_t *)memory;
+    list->n_waves = 0;
+    for (size_t w = 0; w < list->n_works;) {
+        Wave wave = {list->works[w].chunk, (uint32_t)n_items, 0};
+        for (; w < list->n_works && list->works[w].chunk - wave.chunk0 < list->wave_chunks; w++) {
+            wave.n_items += work_items(&list->works[w], list->group);
+        }
+        wave.n_items = (uint32_t)cuda_step_size(stream, wave.n_items);
+        n_items += wave.n_items;
+        list->waves[list->n_waves++] = wave;
+    }
+    *out_items = n_items;
+    return true;
+}
+
+/** Memory for the whole list, at the same places here and on the device. */
+static bool list_place(const KStream *stream, AttendList *list, size_t n_items, Err *err)
+{
+    size_t n_extents = 0, n_rows = 0;
+    for (size_t w = 0; w < list->n_works; w++) {
+        n_extents += list->works[w].n_extents;
+        n_rows += list->works[w].n_rows;
+    }
+    size_t items = n_items * sizeof(AttendItem);
+    size_t extents = cuda_step_size(stream, n_extents) * sizeof(AttendExtent);
+    size_t rows = cuda_step_size(stream, n_rows) * sizeof(KAttentionRow);
+    list->n_bytes = items + extents + rows + list->n_rows * sizeof(uint32_t);
+    if (!grow((void **)&list->bytes, &list->capacity, list->n_bytes, err)) {
+        return false;
+    }
     list->items = (AttendItem *)list->bytes;
     list->extents = (AttendExtent *)(list->bytes + items);
     list->rows = (KAttentionRow *)(list->bytes + items + extents);
     list->n_chunks = (uint32_t *)(list->bytes + items + extents + rows);
-    memset(list->n_chunks, 0, n_rows * sizeof(uint32_t));
+    memset(list->bytes, 0, list->n_bytes);
     return true;
 }
 
@@ -158,42 +214,83 @@ static uint32_t most_keys(const KAttentionWork *work, uint32_t group, uint32_t f
     return most;
 }
 
-static void list_fill(const KAttentionWork *works, size_t n_works, uint32_t group, List *list)
+/** One work's items from *item on; extents and rows from where the counters stand. */
+static void fill_work(AttendList *list, const KAttentionWork *work, AttendItem **item,
+                      uint32_t *n_extents, uint32_t *n_rows)
 {
-    uint32_t n_items = 0, n_extents = 0, n_rows = 0;
-    for (size_t w = 0; w < n_works; w++) {
-        const KAttentionWork *work = &works[w];
-        uint32_t n_queries = work->n_rows * group, at = 0;
-        for (uint32_t first = 0; first < n_queries; first += ATTEND_QUERIES) {
-            uint32_t left = n_queries - first, n = left < ATTEND_QUERIES ? left : ATTEND_QUERIES;
-            AttendItem item = {work->chunk,
-                               n_extents,
-                               work->n_extents,
-                               n_rows,
-                               first,
-                               n,
-                               most_keys(work, group, first, n)};
-            list->items[n_items++] = item;
-        }
-        for (uint32_t e = 0; e < work->n_extents; e++) {
-            AttendExtent extent = {work->extents[e].slot, at, work->extents[e].n};
-            list->extents[n_extents++] = extent;
-            at += work->extents[e].n;
-        }
-        for (uint32_t r = 0; r < work->n_rows; r++) {
-            KAttentionRow row = work->rows[r];
-            assert(row.n_keys >= 1 && row.n_keys <= K_CHUNK && row.n_keys <= at);
-            assert(list->n_chunks[row.row] == work->chunk);
-            list->n_chunks[row.row]++;
-            list->rows[n_rows++] = row;
+    uint32_t group = list->group, n_queries = work->n_rows * group, at = 0;
+    for (uint32_t first = 0; first < n_queries; first += ATTEND_QUERIES) {
+        uint32_t left = n_queries - first, n = left < ATTEND_QUERIES ? left : ATTEND_QUERIES;
+        AttendItem one = {work->chunk,
+                          *n_extents,
+                          work->n_extents,
+                          *n_rows,
+                          first,
+                          n,
+                          most_keys(work, group, first, n)};
+        *(*item)++ = one;
+    }
+    for (uint32_t e = 0; e < work->n_extents; e++) {
+        AttendExtent extent = {work->extents[e].slot, at, work->extents[e].n};
+        list->extents[(*n_extents)++] = extent;
+        at += work->extents[e].n;
+    }
+    for (uint32_t r = 0; r < work->n_rows; r++) {
+        KAttentionRow row = work->rows[r];
+        assert(row.n_keys >= 1 && row.n_keys <= K_CHUNK && row.n_keys <= at);
+        assert(list->n_chunks[row.row] == work->chunk);
+        list->n_chunks[row.row]++;
+        list->rows[(*n_rows)++] = row;
+    }
+}
+
+static void list_fill(AttendList *list)
+{
+    uint32_t n_extents = 0, n_rows = 0;
+    const KAttentionWork *work = list->works, *end = work + list->n_works;
+    for (size_t w = 0; w < list->n_waves; w++) {
+        const Wave *wave = &list->waves[w];
+        AttendItem *item = list->items + wave->first_item;
+        for (; work < end && work->chunk - wave->chunk0 < list->wave_chunks; work++) {
+            fill_work(list, work, &item, &n_extents, &n_rows);
         }
     }
 }
 
+/** The list of these works; the one there is, when it was made in this step. */
+static bool list_make(KStream *stream, const AttendList *wish, Err *err)
+{
+    AttendList *list = stream->attend;
+    if (list == NULL) {
+        list = stream->attend = (AttendList *)calloc(1, sizeof(*list));
+        if (list == NULL) {
+            return CUDA_FAIL(err, ERR_LIMIT, "no memory for a list");
+        }
+    }
+    if (wish->step != 0 && list->step == wish->step && list->works == wish->works &&
+        list->n_works == wish->n_works && list->n_rows == wish->n_rows &&
+        list->group == wish->group && list->wave_chunks == wish->wave_chunks) {
+        return true;
+    }
+    size_t n_items;
+    list->step = 0;
+    list->works = wish->works;
+    list->n_works = wish->n_works;
+    list->n_rows = wish->n_rows;
+    list->group = wish->group;
+    list->wave_chunks = wish->wave_chunks;
+    if (!list_waves(stream, list, &n_items, err) || !list_place(stream, list, n_items, err)) {
+        return false;
+    }
+    list_fill(list);
+    list->step = wish->step;
+    return true;
+}
+
 // ---- Waves --------------------------------------------------------------------------------------
 
-/** Carve the scratch of a wave of `wave` chunks. */
-static bool take_scratch(KStream *stream, const KHeads *heads, AttendView *view, uint32_t wave,
+/** Carve the scratch of a wave. */
+static bool take_scratch(KStream *stream, const KHeads *heads, AttendView *view, size_t wave,
                          bool several, Err *err)
 {
     size_t queries = (size_t)view->n_rows * heads->n_heads, stride = view->kv.stride;
@@ -225,21 +322,18 @@ static bool run_wave(KStream *stream, const AttendView *view, uint32_t n_items, 
     return CUDA_LAUNCHED(err, "merge of attention");
 }
 
-static bool run_waves(KStream *stream, const KAttentionWork *works, size_t n_works, uint32_t wave,
-                      uint32_t group, AttendView *view, KActs *out, Err *err)
+static bool run_waves(KStream *stream, const AttendList *list, AttendView *view, KActs *out,
+                      Err *err)
 {
-    for (size_t from = 0, to; from < n_works; from = to) {
-        uint32_t n_items = 0;
-        view->chunk0 = works[from].chunk;
-        view->chunk1 = view->chunk0 + wave;
-        for (to = from; to < n_works && works[to].chunk < view->chunk1; to++) {
-            n_items += work_items(&works[to], group);
-        }
-        view->last_wave = to == n_works;
-        if (!run_wave(stream, view, n_items, out, err)) {
+    for (size_t w = 0; w < list->n_waves; w++) {
+        const Wave *wave = &list->waves[w];
+        view->chunk0 = wave->chunk0;
+        view->chunk1 = wave->chunk0 + list->wave_chunks;
+        view->first_item = wave->first_item;
+        view->last_wave = w + 1 == list->n_waves;
+        if (!run_wave(stream, view, wave->n_items, out, err)) {
             return false;
         }
-        view->first_item += n_items;
         float *after = view->after_max_sum;
         view->after_max_sum = view->before_max_sum;
         view->before_max_sum = after;
@@ -254,30 +348,35 @@ bool cuda_attention(KStream *stream, const KKv *kv, size_t layer, const KBuffer 
     const KHeads *heads = &kv->heads;
     assert(out->view.width == heads->n_heads * heads->head_dim && out->max_rows >= n_rows);
     assert(n_works > 0);
-    uint32_t group = heads->n_heads / heads->n_kv_heads;
-    uint32_t n_chunks = works[n_works - 1].chunk + 1;
+    size_t n_chunks = cuda_step_size(stream, works[n_works - 1].chunk + 1);
     AttendView view = {};
     view.kv = cuda_kv_view(kv, layer);
     view.q = q->data;
     view.n_rows = (uint32_t)n_rows;
     size_t chunk_bytes = n_rows * heads->n_heads * (kv->stride + 2) * sizeof(float);
     size_t wave = ATTEND_WAVE_BYTES / chunk_bytes;
-    wave = wave < 1 ? 1 : wave > n_chunks ? n_chunks : wave;
-    List list;
+    bool several = wave < n_chunks;
+    wave = wave < 1 ? 1 : several ? wave : n_chunks;
+    AttendList wish = {};
+    wish.works = works;
+    wish.n_works = n_works;
+    wish.n_rows = n_rows;
+    wish.group = heads->n_heads / heads->n_kv_heads;
+    wish.wave_chunks = (uint32_t)wave;
+    wish.step = stream->step.open ? stream->step.serial : 0;
     const void *there;
-    if (!cuda_enter(stream->device, err) ||
-        !list_create(stream, works, n_works, n_rows, group, &list, err)) {
+    if (!cuda_enter(stream->device, err) || !list_make(stream, &wish, err)) {
         return false;
     }
-    list_fill(works, n_works, group, &list);
-    if (!cuda_upload(stream, list.bytes, list.n_bytes, &there, err) ||
-        !take_scratch(stream, heads, &view, (uint32_t)wave, wave < n_chunks, err)) {
+    const AttendList *list = stream->attend;
+    if (!cuda_upload(stream, list->bytes, list->n_bytes, &there, err) ||
+        !take_scratch(stream, heads, &view, wave, several, err)) {
         return false;
     }
     const uint8_t *base = (const uint8_t *)there;
     view.items = (const AttendItem *)base;
-    view.extents = (const AttendExtent *)(base + ((uint8_t *)list.extents - list.bytes));
-    view.rows = (const KAttentionRow *)(base + ((uint8_t *)list.rows - list.bytes));
-    view.n_chunks = (const uint32_t *)(base + ((uint8_t *)list.n_chunks - list.bytes));
-    return run_waves(stream, works, n_works, (uint32_t)wave, group, &view, out, err);
+    view.extents = (const AttendExtent *)(base + ((uint8_t *)list->extents - list->bytes));
+    view.rows = (const KAttentionRow *)(base + ((uint8_t *)list->rows - list->bytes));
+    view.n_chunks = (const uint32_t *)(base + ((uint8_t *)list->n_chunks - list->bytes));
+    return run_waves(stream, list, &view, out, err);
 }

@@ -24,8 +24,8 @@ typedef struct AttendItem {
     uint32_t n_extents;
     uint32_t first_row; // in the list of rows: of the work
     uint32_t first_query;
-    uint32_t n_queries;
-    uint32_t n_keys; // the most that any of them sees
+    uint32_t n_queries; // 0: there is nothing to do
+    uint32_t n_keys;    // the most that any of them sees
 } AttendItem;
 
 /** One wave of chunks. */

@@ -202,6 +202,9 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
     SHARED(uint4, values, [Attend<DIM>::keys * Attend<DIM>::value_row / 16]);
     uint8_t *key_tile = (uint8_t *)keys, *value_tile = (uint8_t *)values;
     AttendItem item = view.items[view.first_item + block_x()];
+    if (item.n_queries == 0) {
+        return; // it fills up the grid
+    }
     item_slots(view, item, slots);
     SYNC();
     tile_load<DIM>(view, item, view.kv.keys, slots, 0, key_tile, Attend<DIM>::key_row);

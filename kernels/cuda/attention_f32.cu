@@ -47,6 +47,9 @@ KERNEL(attend_plain)(AttendView view)
     SHARED(float, sums, [PLAIN_THREADS / 32]);
     const KvView &kv = view.kv;
     AttendItem item = view.items[view.first_item + block_x()];
+    if (item.n_queries == 0) {
+        return; // it fills up the grid
+    }
     item_slots(view, item, slots);
     size_t head_at = (size_t)block_y() * kv.n_slots * kv.stride;
     const float *keys = (const float *)kv.keys + head_at;

@@ -167,7 +167,45 @@ typedef struct Upload {
     bool sent_made;
 } Upload;
 
-typedef struct Fast Fast; // fast.cu
+#define STEP_LISTS  16 // of a step that are known again
+#define STEP_GRAPHS 16 // of a stream
+
+/** A list in the memory of a step. */
+typedef struct StepList {
+    const void *data; // where it came from
+    size_t bytes;
+    size_t at;
+} StepList;
+
+/** Launches of a step that was; they are a graph once they came twice. */
+typedef struct StepGraph {
+    uint8_t *calls;
+    size_t n_bytes;
+    GpuGraphExec exec;
+    bool made;     // exec exists
+    uint64_t used; // the stream's clock
+} StepGraph;
+
+/** A step of the engine (step.cu). */
+typedef struct Step {
+    bool open;
+    bool recording;  // launches are kept, lists go to the step's own memory
+    bool plain;      // no graphs: one could not be made
+    uint64_t serial; // of steps
+    GpuRecorder recorder;
+    StepList lists[STEP_LISTS];
+    size_t n_lists;
+    uint8_t *host[2]; // pinned, by turns: the copy of the step before may still be under way
+    uint8_t *device;
+    size_t capacity, used, wanted;
+    GpuEvent sent[2];
+    int n_sent; // events that exist
+    int turn;
+    StepGraph graphs[STEP_GRAPHS];
+} Step;
+
+typedef struct AttendList AttendList; // attention.cu
+typedef struct Fast Fast;             // fast.cu
 
 struct KDevice {
     int index;
@@ -191,7 +229,9 @@ struct KStream {
     bool made; // gpu exists
     Upload uploads[UPLOADS];
     uint64_t clock;
-    uint8_t *scratch; // grows; used in stream order
+    Step step;
+    AttendList *attend; // the last that was made
+    uint8_t *scratch;   // grows; used in stream order
     size_t scratch_bytes;
     uint8_t *list; // the host's, for lists that an operation makes
     size_t list_bytes;
@@ -224,7 +264,7 @@ bool cuda_enter(const KDevice *device, Err *err);
 /** Device memory.  fails  ERR_LIMIT when there is too little, and says how much; ERR_DEVICE. */
 bool cuda_alloc(KDevice *device, size_t bytes, void **out, const char *what, Err *err);
 /** Put a list on the device; *out is good for operations that follow on the stream, until UPLOADS
- * other lists were sent. */
+ * other lists were sent, or the step ends. */
 bool cuda_upload(KStream *stream, const void *data, size_t bytes, const void **out, Err *err);
 /** At least bytes of device scratch, for the operation at hand. */
 bool cuda_scratch(KStream *stream, size_t bytes, void **out, Err *err);
@@ -232,6 +272,20 @@ bool cuda_scratch(KStream *stream, size_t bytes, void **out, Err *err);
 bool cuda_host_scratch(KStream *stream, size_t bytes, void **out, Err *err);
 /** Copy to the host and wait. */
 bool cuda_download(KStream *stream, const void *from, void *to, size_t bytes, Err *err);
+
+// ---- step.cu ------------------------------------------------------------------------------------
+
+bool cuda_step_begin(KStream *stream, bool repeats, Err *err);
+bool cuda_step_end(KStream *stream, Err *err);
+/** Rows of a step that repeats, n_rows or more: few numbers, so that steps are the same. */
+size_t cuda_step_rows(const KStream *stream, size_t n_rows);
+/** What follows can not be recorded: issue what was, and the rest of the step at once. */
+bool cuda_step_eager(KStream *stream, Err *err);
+/** cuda_upload of a step that is recorded. False: it has no room. */
+bool cuda_step_list(KStream *stream, const void *data, size_t bytes, const void **out);
+/** n or more: of lists and grids whose size shall not change with every step, while recording. */
+size_t cuda_step_size(const KStream *stream, size_t n);
+void cuda_step_finish(KStream *stream);
 
 // ---- One file each ------------------------------------------------------------------------------
 
@@ -282,6 +336,7 @@ bool cuda_pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPick
 size_t cuda_row_bytes(KType type, size_t n_in);
 /** Keys and values of a layer, for kernels. */
 KvView cuda_kv_view(const KKv *kv, size_t layer);
+void cuda_attend_list_destroy(AttendList *list);
 /** Products of one type in one launch: few rows (any number, but it is made for up to 32), more, in
  * plain f32. All give the same bits for one type, but for the last. Weights that lie plain are for
  * products_few alone. */

@@ -165,6 +165,8 @@ void cuda_stream_destroy(KStream *stream)
     if (stream->made) {
         (void)gpu_stream_sync(stream->gpu);
     }
+    cuda_step_finish(stream);
+    cuda_attend_list_destroy(stream->attend);
     for (size_t i = 0; i < UPLOADS; i++) {
         upload_free(&stream->uploads[i]);
     }
@@ -200,7 +202,7 @@ bool cuda_stream_create(KDevice *device, KStream **out, Err *err)
 
 bool cuda_stream_sync(KStream *stream, Err *err)
 {
-    return cuda_enter(stream->device, err) &&
+    return cuda_enter(stream->device, err) && cuda_step_eager(stream, err) &&
            CUDA_OK(gpu_stream_sync(stream->gpu), err, "waiting for the device");
 }
 
@@ -232,8 +234,11 @@ static bool upload_grow(KStream *stream, Upload *upload, size_t bytes, Err *err)
 bool cuda_upload(KStream *stream, const void *data, size_t bytes, const void **out, Err *err)
 {
     *out = NULL;
-    if (bytes == 0) {
+    if (bytes == 0 || (stream->step.recording && cuda_step_list(stream, data, bytes, out))) {
         return true;
+    }
+    if (!cuda_step_eager(stream, err)) {
+        return false;
     }
     Upload *oldest = &stream->uploads[0];
     for (size_t i = 0; i < UPLOADS; i++) {
@@ -267,8 +272,9 @@ bool cuda_upload(KStream *stream, const void *data, size_t bytes, const void **o
 
 bool cuda_scratch(KStream *stream, size_t bytes, void **out, Err *err)
 {
-    if (bytes > stream->scratch_bytes) {
-        if (!CUDA_OK(gpu_stream_sync(stream->gpu), err, "waiting for the device")) {
+    if (bytes > stream->scratch_bytes) { // what was recorded has the old one
+        if (!cuda_step_eager(stream, err) ||
+            !CUDA_OK(gpu_stream_sync(stream->gpu), err, "waiting for the device")) {
             return false;
         }
         (void)gpu_free(stream->scratch);
@@ -314,7 +320,8 @@ bool cuda_download(KStream *stream, const void *from, void *to, size_t bytes, Er
         stream->down = (uint8_t *)p;
         stream->down_bytes = bytes;
     }
-    if (!CUDA_OK(gpu_copy_d2h_async(stream->down, from, bytes, stream->gpu), err,
+    if (!cuda_step_eager(stream, err) ||
+        !CUDA_OK(gpu_copy_d2h_async(stream->down, from, bytes, stream->gpu), err,
                  "reading results") ||
         !CUDA_OK(gpu_stream_sync(stream->gpu), err, "waiting for results")) {
         return false;
@@ -362,7 +369,7 @@ bool cuda_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const fl
 {
     assert(offset <= buffer->n && n <= buffer->n - offset);
     const void *there;
-    return cuda_enter(stream->device, err) &&
+    return cuda_enter(stream->device, err) && cuda_step_eager(stream, err) &&
            cuda_upload(stream, from, n * sizeof(float), &there, err) &&
            (n == 0 || CUDA_OK(gpu_copy_d2d_async(buffer->data + offset, there, n * sizeof(float),
                                                  stream->gpu),

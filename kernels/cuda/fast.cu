@@ -148,6 +148,9 @@ bool fast_product(KStream *stream, const KProduct *product, const ActsView *x, s
     if (!pin->usable || ((uintptr_t)rows | (uintptr_t)out) % ALIGNED != 0) {
         return true;
     }
+    if (!cuda_step_eager(stream, err)) { // the library queues its own launches
+        return false;
+    }
     Layouts layouts;
     int status = layouts_make(blas, blas_type(m->type), m->n_out, pin->k, n_rows, &layouts);
     if (status == BLAS_OK) {

@@ -9,7 +9,8 @@
 //   DEVICE, HOST_DEVICE             functions of kernels, of both sides
 //   LAUNCH(kernel, grid, block, shared_bytes, stream, args...)
 //                                   queue it; gpu_last_error() says what went wrong. Blocks have
-//                                   one dimension. More than 48 KiB are arranged for.
+//                                   one dimension. More than 48 KiB are arranged for. While the
+//                                   thread records the stream (GpuRecorder, below) it is kept.
 //   SHARED(type, name, [dims]);     shared memory of a block, aligned to 16 bytes; not initialised
 //   DYN_SHARED(type, name);         type *name: the shared_bytes of the launch; aligned to 16 bytes
 //   SYNC()                          all threads of the block, none of which has ended
@@ -45,6 +46,11 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <tuple>
+#include <utility>
 
 typedef int GpuError;
 #define GPU_OK                     0
@@ -98,7 +104,9 @@ typedef cudaGraphExec_t GpuGraphExec;
 #define SYNC()      __syncthreads()
 #define SYNC_WARP() __syncwarp()
 #define FENCE()     __threadfence()
-#define LAUNCH(...) gpu_launch(__VA_ARGS__)
+#define LAUNCH(...) gpu_launch(GpuPlace(0), __VA_ARGS__)
+
+typedef int GpuPlace; // of a launch in the source: for emulation
 
 #define GPU_WARP  0xffffffffu
 
@@ -138,15 +146,20 @@ __device__ inline uint32_t grid_dim_z(void)
 }
 
 template <typename... P, typename... A>
-inline void gpu_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
-                       GpuStream stream, A... args)
+inline void gpu_issue(GpuPlace place, void (*kernel)(P...), dim3 grid, dim3 block,
+                      size_t shared_bytes, GpuStream stream, const A &...args)
 {
+    (void)place;
     if (shared_bytes > 48 * 1024 &&
         cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              (int)shared_bytes) != cudaSuccess) {
         return; // the error stays for gpu_last_error
     }
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(args)...);
+}
+inline void gpu_place_copy(GpuPlace *to, const GpuPlace &from)
+{
+    *to = from;
 }
 
 // ---- Warps --------------------------------------------------------------------------------------
@@ -386,6 +399,24 @@ inline GpuError gpu_copy_peer_async(void *to, int to_device, const void *from, i
 {
     return cudaMemcpyPeerAsync(to, to_device, from, from_device, bytes, stream);
 }
+/** Let a device read another one's memory without detours, where the machine can. */
+inline GpuError gpu_peer_enable(int device, int other)
+{
+    int can = 0;
+    cudaError_t e = cudaDeviceCanAccessPeer(&can, device, other);
+    if (e != cudaSuccess || !can) {
+        return e;
+    }
+    if ((e = cudaSetDevice(device)) != cudaSuccess) {
+        return e;
+    }
+    e = cudaDeviceEnablePeerAccess(other, 0);
+    if (e == cudaErrorPeerAccessAlreadyEnabled) {
+        (void)cudaGetLastError();
+        e = cudaSuccess;
+    }
+    return e;
+}
 inline GpuError gpu_memset_async(void *to, int byte, size_t bytes, GpuStream stream)
 {
     return cudaMemsetAsync(to, byte, bytes, stream);
@@ -471,3 +502,98 @@ inline const char *gpu_error_string(GpuError error)
 }
 
 #endif
+
+// ---- Recording ----------------------------------------------------------------------------------
+
+/** A launch that is kept: what follows are kernel, sizes and arguments, whose bytes are the same
+ * for the same launch. */
+typedef struct GpuCall {
+    void (*issue)(const struct GpuCall *call, GpuStream stream);
+    size_t bytes; // with all that follows; a multiple of 16
+} GpuCall;
+
+/** The launches of one stream, one behind the other. */
+typedef struct GpuRecorder {
+    GpuStream stream;
+    uint8_t *calls; // realloc's
+    size_t n_bytes, capacity;
+    bool failed; // no memory: a launch is missing
+} GpuRecorder;
+
+/** While set, the thread's launches on its stream are kept instead of queued. */
+inline thread_local GpuRecorder *gpu_recorder;
+
+/** Zeroed memory behind the calls that are there; NULL when there is none. */
+inline void *gpu_record(GpuRecorder *recorder, size_t bytes)
+{
+    if (bytes > recorder->capacity - recorder->n_bytes) {
+        size_t capacity = 2 * recorder->capacity + bytes + 4096;
+        uint8_t *calls = (uint8_t *)realloc(recorder->calls, capacity);
+        if (calls == NULL) {
+            recorder->failed = true;
+            return NULL;
+        }
+        recorder->calls = calls;
+        recorder->capacity = capacity;
+    }
+    void *at = recorder->calls + recorder->n_bytes;
+    recorder->n_bytes += bytes;
+    return memset(at, 0, bytes);
+}
+
+/** An argument as the kernel takes it. Bytes between a struct's members come along, so that what
+ * was zeroed stays comparable. */
+template <typename P, typename A> inline void gpu_argument(P *to, const A &from)
+{
+    *to = static_cast<P>(from);
+}
+template <typename P> inline void gpu_argument(P *to, const P &from)
+{
+    memcpy((void *)to, (const void *)&from, sizeof(P));
+}
+
+template <typename... P> struct GpuKernelCall {
+    GpuCall call; // first
+    GpuPlace place;
+    void (*kernel)(P...);
+    dim3 grid, block;
+    size_t shared_bytes;
+    std::tuple<P...> args;
+
+    template <size_t... I, typename... A> void keep(std::index_sequence<I...>, const A &...from)
+    {
+        (gpu_argument(&std::get<I>(args), from), ...);
+    }
+    template <size_t... I> void spread(std::index_sequence<I...>, GpuStream stream) const
+    {
+        gpu_issue(place, kernel, grid, block, shared_bytes, stream, std::get<I>(args)...);
+    }
+    static void issue(const GpuCall *call, GpuStream stream)
+    {
+        ((const GpuKernelCall *)call)->spread(std::index_sequence_for<P...>(), stream);
+    }
+};
+
+template <typename... P, typename... A>
+inline void gpu_launch(GpuPlace place, void (*kernel)(P...), dim3 grid, dim3 block,
+                       size_t shared_bytes, GpuStream stream, const A &...args)
+{
+    if (gpu_recorder == NULL || gpu_recorder->stream != stream) {
+        gpu_issue(place, kernel, grid, block, shared_bytes, stream, args...);
+        return;
+    }
+    typedef GpuKernelCall<P...> Kept;
+    static_assert(alignof(Kept) <= 16, "calls lie at multiples of 16");
+    size_t bytes = (sizeof(Kept) + 15) / 16 * 16;
+    Kept *kept = (Kept *)gpu_record(gpu_recorder, bytes);
+    if (kept != NULL) {
+        kept->call.issue = Kept::issue;
+        kept->call.bytes = bytes;
+        gpu_place_copy(&kept->place, place);
+        kept->kernel = kernel;
+        kept->grid = grid;
+        kept->block = block;
+        kept->shared_bytes = shared_bytes;
+        kept->keep(std::index_sequence_for<P...>(), args...);
+    }
+}

@@ -529,19 +529,31 @@ static size_t device_free_bytes(const KDevice *device)
     return least;
 }
 
+/** Steps of several devices are issued as they come. */
 static bool step_begin(KStream *stream, bool repeats, Err *err)
 {
-    (void)stream;
-    (void)repeats;
-    (void)err;
+    int n = n_ranks(stream);
+    for (int r = 0; r < n; r++) {
+        if (!cuda_step_begin(n == 1 ? stream : stream->ranks[r], repeats && n == 1, err)) {
+            return false;
+        }
+    }
     return true;
 }
 
 static bool step_end(KStream *stream, Err *err)
 {
-    (void)stream;
-    (void)err;
-    return true;
+    int n = n_ranks(stream);
+    bool ok = true;
+    for (int r = 0; r < n; r++) {
+        ok = cuda_step_end(n == 1 ? stream : stream->ranks[r], err) && ok;
+    }
+    return ok;
+}
+
+static size_t step_rows(const KStream *stream, size_t n_rows)
+{
+    return n_ranks(stream) == 1 ? cuda_step_rows(stream, n_rows) : n_rows;
 }
 
 /** In the order of KOps: C++17 has no designators. */
@@ -556,6 +568,7 @@ static const KOps cuda_ops = {
     ranks_stream_sync,
     step_begin,
     step_end,
+    step_rows,
     ranks_buffer_create,
     ranks_buffer_destroy,
     ranks_buffer_write,

@@ -42,6 +42,7 @@ typedef enum EmulateFailure {
     EMULATE_FAIL_COPY,   // a copy fails when it runs; the device is lost
     EMULATE_FAIL_NCCL,   // a call of NCCL
     EMULATE_FAIL_BLAS,   // a call of cuBLAS
+    EMULATE_FAIL_GRAPH,  // the launch of a graph
     EMULATE_FAILURES,
 } EmulateFailure;
 

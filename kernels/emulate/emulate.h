@@ -421,15 +421,24 @@ template <typename... P> struct EmulateClosure {
     }
 };
 
+typedef EmulatePlace GpuPlace;
+
 template <typename... P, typename... A>
-inline void gpu_launch(EmulatePlace place, void (*kernel)(P...), dim3 grid, dim3 block,
-                       size_t shared_bytes, GpuStream stream, A... args)
+inline void gpu_issue(const EmulatePlace &place, void (*kernel)(P...), dim3 grid, dim3 block,
+                      size_t shared_bytes, GpuStream stream, const A &...args)
 {
     typedef EmulateClosure<P...> Closure;
     void *self = emulate_call_memory(sizeof(Closure));
     new (self) Closure{kernel, std::tuple<P...>(static_cast<P>(args)...)};
     emulate_launch(place, grid, block, shared_bytes, stream,
                    EmulateCall{Closure::run, Closure::destroy, self, sizeof(Closure)});
+}
+/** Member by member: what lies between them stays. */
+inline void gpu_place_copy(EmulatePlace *to, const EmulatePlace &from)
+{
+    to->call = from.call;
+    to->file = from.file;
+    to->line = from.line;
 }
 
 // ---- Host ---------------------------------------------------------------------------------------
@@ -447,6 +456,7 @@ GpuError gpu_copy_d2h_async(void *to, const void *from, size_t bytes, GpuStream 
 GpuError gpu_copy_d2d_async(void *to, const void *from, size_t bytes, GpuStream stream);
 GpuError gpu_copy_peer_async(void *to, int to_device, const void *from, int from_device,
                              size_t bytes, GpuStream stream);
+GpuError gpu_peer_enable(int device, int other);
 GpuError gpu_memset_async(void *to, int byte, size_t bytes, GpuStream stream);
 GpuError gpu_stream_create(GpuStream *out);
 GpuError gpu_stream_destroy(GpuStream stream);

@@ -26,8 +26,8 @@ static struct {
     uint64_t fails_at; // 0 never
 } failures[EMULATE_FAILURES];
 
-static const char *const failure_names[EMULATE_FAILURES] = {"alloc",  "host", "create", "launch",
-                                                            "kernel", "copy", "nccl",   "blas"};
+static const char *const failure_names[EMULATE_FAILURES] = {
+    "alloc", "host", "create", "launch", "kernel", "copy", "nccl", "blas", "graph"};
 
 // ---- Faults -------------------------------------------------------------------------------------
 

@@ -197,6 +197,8 @@ int stream_current_device(void);
 EmulateOptions *stream_options(void);
 /** The thread's last error, for gpu_last_error; returns it. */
 GpuError stream_error(GpuError error);
+/** Whether this thread captures a stream, when what is asked for is a fault. */
+bool stream_capturing(const char *what);
 void stream_lock(void);
 void stream_unlock(void);
 

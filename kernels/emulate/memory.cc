@@ -141,6 +141,9 @@ static uint8_t *addresses_take(size_t bytes)
 
 GpuError gpu_malloc(void **out, size_t bytes)
 {
+    if (stream_capturing("memory is allocated")) {
+        return GPU_ERROR_CAPTURE;
+    }
     stream_lock(); // reads the environment
     stream_unlock();
     std::lock_guard<std::recursive_mutex> guard(lock);
@@ -267,6 +270,9 @@ void memory_close(void)
 
 GpuError gpu_malloc_host(void **out, size_t bytes)
 {
+    if (stream_capturing("pinned memory is allocated")) {
+        return GPU_ERROR_CAPTURE;
+    }
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (failure_now(EMULATE_FAIL_HOST) || !arena_make()) {
         return stream_error(GPU_ERROR_MEMORY);

@@ -8,6 +8,15 @@
 using namespace emulate;
 
 static size_t n_events, n_graphs;
+static thread_local int n_capturing; // streams, by this thread
+
+bool stream_capturing(const char *what)
+{
+    if (n_capturing > 0) {
+        fault(NULL, 0, "%s while a stream is being captured", what);
+    }
+    return n_capturing > 0;
+}
 
 // ---- Copies -------------------------------------------------------------------------------------
 
@@ -73,6 +82,14 @@ GpuError gpu_copy_peer_async(void *to, int to_device, const void *from, int from
         return GPU_ERROR_VALUE;
     }
     return copy(to, from, bytes, stream, true, true);
+}
+
+GpuError gpu_peer_enable(int device, int other)
+{
+    Locked locked;
+    return device < 0 || device >= options.n_devices || other < 0 || other >= options.n_devices
+               ? GPU_ERROR_DEVICE
+               : GPU_OK;
 }
 
 GpuError gpu_memset_async(void *to, int byte, size_t bytes, GpuStream stream)
@@ -144,6 +161,9 @@ GpuError gpu_device_sync(void)
 
 GpuError gpu_free(void *device)
 {
+    if (stream_capturing("memory is freed")) {
+        return GPU_ERROR_CAPTURE;
+    }
     Locked locked;
     Allocation a;
     if (memory_find(device, &a)) {
@@ -155,6 +175,9 @@ GpuError gpu_free(void *device)
 
 GpuError gpu_free_host(void *host)
 {
+    if (stream_capturing("pinned memory is freed")) {
+        return GPU_ERROR_CAPTURE;
+    }
     Locked locked;
     device_drain(locked, current_device);
     GpuError e = memory_free_host(host);
@@ -329,6 +352,7 @@ GpuError gpu_capture_begin(GpuStream stream)
         return GPU_ERROR_CAPTURE;
     }
     s->capturing = true;
+    n_capturing++;
     s->captured.clear();
     s->capture_error = GPU_OK;
     return GPU_OK;
@@ -343,6 +367,7 @@ GpuError gpu_capture_end(GpuStream stream, GpuGraph *out)
         return GPU_ERROR_CAPTURE;
     }
     s->capturing = false;
+    n_capturing--;
     if (s->capture_error != GPU_OK || failure_now(EMULATE_FAIL_CREATE)) {
         s->captured.clear();
         return s->capture_error != GPU_OK ? s->capture_error : GPU_ERROR_MEMORY;
@@ -397,6 +422,9 @@ GpuError gpu_graph_launch(GpuGraphExec exec, GpuStream stream)
     Locked locked;
     if (!graph_known(exec)) {
         return GPU_ERROR_HANDLE;
+    }
+    if (failure_now(EMULATE_FAIL_GRAPH)) {
+        return stream_error(GPU_ERROR_LAUNCH_RESOURCES);
     }
     Op op;
     op.kind = OP_GRAPH;

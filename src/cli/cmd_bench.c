@@ -192,7 +192,7 @@ static bool run_prompt(Bench *bench, uint32_t n, uint32_t slot, bool with_token,
             return false;
         }
     }
-    return true;
+    return forward_wait(bench->forward, err);
 }
 
 static bool bench_prompt(Bench *bench, const char *what, bool with_token, BenchRow *out, Err *err)

@@ -26,6 +26,7 @@ struct Forward {
     char device_note[DEVICE_NOTE_MAX];
     Weights *weights;
     KKv *kv;
+    uint32_t n_slots;  // of the pool; behind them: those of rows that only fill up a step
     WeightsHash *hash; // of the file, computed beside everything else
     EngineModelInfo *info;
     // Rows on the device: (MAX_ROWS, ...) unless said otherwise.
@@ -203,6 +204,13 @@ size_t forward_slot_bytes(const Forward *f)
     return f->ops->kv_slot_bytes(f->device, &f->weights->shape.heads, f->weights->shape.n_layers);
 }
 
+/** Rows of a step that repeats, where the backend wants other numbers than there are. */
+static size_t step_rows(const Forward *f, size_t n)
+{
+    size_t rows = f->ops->step_rows != NULL ? f->ops->step_rows(f->stream, n) : n;
+    return rows <= MAX_ROWS ? rows : n;
+}
+
 bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
 {
     if (n_slots == 0 || n_slots > (uint32_t)1 << 31) {
@@ -210,8 +218,14 @@ bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
     }
     f->ops->kv_destroy(f->kv);
     f->kv = NULL;
+    f->n_slots = n_slots;
+    size_t n_spare = 0;
+    for (size_t n = 1; n <= MAX_ROWS; n++) {
+        size_t more = step_rows(f, n) - n;
+        n_spare = more > n_spare ? more : n_spare;
+    }
     return f->ops->kv_create(f->device, &f->weights->shape.heads, f->weights->shape.n_layers,
-                             n_slots, &f->kv, err);
+                             n_slots + n_spare, &f->kv, err);
 }
 
 uint32_t forward_max_rows(const Forward *f)
@@ -354,41 +368,107 @@ static bool take_logits(Forward *f, const Batch *batch, const uint32_t *wanted, 
     return true;
 }
 
+/** One new token of many paths, and all of them wanted: the like of it comes again. */
+static bool batch_repeats(const Batch *batch)
+{
+    bool repeats = batch->n_spans == batch->n_rows;
+    for (uint32_t r = 0; r < batch->n_rows && repeats; r++) {
+        repeats = batch->rows[r].kind != ROW_KV;
+    }
+    return repeats;
+}
+
+/** Fill up with rows that nobody asks for anything, each in a slot of its own. */
+static Batch batch_fill(Forward *f, const Batch *batch, uint32_t n_rows)
+{
+    uint32_t n = batch->n_rows, n_more = n_rows - n;
+    Batch filled = *batch;
+    BatchRow *rows = ARENA_ARRAY(&f->scratch, BatchRow, n_rows);
+    BatchSpan *spans = ARENA_ARRAY(&f->scratch, BatchSpan, n_rows);
+    KvExtent *extents = ARENA_ARRAY(&f->scratch, KvExtent, n_more);
+    memcpy(rows, batch->rows, n * sizeof(*rows));
+    memcpy(spans, batch->spans, n * sizeof(*spans));
+    for (uint32_t i = 0; i < n_more; i++) {
+        extents[i] = (KvExtent){.slot = f->n_slots + i, .n = 1};
+        rows[n + i] = (BatchRow){.kind = ROW_RESULTS};
+        spans[n + i] =
+            (BatchSpan){.first_row = n + i, .n_rows = 1, .extents = &extents[i], .n_extents = 1};
+    }
+    filled.rows = rows;
+    filled.spans = spans;
+    filled.n_rows = filled.n_spans = n_rows;
+    return filled;
+}
+
+/** Everything before the first logits. */
+static bool run_layers(Forward *f, const ForwardPlan *plan, Rows *rows, Err *err)
+{
+    if (!f->ops->embed(f->stream, f->weights->embedding, plan->ids, rows->n, f->x, err)) {
+        return false;
+    }
+    for (size_t l = 0; l < f->weights->shape.n_layers; l++) {
+        if (!run_layer(f, l, plan, rows, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Logits of rows from .. from+n-1 of those that are wanted. */
+static bool run_head(Forward *f, const Rows *rows, size_t from, size_t n, Err *err)
+{
+    const ModelShape *shape = &f->weights->shape;
+    const KProduct head[] = {{f->weights->head, f->logits, false, 1}};
+    uint32_t *these = ARENA_ARRAY(&f->scratch, uint32_t, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        these[i] = (uint32_t)(from + i); // rows->x holds the wanted rows alone by now
+    }
+    return f->ops->rms_norm(f->stream, rows->x, f->weights->final_norm, shape->norm_eps, shape->dim,
+                            these, n, f->last_normed, err) &&
+           f->ops->products(f->stream, head, 1, f->last_normed, n, err);
+}
+
+/** All up to the first results that are read. */
+static bool run_step(Forward *f, const ForwardPlan *plan, bool repeats, Rows *rows, Err *err)
+{
+    Err later = ERR_INIT; // a failure is that of the first operation
+    size_t n = plan->n_wanted < LOGIT_ROWS ? plan->n_wanted : LOGIT_ROWS;
+    bool ok = f->ops->step_begin(f->stream, repeats, err) && run_layers(f, plan, rows, err) &&
+              (n == 0 || run_head(f, rows, 0, n, err));
+    return f->ops->step_end(f->stream, ok ? err : &later) && ok;
+}
+
 bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogprob *out_logprobs,
                  Err *err)
 {
-    const KOps *ops = f->ops;
-    const ModelShape *shape = &f->weights->shape;
     assert(f->kv != NULL && batch->n_rows >= 1 && batch->n_rows <= MAX_ROWS);
     arena_reset(&f->scratch);
     ForwardPlan plan;
-    forward_plan(batch, f->weights, &f->scratch, &plan);
-
+    Batch filled = *batch;
+    bool repeats = batch_repeats(batch);
+    size_t n_rows = repeats ? step_rows(f, batch->n_rows) : batch->n_rows;
+    if (n_rows > batch->n_rows) {
+        filled = batch_fill(f, batch, (uint32_t)n_rows);
+    }
+    forward_plan(&filled, f->weights, &f->scratch, &plan);
     Rows rows = {f->x, f->q, plan.n_rows, plan.works, plan.n_works};
-    if (!ops->embed(f->stream, f->weights->embedding, plan.ids, rows.n, f->x, err)) {
+    if (!run_step(f, &plan, repeats, &rows, err)) {
         return false;
     }
-    for (size_t l = 0; l < shape->n_layers; l++) {
-        if (!run_layer(f, l, &plan, &rows, err)) {
-            return false;
-        }
-    }
-    const KProduct head[] = {{f->weights->head, f->logits, false, 1}};
     uint32_t n_picked = 0;
     for (size_t from = 0, n; from < plan.n_wanted; from += n) {
         n = plan.n_wanted - from < LOGIT_ROWS ? plan.n_wanted - from : LOGIT_ROWS;
-        uint32_t these[LOGIT_ROWS];
-        for (size_t i = 0; i < n; i++) {
-            these[i] = (uint32_t)(from + i); // rows.x holds the wanted rows alone by now
-        }
-        if (!ops->rms_norm(f->stream, rows.x, f->weights->final_norm, shape->norm_eps, shape->dim,
-                           these, n, f->last_normed, err) ||
-            !ops->products(f->stream, head, 1, f->last_normed, n, err) ||
-            !take_logprobs(f, batch, plan.wanted + from, n, out_logprobs, err) ||
-            !take_picks(f, batch, plan.wanted + from, n, &n_picked, err) ||
-            !take_logits(f, batch, plan.wanted + from, n, out_logits, err)) {
+        if ((from > 0 && !run_head(f, &rows, from, n, err)) ||
+            !take_logprobs(f, &filled, plan.wanted + from, n, out_logprobs, err) ||
+            !take_picks(f, &filled, plan.wanted + from, n, &n_picked, err) ||
+            !take_logits(f, &filled, plan.wanted + from, n, out_logits, err)) {
             return false;
         }
     }
-    return ops->stream_sync(f->stream, err);
+    return true; // keys and values alone are not waited for
+}
+
+bool forward_wait(Forward *f, Err *err)
+{
+    return f->ops->stream_sync(f->stream, err);
 }

@@ -67,8 +67,11 @@ bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err);
 /** Most rows a batch may have. */
 uint32_t forward_max_rows(const Forward *forward);
 /**
- * Run one batch. Results are where its picks say, and in out_logprobs.
- * shapes  out_logits (rows of kind ROW_LOGITS, vocab) f32; out_logprobs as BatchRow.out says.
- * thread  the driver only; the workers are the forward pass's own. */
+ * Run one batch. Results are where its picks say, and in out_logprobs. One that asks for nothing
+ * but keys and values may still be running on return; what goes wrong with it is said later. shapes
+ * out_logits (rows of kind ROW_LOGITS, vocab) f32; out_logprobs as BatchRow.out says. thread  the
+ * driver only; the workers are the forward pass's own. */
 bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
                  TargetLogprob *out_logprobs, Err *err);
+/** Wait for all that was run. */
+bool forward_wait(Forward *forward, Err *err);

@@ -129,6 +129,7 @@ static void run_speed(uint32_t context, uint32_t n_sequences)
             run_rows(rows + from, context - from < piece ? context - from : piece, from, logits,
                      NULL);
         }
+        check(forward_wait(forward, &err), &err);
         double s = seconds_since(start);
         cpu = cpu_seconds() - cpu;
         best = s < best ? s : best;
@@ -155,6 +156,7 @@ static void run_speed(uint32_t context, uint32_t n_sequences)
                 .rows = rows, .n_rows = n_sequences, .spans = spans, .n_spans = n_sequences};
             check(forward_run(forward, &batch, logits, NULL, &err), &err);
         }
+        check(forward_wait(forward, &err), &err);
         double s = seconds_since(start);
         cpu = cpu_seconds() - cpu;
         best = s < best ? s : best;
@@ -215,6 +217,7 @@ static double serve_decode(uint32_t n_sequences, uint32_t context, uint32_t n_st
             Batch batch = {.rows = rows, .n_rows = n, .spans = spans, .n_spans = n_sequences};
             check(forward_run(forward, &batch, logits, NULL, &err), &err);
         } else {
+            check(forward_wait(forward, &err), &err);
             start = clock_ns();
         }
     }
