@@ -61,12 +61,6 @@ bool ranks_device_open(const KDeviceOptions *options, KDevice **out, Err *err)
         }
         first->n_ranks = r + 1;
     }
-    for (int r = 0; r < n * n; r++) { // where they can not, copies between them take a detour
-        if (r / n != r % n &&
-            gpu_peer_enable(first->ranks[r / n]->index, first->ranks[r % n]->index) != GPU_OK) {
-            (void)gpu_last_error();
-        }
-    }
     if (n > 1) {
         size_t len = strlen(first->description);
         snprintf(first->description + len, sizeof(first->description) - len, ", %d devices", n);
@@ -244,7 +238,12 @@ bool ranks_matrix_create_added(KDevice *device, KType type, size_t n_out, size_t
                                const void *data, KMatrix **out, Err *err)
 {
     size_t n = (size_t)device->n_ranks;
-    if (n == 1 || !fast_sums(device) || n_in % (BLOCK * n) != 0) {
+    if (n_in % (BLOCK * n) != 0 && n > 1) { // what it reads is made in shares of whole blocks
+        return CUDA_FAIL(err, ERR_UNSUPPORTED,
+                         "%zu activations can not be cut in blocks of %d for %zu devices", n_in,
+                         BLOCK, n);
+    }
+    if (n == 1 || !fast_sums(device)) {
         return ranks_matrix_create(device, type, n_out, n_in, data, out, err);
     }
     KMatrix *ranks[RANKS_MAX] = {};

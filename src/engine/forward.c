@@ -149,6 +149,17 @@ static bool open_device(Forward *f, const EngineOptions *options, Err *err)
     return f->ops->stream_create(f->device, &f->stream, err);
 }
 
+/** What the device can not do with the model's heads is said now, not once requests are there. */
+static bool check_heads(Forward *f, Err *err)
+{
+    KKv *kv = NULL;
+    if (!f->ops->kv_create(f->device, &f->weights->shape.heads, 1, 1, &kv, err)) {
+        return false;
+    }
+    f->ops->kv_destroy(kv);
+    return true;
+}
+
 bool forward_open(const EngineOptions *options, Forward **out, Err *err)
 {
     Forward *f = mem_zalloc(1, sizeof(*f));
@@ -156,7 +167,7 @@ bool forward_open(const EngineOptions *options, Forward **out, Err *err)
     if (!open_device(f, options, err) ||
         (!options->skip_hash && !weights_hash_start(options->model_path, &f->hash, err)) ||
         !weights_open(options->model_path, f->ops, f->device, f->stream, &f->weights, err) ||
-        !create_buffers(f, err)) {
+        !create_buffers(f, err) || !check_heads(f, err)) {
         forward_close(f);
         return false;
     }
