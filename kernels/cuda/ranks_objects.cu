@@ -61,6 +61,12 @@ bool ranks_device_open(const KDeviceOptions *options, KDevice **out, Err *err)
         }
         first->n_ranks = r + 1;
     }
+    for (int r = 0; r < n * n; r++) { // where they can not, copies between them take a detour
+        if (r / n != r % n &&
+            gpu_peer_enable(first->ranks[r / n]->index, first->ranks[r % n]->index) != GPU_OK) {
+            (void)gpu_last_error();
+        }
+    }
     if (n > 1) {
         size_t len = strlen(first->description);
         snprintf(first->description + len, sizeof(first->description) - len, ", %d devices", n);
