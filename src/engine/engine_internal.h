@@ -143,7 +143,8 @@ typedef struct Schedule {
     StepPlan plan;
     TargetLogprob *logprobs; // as many as plan.targets
     uint64_t step;
-    uint64_t pool_limit_slots;
+    uint64_t pool_limit_slots; // of the pool, once it is made
+    bool pool_given;           // that limit was asked for
     uint32_t max_batch;
     uint32_t max_rows;
     uint32_t max_piece;
@@ -160,8 +161,6 @@ typedef struct Schedule {
 bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
                    const EngineOptions *options, Err *err);
 void schedule_finish(Schedule *schedule);
-/** Make the pool, once: memory of slots that are never used is never taken. */
-bool schedule_pool_create(Schedule *schedule, Err *err);
 /** Put jobs into the plan; what can never fit the pool fails at once. */
 void schedule_add(Schedule *schedule, Job **jobs, size_t n);
 /** Whether there is anything to compute. */
@@ -183,6 +182,17 @@ void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err 
             (array) = mem_realloc((array), (cap), sizeof(*(array)));                               \
         }                                                                                          \
     } while (0)
+
+// ---- pool.c: how many slots there are ---------------------------------------------------------
+
+/** Find the most slots there shall be.
+ * fails  ERR_LIMIT where that is too little for anything. */
+bool schedule_pool_plan(Schedule *schedule, uint64_t kv_bytes, Err *err);
+/**
+ * Make the pool, once. The host's memory of slots that are never used is never taken; of a device's
+ * own memory it takes what the first jobs can need, or what there is.
+ * fails  ERR_LIMIT where there is too little for anything. */
+bool schedule_pool_create(Schedule *schedule, Job *const *jobs, size_t n, Err *err);
 
 // ---- order.c: the depth-first walk ------------------------------------------------------------
 

@@ -271,6 +271,7 @@ static void stats_add(EngineStats *sum, const EngineStats *of)
                                                                : sum->seconds_left;
     sum->kv_peak_bytes += of->kv_peak_bytes;
     sum->kv_pool_bytes += of->kv_pool_bytes;
+    sum->kv_asked_bytes += of->kv_asked_bytes;
     sum->steps += of->steps;
     sum->n_waiting += of->n_waiting;
     sum->n_running += of->n_running;

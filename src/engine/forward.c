@@ -215,6 +215,11 @@ size_t forward_slot_bytes(const Forward *f)
     return f->ops->kv_slot_bytes(f->device, &f->weights->shape.heads, f->weights->shape.n_layers);
 }
 
+size_t forward_free_bytes(const Forward *f)
+{
+    return f->ops->device_free_bytes(f->device);
+}
+
 /** Rows of a step that repeats, where the backend wants other numbers than there are. */
 static size_t step_rows(const Forward *f, size_t n)
 {

@@ -62,15 +62,17 @@ void forward_close(Forward *forward);
 const EngineModelInfo *forward_info(const Forward *forward);
 /** Bytes of KV memory that one slot takes over all layers. */
 size_t forward_slot_bytes(const Forward *forward);
+/** Bytes of a device's own memory that are free; SIZE_MAX where KV memory is the host's. */
+size_t forward_free_bytes(const Forward *forward);
 /** (Re)size the KV pool; keeps nothing. At most 2^31 slots. */
 bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err);
 /** Most rows a batch may have. */
 uint32_t forward_max_rows(const Forward *forward);
 /**
- * Run one batch. Results are where its picks say, and in out_logprobs. One that asks for nothing
- * but keys and values may still be running on return; what goes wrong with it is said later. shapes
- * out_logits (rows of kind ROW_LOGITS, vocab) f32; out_logprobs as BatchRow.out says. thread  the
- * driver only; the workers are the forward pass's own. */
+ * Run one batch. Results are where its picks say, and in out_logprobs. One that asks for keys and
+ * values alone may still be running on return; what goes wrong with it is said later.
+ * shapes  out_logits (rows of kind ROW_LOGITS, vocab) f32; out_logprobs as BatchRow.out says.
+ * thread  the driver only; the workers are the forward pass's own. */
 bool forward_run(Forward *forward, const Batch *batch, float *out_logits,
                  TargetLogprob *out_logprobs, Err *err);
 /** Wait for all that was run. */

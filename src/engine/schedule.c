@@ -6,54 +6,19 @@
 #include "engine/engine_internal.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define BATCH_DEFAULT      64
-#define POOL_DEFAULT_BYTES ((uint64_t)2 << 30)
+#define BATCH_DEFAULT 64
 
 // ---- Set-up -----------------------------------------------------------------------------------
-
-/** The number behind a word at the start of a line of a system's file; 0 when there is none. */
-static uint64_t system_number(const char *path, const char *word)
-{
-    uint64_t number = 0;
-    char line[128];
-    FILE *f = fopen(path, "re");
-    while (f != NULL && number == 0 && fgets(line, sizeof(line), f) != NULL) {
-        if (strncmp(line, word, strlen(word)) == 0) {
-            number = strtoull(line + strlen(word), NULL, 10); // 0 for 'max'
-        }
-    }
-    if (f != NULL) {
-        fclose(f);
-    }
-    return number;
-}
-
-/** Bytes of memory that can be had without swapping; 0 when the system does not say. A container's
- * limit counts whole, since its page cache gives way. */
-static uint64_t memory_available(void)
-{
-    uint64_t bytes = system_number("/proc/meminfo", "MemAvailable:") * 1024;
-    uint64_t limit = system_number("/sys/fs/cgroup/memory.max", "");
-    return limit > 0 && limit < bytes ? limit : bytes;
-}
 
 bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
                    const EngineOptions *options, Err *err)
 {
-    uint64_t bytes = options->kv_bytes;
-    if (bytes == 0) {
-        uint64_t half = memory_available() / 2;
-        bytes = half > 0 && half < POOL_DEFAULT_BYTES ? half : POOL_DEFAULT_BYTES;
-    }
     *schedule = (Schedule){
         .forward = forward,
         .tokenizer = tokenizer,
-        .pool_limit_slots = bytes / forward_slot_bytes(forward),
         .max_batch = BATCH_DEFAULT,
         .max_rows = forward_max_rows(forward),
         .max_piece = forward_max_rows(forward),
@@ -68,24 +33,10 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
     if (options->max_piece > 0 && options->max_piece < schedule->max_piece) {
         schedule->max_piece = (uint32_t)options->max_piece;
     }
-    if (schedule->pool_limit_slots > INT32_MAX) {
-        schedule->pool_limit_slots = INT32_MAX;
-    }
-    if (schedule->pool_limit_slots < 64) {
-        return ERR_SET(err, ERR_LIMIT, "KV memory of %llu bytes holds only %llu tokens",
-                       (unsigned long long)bytes, (unsigned long long)schedule->pool_limit_slots);
-    }
-    trie_init(&schedule->trie, &schedule->slots);
-    return true;
-}
-
-bool schedule_pool_create(Schedule *schedule, Err *err)
-{
-    uint32_t n_slots = (uint32_t)schedule->pool_limit_slots;
-    if (!forward_pool_create(schedule->forward, n_slots, err)) {
+    if (!schedule_pool_plan(schedule, options->kv_bytes, err)) {
         return false;
     }
-    slots_init(&schedule->slots, n_slots);
+    trie_init(&schedule->trie, &schedule->slots);
     return true;
 }
 

@@ -181,7 +181,7 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
 {
     int64_t from_ns = clock_ns();
     Err err = ERR_INIT;
-    bool ok = schedule->slots.n_slots > 0 || schedule_pool_create(schedule, &err);
+    bool ok = schedule->slots.n_slots > 0 || schedule_pool_create(schedule, jobs, n, &err);
     n = ok ? jobs_refuse(schedule, jobs, n) : n;
     size_t n_items;
     Item **items = jobs_items(schedule, jobs, n, &n_items);

@@ -63,6 +63,12 @@ size_t forward_slot_bytes(const Forward *forward)
     return 23760; // the default model's
 }
 
+size_t forward_free_bytes(const Forward *forward)
+{
+    (void)forward;
+    return SIZE_MAX;
+}
+
 uint32_t forward_max_rows(const Forward *forward)
 {
     (void)forward;
