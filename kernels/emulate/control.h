@@ -51,6 +51,19 @@ void emulate_fail(EmulateFailure what, uint64_t nth);
 /** How many of a kind there were since the start. */
 uint64_t emulate_count(EmulateFailure what);
 
+/** A barrier of a kernel, SYNC or SYNC_WARP, as its source names it. */
+typedef struct EmulateBarrier {
+    const char *file;
+    int line;
+} EmulateBarrier;
+
+/** Note every barrier that a kernel comes to from now on; forget those that were noted. */
+void emulate_note_barriers(void);
+/** The nth that was noted; false past the last. */
+bool emulate_barrier(size_t n, EmulateBarrier *out);
+/** Let kernels run as if this barrier were not written; NULL: with all of them. */
+void emulate_leave_out(const EmulateBarrier *barrier);
+
 typedef struct EmulateLive {
     size_t allocations, bytes; // of the devices
     size_t host_allocations;   // pinned

@@ -34,6 +34,11 @@ static const char *const failure_names[EMULATE_FAILURES] = {
 static void at_exit(void)
 {
     std::lock_guard<std::mutex> guard(lock);
+    const char *wish = getenv("MUSTER_EMULATE_FAIL");
+    for (int i = 0; wish != NULL && strcmp(wish, "count") == 0 && i < EMULATE_FAILURES; i++) {
+        fprintf(stderr, "emulate: %s:%llu\n", failure_names[i],
+                (unsigned long long)failures[i].count);
+    }
     if (n_taken < faults->size()) {
         fflush(NULL);
         for (size_t i = n_taken; i < faults->size(); i++) {

@@ -6,6 +6,8 @@
 #include "kernels/emulate/context.h"
 #include "kernels/emulate/internal.h"
 
+#include <vector>
+
 #include <stdio.h>
 #include <sys/mman.h>
 
@@ -243,8 +245,55 @@ void thread_stack(uintptr_t *out_low, uintptr_t *out_high)
 
 // ---- Barrier and shared memory ------------------------------------------------------------------
 
+static bool noting;
+static std::vector<EmulateBarrier> *noted;
+static EmulateBarrier left_out;
+
+static bool same_barrier(const EmulateBarrier *barrier, const char *file, int line)
+{
+    return barrier->line == line && strcmp(barrier->file, file) == 0;
+}
+
+bool barrier_left_out(const char *file, int line)
+{
+    for (size_t i = 0; noting; i++) {
+        if (i == noted->size()) {
+            noted->push_back(EmulateBarrier{file, line});
+        }
+        if (same_barrier(&(*noted)[i], file, line)) {
+            break;
+        }
+    }
+    return left_out.line != 0 && same_barrier(&left_out, file, line);
+}
+
+void emulate_note_barriers(void)
+{
+    delete noted;
+    noted = new std::vector<EmulateBarrier>;
+    noting = true;
+}
+
+bool emulate_barrier(size_t n, EmulateBarrier *out)
+{
+    if (noted == NULL || n >= noted->size()) {
+        return false;
+    }
+    *out = (*noted)[n];
+    return true;
+}
+
+void emulate_leave_out(const EmulateBarrier *barrier)
+{
+    noting = false;
+    left_out = barrier != NULL ? *barrier : EmulateBarrier{NULL, 0};
+}
+
 void emulate_sync(const char *file, int line)
 {
+    if (barrier_left_out(file, line)) {
+        return;
+    }
     Thread *self = now->current;
     if (now->n_at_barrier == 0) {
         now->barrier_file = file;
