@@ -97,6 +97,19 @@ bool option_is_device(Str text);
 /** The number that --tp said; 0 when it said none. */
 int option_tp(Str text);
 
+/** Whether a text is a number of GPUs as --gpus takes it. */
+bool option_is_gpus(Str text);
+#define GPUS_OPTION_ROW(T)                                                                         \
+    {                                                                                              \
+        "gpus", 0, OPT_STR_AT(T, gpus), .arg = "N",                                                \
+                                        .help = "GPUs that share out the requests, from the "      \
+                                                "device on, in lots of --tp: same bits, less "     \
+                                                "time",                                            \
+                                        .one_of = "all|N", .valid = option_is_gpus                 \
+    }
+/** The number that --gpus said, SAMPLER_GPUS_ALL for all; 0 when it said none. */
+int option_gpus(Str text);
+
 typedef struct Cli Cli;
 
 /** One verb. */

@@ -32,6 +32,7 @@ typedef struct RunCommandOptions {
     Str base_url;
     Str device;
     Str tp;
+    Str gpus;
     Str precision;
     bool fast;
     int64_t threads;
@@ -83,6 +84,7 @@ static const Option options[] = {
      .help = "of an OpenAI-compatible endpoint"},
     DEVICE_OPTION_ROW(O),
     TP_OPTION_ROW(O),
+    GPUS_OPTION_ROW(O),
     {"precision", 0, OPT_STR_AT(O, precision), .arg = "P",
      .help = "f32: float32 throughout, slower, for reference", .one_of = "default|f32"},
     FAST_OPTION_ROW(O),
@@ -282,6 +284,8 @@ static void device_stats_add(DeviceStats *sum, const DeviceStats *of)
             .n_samples = sum->n_samples + of->n_samples,
             .busy_mean = (sum->busy_mean * n + of->busy_mean * m) / (n + m),
             .busy_max = fmax(sum->busy_max, of->busy_max),
+            .busy_least = fmin(sum->busy_least, of->busy_least),
+            .n_devices = sum->n_devices > of->n_devices ? sum->n_devices : of->n_devices,
             .memory_peak_bytes = sum->memory_peak_bytes > of->memory_peak_bytes
                                      ? sum->memory_peak_bytes
                                      : of->memory_peak_bytes,
@@ -318,6 +322,14 @@ static RunModelStats stats_sum(const RunOutcome *outcome)
         sum->kv_pool_bytes =
             s->kv_pool_bytes > sum->kv_pool_bytes ? s->kv_pool_bytes : sum->kv_pool_bytes;
         device_stats_add(&sum->device, &s->device);
+        sum->plan_devices =
+            s->plan_devices > sum->plan_devices ? s->plan_devices : sum->plan_devices;
+        if (s->devices_lost > sum->devices_lost) {
+            sum->devices_lost = s->devices_lost;
+            memcpy(sum->device_lost_why, s->device_lost_why, sizeof(sum->device_lost_why));
+        }
+        sum->plan_pieces += s->plan_pieces;
+        sum->plan_doubled += s->plan_doubled;
         sum->plan_kv_bytes =
             s->plan_kv_bytes > sum->plan_kv_bytes ? s->plan_kv_bytes : sum->plan_kv_bytes;
     }
@@ -488,6 +500,7 @@ static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
         .max_connections = (int)opts->max_connections,
         .device = opts->device,
         .tp = option_tp(opts->tp),
+        .gpus = option_gpus(opts->gpus),
         .threads = (int)opts->threads,
         .precision_f32 = str_eq(opts->precision, STR("f32")),
         .fast = opts->fast,

@@ -102,6 +102,19 @@ int option_tp(Str text)
     return text.len > 0 && str_to_i64(text, &n) ? (int)n : 0;
 }
 
+bool option_is_gpus(Str text)
+{
+    int64_t n = 0;
+    bool digits = text.len > 0 && text.data[0] >= '0' && text.data[0] <= '9';
+    return str_eq(text, STR("all")) ||
+           (digits && str_to_i64(text, &n) && n >= 1 && n <= CUDA_DEVICES_MAX);
+}
+
+int option_gpus(Str text)
+{
+    return str_eq(text, STR("all")) ? SAMPLER_GPUS_ALL : option_tp(text);
+}
+
 static bool parse_flag(Str text, bool *out)
 {
     if (str_eq(text, STR("1")) || str_eq(text, STR("true")) || str_eq(text, STR("yes"))) {

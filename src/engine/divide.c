@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define PARTS_OF_SHARE 4 // a piece is at most this part of what a device gets, if it can be
+#define PARTS_OF_SHARE 8 // a piece is at most this part of what a device gets, if it can be
 #define NOWHERE        UINT32_MAX // no device yet
 
 typedef struct Piece {
@@ -136,31 +136,50 @@ static void pieces_make(Division *d, uint64_t limit)
 
 // ---- Placing ----------------------------------------------------------------------------------
 
-/** What a piece adds to a device: less what its neighbours there share with it. */
-static uint64_t added_weight(const Division *d, size_t p, uint32_t device)
+/** What a piece shares with the pieces next to it on each device. */
+typedef struct Beside {
+    uint32_t before[DIVIDE_DEVICES_MAX];
+    uint32_t after[DIVIDE_DEVICES_MAX];
+} Beside;
+
+static uint32_t least(uint32_t a, uint32_t b)
 {
+    return a < b ? a : b;
+}
+
+static void beside_find(const Division *d, size_t p, Beside *out)
+{
+    *out = (Beside){0};
     const Piece *pieces = d->pieces;
-    uint32_t before = 0, after = 0;
-    bool has_before = false, has_after = false;
-    uint32_t shared = d->entries[pieces[p].from].lcp;
-    for (size_t i = p; i-- > 0 && !has_before;) {
-        has_before = pieces[i].device == device;
-        before = has_before ? shared : 0;
-        shared = pieces[i].inner < shared ? pieces[i].inner : shared;
-        uint32_t lcp = d->entries[pieces[i].from].lcp;
-        shared = lcp < shared ? lcp : shared;
+    uint64_t seen = 0;
+    uint32_t shared = UINT32_MAX;
+    for (size_t i = p; i-- > 0 && shared > 0;) {
+        shared = least(shared, d->entries[pieces[i + 1].from].lcp);
+        if (pieces[i].device != NOWHERE && (seen >> pieces[i].device & 1) == 0) {
+            out->before[pieces[i].device] = shared;
+            seen |= (uint64_t)1 << pieces[i].device;
+        }
+        shared = least(shared, pieces[i].inner);
     }
+    seen = 0;
     shared = UINT32_MAX;
-    for (size_t i = p + 1; i < d->n_pieces && !has_after; i++) {
-        uint32_t lcp = d->entries[pieces[i].from].lcp;
-        shared = lcp < shared ? lcp : shared;
-        has_after = pieces[i].device == device;
-        after = has_after ? shared : 0;
-        shared = pieces[i].inner < shared ? pieces[i].inner : shared;
+    for (size_t i = p + 1; i < d->n_pieces && shared > 0; i++) {
+        shared = least(shared, d->entries[pieces[i].from].lcp);
+        if (pieces[i].device != NOWHERE && (seen >> pieces[i].device & 1) == 0) {
+            out->after[pieces[i].device] = shared;
+            seen |= (uint64_t)1 << pieces[i].device;
+        }
+        shared = least(shared, pieces[i].inner);
     }
-    uint32_t both = before < after ? before : after; // counted twice where it spans the piece
-    both = pieces[p].inner < both ? pieces[p].inner : both;
-    return pieces[p].weight - before - after + both;
+}
+
+/** What a piece adds to a device: less what its neighbours there share with it, once where what
+ * they share spans the piece. */
+static uint64_t added_weight(const Piece *piece, const Beside *beside, uint32_t device)
+{
+    uint32_t before = beside->before[device];
+    uint32_t after = beside->after[device];
+    return piece->weight - before - after + least(piece->inner, least(before, after));
 }
 
 static int compare_weights(const void *a, const void *b)
@@ -187,11 +206,13 @@ static uint64_t pieces_place(Division *d, uint32_t n_devices, uint64_t alive, ui
         size_t p = (size_t)(order[k] - d->pieces);
         uint32_t best = NOWHERE;
         uint64_t best_added = 0;
+        Beside beside;
+        beside_find(d, p, &beside);
         for (uint32_t device = 0; device < n_devices; device++) {
             if ((alive >> device & 1) == 0) {
                 continue;
             }
-            uint64_t added = added_weight(d, p, device);
+            uint64_t added = added_weight(&d->pieces[p], &beside, device);
             if (best == NOWHERE || load[device] + added < load[best] + best_added) {
                 best = device;
                 best_added = added;
@@ -206,7 +227,8 @@ static uint64_t pieces_place(Division *d, uint32_t n_devices, uint64_t alive, ui
     return placed;
 }
 
-/** What was placed is its entries' weight; what a piece computes again is its first entry's. */
+/** A piece's weight is its entries', each with what it does not share with the one before; what
+ * more or less than that was placed is the first's or the last ones'. */
 static void entries_fill(const Division *d, const uint64_t *added, uint32_t *out_device,
                          uint64_t *out_weight)
 {
@@ -216,8 +238,14 @@ static void entries_fill(const Division *d, const uint64_t *added, uint32_t *out
             out_device[i] = piece->device;
             out_weight[i] = d->before[i + 1] - d->before[i];
         }
-        uint64_t rest = d->before[piece->to] - d->before[piece->from + 1];
-        out_weight[piece->from] = added[p] > rest ? added[p] - rest : 0;
+        uint64_t sum = d->before[piece->to] - d->before[piece->from];
+        out_weight[piece->from] += added[p] > sum ? added[p] - sum : 0;
+        uint64_t over = added[p] < sum ? sum - added[p] : 0;
+        for (size_t i = piece->to; i-- > piece->from && over > 0;) {
+            uint64_t take = out_weight[i] < over ? out_weight[i] : over;
+            out_weight[i] -= take;
+            over -= take;
+        }
     }
 }
 

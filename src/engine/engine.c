@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/fleet.h"
@@ -13,9 +14,13 @@ struct Engine {
     void *ctx;
     Tokenizer *tokenizer;
     Fleet *fleet;
-    Route *route;          // NULL for one device
-    pthread_mutex_t mutex; // of the inbox
-    JobList inbox;         // until nothing more can come
+    Route *route; // NULL for one device
+    // Guarded by mutex:
+    pthread_mutex_t mutex;
+    JobList inbox; // until nothing more can come
+    bool closing;
+    uint64_t lost;                                       // bit d: device d
+    char lost_why[sizeof(((EngineStats *)0)->lost_why)]; // the first
 };
 
 // ---- Jobs -------------------------------------------------------------------------------------
@@ -130,6 +135,52 @@ static void result_scores(Job *job, EngineResult *result)
     result->n_scores = job->n_items;
 }
 
+/** Give jobs to the drivers; heard: nothing more can come. */
+static void hand_out(Engine *engine, const JobList *list, bool heard)
+{
+    if (engine->route == NULL) {
+        driver_give(fleet_driver(engine->fleet, 0), list, heard);
+        return;
+    }
+    JobList lists[DIVIDE_DEVICES_MAX] = {0};
+    Job **jobs = job_list_array(list);
+    route_jobs(engine->route, jobs, list->n);
+    for (size_t i = 0; i < list->n; i++) {
+        job_list_push(&lists[jobs[i]->device], jobs[i]);
+    }
+    mem_free(jobs);
+    for (uint32_t d = 0; d < fleet_size(engine->fleet); d++) {
+        if (heard || lists[d].n > 0) {
+            driver_give(fleet_driver(engine->fleet, d), &lists[d], heard);
+        }
+    }
+}
+
+/** A job whose device was lost starts anew on another one; false when there is none. */
+static bool job_move(Engine *engine, const Driver *driver, const Job *job)
+{
+    uint32_t device = driver_index(driver);
+    pthread_mutex_lock(&engine->mutex);
+    if ((engine->lost >> device & 1) == 0) {
+        engine->lost |= (uint64_t)1 << device;
+        if (engine->lost_why[0] == '\0') {
+            snprintf(engine->lost_why, sizeof(engine->lost_why), "cuda:%d: %.*s",
+                     forward_info(driver_forward(driver))->device_index,
+                     (int)sizeof(engine->lost_why) - 16, job->err->message);
+        }
+    }
+    bool moves = route_lost(engine->route, device) && !engine->closing;
+    if (moves) {
+        JobList list = {0};
+        Job *again = job_create(job->id, &job->request);
+        again->submitted_ns = job->submitted_ns;
+        job_list_push(&list, again);
+        hand_out(engine, &list, false);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    return moves;
+}
+
 /** Called on the driver's thread. */
 static void on_job_ended(void *ctx, const Driver *driver, Job *job)
 {
@@ -137,14 +188,17 @@ static void on_job_ended(void *ctx, const Driver *driver, Job *job)
     EngineResult result = {.n_cached_tokens = job->n_cached,
                            .seconds = (double)(clock_ns() - job->submitted_ns) * 1e-9};
     if (engine->route != NULL) {
-        if (driver_is_lost(driver)) {
-            route_lost(engine->route, driver_index(driver));
-        }
         route_ended(engine->route, job);
     }
     if (job->err != NULL) {
         result.err = job->err;
-        if (engine->route != NULL && job->err->code == ERR_DEVICE) {
+        bool with_device = engine->route != NULL && driver_is_lost(driver) &&
+                           job->err->code != ERR_CANCELLED && job->err->code != ERR_MODEL;
+        if (with_device && job_move(engine, driver, job)) {
+            job_destroy(job);
+            return;
+        }
+        if (with_device) {
             ERR_WRAP(job->err, "cuda:%d", forward_info(driver_forward(driver))->device_index);
         }
     } else if (job->request.n_leaves > 0) {
@@ -156,27 +210,13 @@ static void on_job_ended(void *ctx, const Driver *driver, Job *job)
     job_destroy(job);
 }
 
-/** Give the drivers what is in the inbox. heard: nothing more can come. */
-static void hand_out(Engine *engine, bool heard)
+/** Give the drivers what is in the inbox. */
+static void inbox_hand_out(Engine *engine, bool heard)
 {
     pthread_mutex_lock(&engine->mutex);
-    JobList inbox = engine->inbox;
+    hand_out(engine, &engine->inbox, heard);
     engine->inbox = (JobList){0};
     pthread_mutex_unlock(&engine->mutex);
-    if (engine->route == NULL) {
-        driver_give(fleet_driver(engine->fleet, 0), &inbox, heard);
-        return;
-    }
-    JobList lists[DIVIDE_DEVICES_MAX] = {0};
-    Job **jobs = job_list_array(&inbox);
-    route_jobs(engine->route, jobs, inbox.n);
-    for (size_t i = 0; i < inbox.n; i++) {
-        job_list_push(&lists[jobs[i]->device], jobs[i]);
-    }
-    mem_free(jobs);
-    for (uint32_t d = 0; d < fleet_size(engine->fleet); d++) {
-        driver_give(fleet_driver(engine->fleet, d), &lists[d], heard);
-    }
 }
 
 // ---- Public -----------------------------------------------------------------------------------
@@ -210,9 +250,12 @@ void engine_close(Engine *engine)
     if (engine == NULL) {
         return;
     }
+    pthread_mutex_lock(&engine->mutex);
+    engine->closing = true;    // nothing moves to another device from here on
     if (engine->inbox.n > 0) { // they end as all others do
         driver_give(fleet_driver(engine->fleet, 0), &engine->inbox, false);
     }
+    pthread_mutex_unlock(&engine->mutex);
     fleet_close(engine->fleet);
     route_destroy(engine->route);
     tokenizer_close(engine->tokenizer);
@@ -302,12 +345,12 @@ bool engine_submit(Engine *engine, uint64_t id, const EngineRequest *request, Er
 void engine_quiesce(Engine *engine, bool closed)
 {
     (void)closed; // everything known is planned at once either way
-    hand_out(engine, true);
+    inbox_hand_out(engine, true);
 }
 
 void engine_cancel(Engine *engine, uint64_t id)
 {
-    hand_out(engine, false); // it may be there
+    inbox_hand_out(engine, false); // it may be there
     for (uint32_t d = 0; d < fleet_size(engine->fleet); d++) {
         driver_cancel(fleet_driver(engine->fleet, d), id);
     }
@@ -320,4 +363,13 @@ void engine_stats(const Engine *engine, EngineStats *out)
         route_plan(engine->route, &plan);
     }
     fleet_stats(engine->fleet, &plan, out);
+    if (engine->route != NULL) {
+        pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&engine->mutex; // not of its value
+        pthread_mutex_lock(mutex);
+        for (uint64_t lost = engine->lost; lost != 0; lost &= lost - 1) {
+            out->n_lost++;
+        }
+        memcpy(out->lost_why, engine->lost_why, sizeof(out->lost_why));
+        pthread_mutex_unlock(mutex);
+    }
 }

@@ -151,7 +151,7 @@ typedef struct EngineScore {
 
 /** Valid only during the callback. */
 typedef struct EngineResult {
-    const Err *err;          // not NULL: the request failed (context limit, cancelled)
+    const Err *err;          // not NULL: the request failed (context limit, cancelled, device)
     const EngineText *texts; // n_replies
     size_t n_texts;
     const EngineScore *scores; // n_leaves
@@ -197,6 +197,8 @@ typedef struct EngineStats {
     uint64_t steps;
     size_t n_waiting;
     size_t n_running;
+    uint32_t n_lost;    // devices of several that failed; what they had goes to the others
+    char lost_why[160]; // what the first of them said; "" none
 } EngineStats;
 
 bool engine_open(const EngineOptions *options, EngineDone *done, void *ctx, Engine **out, Err *err);

@@ -153,7 +153,7 @@ typedef struct Schedule {
     uint64_t new_tokens_left; // that the replies of jobs which have not ended can come to
     int64_t first_ns;         // when the first requests were in; 0: not yet
     EngineStats stats;        // the driver's own copy
-    bool lost;                // the device failed: what is tried again will fail again
+    bool lost;                // the device failed: nothing runs on it any more
     void (*finish)(void *ctx, Job *job); // a job ended: report and free it
     void *ctx;
 } Schedule;

@@ -138,18 +138,30 @@ static bool open_all(const EngineOptions *options, const Choice *choice, Opening
     return ok;
 }
 
+/** A device's words without its number. */
+static Str words_of_kind(Fleet *fleet, const Driver *driver)
+{
+    const EngineModelInfo *info = forward_info(driver_forward(driver));
+    Str numbered = str_printf(&fleet->arena, "cuda:%d ", info->device_index);
+    return str_starts_with(info->device_words, numbered)
+               ? str_printf(
+                     &fleet->arena, "cuda " STR_FMT,
+                     STR_ARG(str_slice(info->device_words, numbered.len, info->device_words.len)))
+               : info->device_words;
+}
+
 /** "2 x cuda NVIDIA H100", or each by itself where they are not the same. */
 static Str words_of(Fleet *fleet)
 {
-    Str first = forward_info(driver_forward(fleet->drivers[0]))->device_words;
     if (fleet->n == 1) {
-        return first;
+        return forward_info(driver_forward(fleet->drivers[0]))->device_words;
     }
     bool same = true;
-    Str list = first;
+    Str first = words_of_kind(fleet, fleet->drivers[0]);
+    Str list = forward_info(driver_forward(fleet->drivers[0]))->device_words;
     for (uint32_t i = 1; i < fleet->n; i++) {
         Str words = forward_info(driver_forward(fleet->drivers[i]))->device_words;
-        same = same && str_eq(words, first);
+        same = same && str_eq(words_of_kind(fleet, fleet->drivers[i]), first);
         list = str_printf(&fleet->arena, STR_FMT " + " STR_FMT, STR_ARG(list), STR_ARG(words));
     }
     return same ? str_printf(&fleet->arena, "%u x " STR_FMT, fleet->n, STR_ARG(first)) : list;

@@ -304,12 +304,13 @@ void route_ended(Route *route, const Job *job)
     pthread_mutex_unlock(&route->mutex);
 }
 
-void route_lost(Route *route, uint32_t device)
+bool route_lost(Route *route, uint32_t device)
 {
     pthread_mutex_lock(&route->mutex);
     uint64_t rest = route->alive & ~((uint64_t)1 << device);
     route->alive = rest != 0 ? rest : route->alive; // where none works, one has to say so
     pthread_mutex_unlock(&route->mutex);
+    return rest != 0;
 }
 
 void route_plan(Route *route, RoutePlan *out)

@@ -24,7 +24,7 @@ void route_destroy(Route *route); // NULL is fine
 void route_jobs(Route *route, Job *const *jobs, size_t n);
 /** A job has ended: its device has less to do, and holds what it replied. thread  any. */
 void route_ended(Route *route, const Job *job);
-/** No more work for a device that does not work. thread  any. */
-void route_lost(Route *route, uint32_t device);
+/** No more work for a device that does not work; false when there is no other. thread  any. */
+bool route_lost(Route *route, uint32_t device);
 /** thread  any. */
 void route_plan(Route *route, RoutePlan *out);

@@ -201,6 +201,7 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
     schedule->stats.plan_seconds += (double)(clock_ns() - from_ns) * 1e-9;
     schedule->stats.seconds_left = -1;
     if (!ok) {
+        schedule->lost = true;
         schedule_cancel(schedule, NULL, 0, &err);
     }
 }

@@ -344,7 +344,9 @@ typedef struct Model {
  * sensor. */
 typedef struct DeviceStats {
     uint64_t n_samples; // 0: nothing is known, as on a CPU
+    uint32_t n_devices; // of several: the mean of what is busy, the sum of memory, power and energy
     double busy_mean;   // share of the time in which anything ran
+    double busy_least;  // the mean of the device with the least
     double busy_max;
     uint64_t memory_peak_bytes;
     uint64_t memory_bytes;
@@ -372,6 +374,13 @@ typedef struct SamplerStats {
     uint64_t plan_distinct;   // tokens to compute
     uint64_t plan_new_tokens; // that replies can come to at most
     uint64_t plan_kv_bytes;   // to compute nothing twice
+    uint32_t plan_devices;    // that hold the model; what follows is of several
+    uint64_t plan_pieces;     // that requests were divided into
+    uint64_t plan_doubled;    // of distinct: tokens that one device would not compute
+    uint64_t plan_least;      // distinct of the device with the least, and the most
+    uint64_t plan_most;
+    uint32_t devices_lost;     // of several
+    char device_lost_why[160]; // what the first of them said
     uint64_t requests;
     uint64_t retries;
     DeviceStats device;

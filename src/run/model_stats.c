@@ -28,6 +28,12 @@ static Value device_value(Arena *arena, const DeviceStats *s, uint64_t tokens)
     MapBuilder map;
     map_builder_init(&map, arena);
     map_builder_put(&map, STR("samples"), value_int((int64_t)s->n_samples));
+    if (s->n_devices > 1) {
+        map_builder_put(&map, STR("devices"), value_int(s->n_devices));
+        if (!isnan(s->busy_least)) {
+            map_builder_put(&map, STR("busy_least"), value_real(s->busy_least));
+        }
+    }
     map_builder_put(&map, STR("memory_peak_bytes"), value_int((int64_t)s->memory_peak_bytes));
     map_builder_put(&map, STR("memory_bytes"), value_int((int64_t)s->memory_bytes));
     for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
@@ -78,6 +84,16 @@ Value run_model_stats_value(Arena *arena, const RunModelStats *of)
     if (of->device.len > 0) {
         map_builder_put(&map, STR("device"), value_str(of->device));
     }
+    if (s->plan_devices > 1) {
+        map_builder_put(&map, STR("devices"), value_int(s->plan_devices));
+        map_builder_put(&map, STR("devices_lost"), value_int(s->devices_lost));
+        if (s->devices_lost > 0) {
+            map_builder_put(&map, STR("device_lost_why"),
+                            value_str(str_copy(arena, str_from_c(s->device_lost_why))));
+        }
+        map_builder_put(&map, STR("pieces"), value_int((int64_t)s->plan_pieces));
+        map_builder_put(&map, STR("tokens_repeated"), value_int((int64_t)s->plan_doubled));
+    }
     if (s->device.n_samples > 0) {
         uint64_t tokens = s->prefill_tokens_computed + s->decode_tokens;
         map_builder_put(&map, STR("gpu"), device_value(arena, &s->device, tokens));
@@ -95,10 +111,14 @@ static void put_device(Buf *buf, const Value *gpu)
     double joules = value_get_real(gpu, "energy_j", (double)NAN);
     double per_1000 = value_get_real(gpu, "energy_per_1000_tokens_j", (double)NAN);
     int64_t memory = value_get_int(gpu, "memory_bytes", 0);
-    buf_printf(buf, "\n  gpu");
+    int64_t n = value_get_int(gpu, "devices", 1);
+    buf_printf(buf, n > 1 ? "\n  %lld gpus" : "\n  gpu", (long long)n);
     if (!isnan(busy)) {
-        buf_printf(buf, " busy %.0f %% (at most %.0f %%),", busy * 100,
-                   value_get_real(gpu, "busy_max", busy) * 100);
+        buf_printf(buf, " busy %.0f %% (", busy * 100);
+        if (n > 1) {
+            buf_printf(buf, "the least %.0f %%, ", value_get_real(gpu, "busy_least", busy) * 100);
+        }
+        buf_printf(buf, "at most %.0f %%),", value_get_real(gpu, "busy_max", busy) * 100);
     }
     if (memory > 0) {
         buf_printf(buf, " memory %.1f of %.1f GB,",
@@ -148,6 +168,12 @@ Str run_model_stats_words(Arena *arena, const Value *stats)
         value_get_real(stats, "load_seconds", 0), value_get_real(stats, "render_seconds", 0),
         value_get_real(stats, "plan_seconds", 0), value_get_real(stats, "first_token_seconds", 0),
         value_get_real(stats, "prefill_seconds", 0), value_get_real(stats, "decode_seconds", 0));
+    int64_t lost = value_get_int(stats, "devices_lost", 0);
+    if (lost > 0) {
+        buf_printf(&buf, "\n  %lld of %lld devices lost, the others took over: " STR_FMT,
+                   (long long)lost, (long long)value_get_int(stats, "devices", 0),
+                   STR_ARG(value_get_str(stats, "device_lost_why", STR_EMPTY)));
+    }
     const Value *gpu = value_get_c(stats, "gpu");
     if (gpu != NULL && gpu->kind == VALUE_MAP) {
         put_device(&buf, gpu);
@@ -180,6 +206,12 @@ Str run_plan_words(Arena *arena, const SamplerStats *s)
         buf_printf(&buf, ", up to %llu new", (unsigned long long)s->plan_new_tokens);
     }
     buf_printf(&buf, "; KV needed %.1f MB", (double)s->plan_kv_bytes / 1e6);
+    if (s->plan_devices > 1) {
+        buf_printf(&buf, "; %u devices: %llu pieces, %llu to %llu tokens each, %llu repeated",
+                   s->plan_devices, (unsigned long long)s->plan_pieces,
+                   (unsigned long long)s->plan_least, (unsigned long long)s->plan_most,
+                   (unsigned long long)s->plan_doubled);
+    }
     if (s->seconds_left >= 0) {
         buf_printf(&buf, "; at most about ");
         put_duration(&buf, s->seconds_left);

@@ -30,19 +30,19 @@ typedef struct Pending {
     ItemLeaves *items; // owned; NULL for generation
     size_t n_items;
     bool per_token;
-    size_t n_top;       // generation: alternatives reported for each token
-    EngineLeaf *leaves; // owned, with their tokens in arena: for the texts of tokens
-    Arena arena;
+    size_t n_top; // generation: alternatives reported for each token
 } Pending;
 
 typedef struct Local {
     Sampler base;
     SamplerHost *host;
     Engine *engine;
-    Program *chat; // NULL without a chat template
-    Watch *watch;  // of the device; NULL on a CPU
-    bool begun;    // work was given to the engine
+    Program *chat;    // NULL without a chat template
+    Watch **watches;  // of the devices; in arena
+    size_t n_watches; // 0 on a CPU
+    bool begun;       // work was given to the engine
     Arena arena;
+    Arena scratch;         // of one submit
     pthread_mutex_t mutex; // guards pending
     Pending *pending[BUCKETS];
 } Local;
@@ -76,7 +76,7 @@ static Pending *pending_take(Local *local, uint64_t id)
 static void pending_destroy(Pending *pending)
 {
     if (pending != NULL) {
-        arena_finish(&pending->arena);
+        mem_free(pending->items);
         mem_free(pending);
     }
 }
@@ -140,15 +140,14 @@ static void reply_generation(Local *local, const Pending *pending, Completion *c
 }
 
 /** Every scored token of an item, over all its windows. */
-static void item_tokens(Local *local, Arena *arena, const Pending *pending, const ItemLeaves *item,
+static void item_tokens(Local *local, Arena *arena, const ItemLeaves *item,
                         const EngineScore *scores, ChoiceLogprob *choice)
 {
     size_t n = 0;
     TokenLogprob *tokens = ARENA_ARRAY(arena, TokenLogprob, (size_t)choice->n_tokens + 1);
     for (uint32_t k = item->first; k < item->first + item->n; k++) {
-        const EngineLeaf *leaf = &pending->leaves[k];
         for (size_t i = 0; i < (size_t)scores[k].n_tokens; i++) {
-            int32_t id = leaf->tokens[leaf->n_context + i];
+            int32_t id = scores[k].tokens[i];
             Str piece = tokenizer_piece(engine_tokenizer(local->engine), id);
             tokens[n].token = str_copy(arena, piece);
             tokens[n++].logprob = (double)scores[k].token_logprobs[i];
@@ -175,7 +174,7 @@ static void reply_scores(Local *local, const Pending *pending, Completion *compl
             choices[i].unconditional = result->scores[item->unconditional].logprob;
         }
         if (pending->per_token) {
-            item_tokens(local, arena, pending, item, result->scores, &choices[i]);
+            item_tokens(local, arena, item, result->scores, &choices[i]);
         }
     }
     completion->reply.choices = choices;
@@ -471,32 +470,31 @@ static bool submit_scores(Local *local, Pending *pending, const Request *request
 {
     LeafList list = {0};
     pending->n_items = request->n_items;
-    pending->items = ARENA_ARRAY(&pending->arena, ItemLeaves, request->n_items + 1);
-    if (!push_items(local, request, &pending->arena, &list, pending->items, err)) {
+    pending->items = mem_zalloc(request->n_items + 1, sizeof(*pending->items));
+    if (!push_items(local, request, &local->scratch, &list, pending->items, err)) {
         return false;
     }
     if (list.n == 0) {
         return ERR_SET(err, ERR_USAGE, "nothing to score");
     }
-    pending->leaves = list.leaves;
     to->leaves = list.leaves;
     to->n_leaves = list.n;
     to->per_token = request->per_token;
     return true;
 }
 
-static bool submit_generation(Local *local, Pending *pending, const Request *request,
+static bool submit_generation(Local *local, const Pending *pending, const Request *request,
                               EngineRequest *to, Err *err)
 {
     Str text;
     int32_t *ids;
     size_t n;
-    if (!prompt_text(local, &request->prompt, &pending->arena, &text, err) ||
-        !encode(local, text, &pending->arena, &ids, &n, err)) {
+    if (!prompt_text(local, &request->prompt, &local->scratch, &text, err) ||
+        !encode(local, text, &local->scratch, &ids, &n, err)) {
         return false;
     }
     if (n == 0) {
-        int32_t *prefix = ARENA_NEW(&pending->arena, int32_t);
+        int32_t *prefix = ARENA_NEW(&local->scratch, int32_t);
         if (!prefix_token(local, prefix, err)) {
             return false;
         }
@@ -523,7 +521,7 @@ static bool local_submit(Sampler *sampler, uint64_t id, const Request *request, 
 {
     Local *local = (Local *)sampler;
     Pending *pending = mem_zalloc(1, sizeof(*pending));
-    arena_init(&pending->arena, 4096);
+    arena_reset(&local->scratch); // the engine copies what it needs
     pending->id = id;
     pending->per_token = request->per_token;
     if (request->kind == REQUEST_GENERATE && request->settings.logprobs > 0) {
@@ -531,7 +529,7 @@ static bool local_submit(Sampler *sampler, uint64_t id, const Request *request, 
         size_t n_top = (size_t)request->settings.logprobs;
         pending->n_top = n_top < vocab ? n_top : vocab;
     }
-    EngineRequest to = {.label = request_label(&pending->arena, request)};
+    EngineRequest to = {.label = request_label(&local->scratch, request)};
     bool ok = request->kind == REQUEST_LOGLIK
                   ? submit_scores(local, pending, request, &to, err)
                   : submit_generation(local, pending, request, &to, err);
@@ -550,8 +548,8 @@ static bool local_submit(Sampler *sampler, uint64_t id, const Request *request, 
 static void local_quiesce(Sampler *sampler, bool closed)
 {
     Local *local = (Local *)sampler;
-    if (local->watch != NULL && !local->begun) { // another model may have run before
-        watch_begin(local->watch);
+    for (size_t i = 0; i < local->n_watches && !local->begun; i++) { // another model may have run
+        watch_begin(local->watches[i]);
     }
     local->begun = true;
     engine_quiesce(local->engine, closed);
@@ -562,23 +560,31 @@ static void local_cancel(Sampler *sampler, uint64_t id)
     engine_cancel(((Local *)sampler)->engine, id);
 }
 
+/** Add what was seen of another device; a sensor that one of them lacks is not known of all. */
+static void device_stats_add(DeviceStats *sum, const WatchStats *seen)
+{
+    bool first = sum->n_devices == 0;
+    double n = sum->n_devices++;
+    sum->n_samples = first || seen->n_samples < sum->n_samples ? seen->n_samples : sum->n_samples;
+    sum->busy_mean = (sum->busy_mean * n + seen->busy_mean) / (n + 1);
+    sum->busy_least = first ? seen->busy_mean : fmin(sum->busy_least, seen->busy_mean);
+    sum->busy_max = first ? seen->busy_max : fmax(sum->busy_max, seen->busy_max);
+    sum->memory_peak_bytes += seen->memory_peak_bytes;
+    sum->memory_bytes += seen->memory_bytes;
+    sum->power_mean_w += seen->power_mean_w;
+    sum->power_max_w += seen->power_max_w;
+    sum->temperature_max_c =
+        first ? seen->temperature_max_c : fmax(sum->temperature_max_c, seen->temperature_max_c);
+    sum->energy_j += seen->energy_j;
+}
+
 static void device_stats(const Local *local, DeviceStats *out)
 {
-    WatchStats seen = {0};
-    if (local->watch != NULL && local->begun) {
-        watch_stats(local->watch, &seen);
+    for (size_t i = 0; i < local->n_watches && local->begun; i++) {
+        WatchStats seen = {0};
+        watch_stats(local->watches[i], &seen);
+        device_stats_add(out, &seen);
     }
-    *out = (DeviceStats){
-        .n_samples = seen.n_samples,
-        .busy_mean = seen.busy_mean,
-        .busy_max = seen.busy_max,
-        .memory_peak_bytes = seen.memory_peak_bytes,
-        .memory_bytes = seen.memory_bytes,
-        .power_mean_w = seen.power_mean_w,
-        .power_max_w = seen.power_max_w,
-        .temperature_max_c = seen.temperature_max_c,
-        .energy_j = seen.energy_j,
-    };
 }
 
 static void local_stats(const Sampler *sampler, SamplerStats *out)
@@ -603,7 +609,14 @@ static void local_stats(const Sampler *sampler, SamplerStats *out)
         .plan_distinct = stats.plan.distinct,
         .plan_new_tokens = stats.plan.new_tokens,
         .plan_kv_bytes = stats.plan.kv_bytes,
+        .plan_devices = stats.plan.n_devices,
+        .plan_pieces = stats.plan.pieces,
+        .plan_doubled = stats.plan.doubled,
+        .plan_least = stats.plan.tokens_least,
+        .plan_most = stats.plan.tokens_most,
+        .devices_lost = stats.n_lost,
     };
+    memcpy(out->device_lost_why, stats.lost_why, sizeof(out->device_lost_why));
     device_stats(local, &out->device);
 }
 
@@ -611,11 +624,14 @@ static void local_close(Sampler *sampler)
 {
     Local *local = (Local *)sampler;
     engine_close(local->engine);
-    watch_stop(local->watch);
+    for (size_t i = 0; i < local->n_watches; i++) {
+        watch_stop(local->watches[i]);
+    }
     if (local->chat != NULL) {
         script_program_destroy(local->host->script, local->chat);
     }
     pthread_mutex_destroy(&local->mutex);
+    arena_finish(&local->scratch);
     arena_finish(&local->arena);
     mem_free(local);
 }
@@ -655,13 +671,17 @@ static void local_describe(Local *local, const SamplerSettings *settings)
 }
 
 /** Sensors are a help, not a need: without them a run just has less to tell. */
-static void watch_device(Local *local)
+static void watch_devices(Local *local)
 {
     const EngineModelInfo *info = engine_model_info(local->engine);
     Err err = ERR_INIT;
-    if (str_eq(info->device, STR("cuda")) &&
-        !watch_start(info->device_index, &local->watch, &err)) {
-        log_debug("no sensors of the device: %s", err.message);
+    local->watches = ARENA_ARRAY(&local->arena, Watch *, info->n_gpus + 1);
+    for (size_t i = 0; i < info->n_gpus; i++) {
+        if (watch_start(info->gpus[i], &local->watches[local->n_watches], &err)) {
+            local->n_watches++;
+        } else {
+            log_debug("no sensors of cuda:%d: %s", info->gpus[i], err.message);
+        }
     }
 }
 
@@ -673,11 +693,13 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
         (Sampler){.ops = &sampler_local, .caps = CAP_TEXT | CAP_LOGLIK | CAP_SEED | CAP_WANTS_ALL};
     local->host = host;
     arena_init(&local->arena, 4096);
+    arena_init(&local->scratch, 1 << 16);
     pthread_mutex_init(&local->mutex, NULL);
     EngineOptions options = {
         .model_path = model->path,
         .device = settings->device.len > 0 ? settings->device : STR("auto"),
         .tp = settings->tp,
+        .n_gpus = settings->gpus == SAMPLER_GPUS_ALL ? ENGINE_GPUS_ALL : settings->gpus,
         .threads = settings->threads,
         .precision = settings->precision_f32 ? PRECISION_F32
                      : settings->fast        ? PRECISION_FAST
@@ -693,7 +715,7 @@ static bool local_open(const Model *model, SamplerHost *host, Sampler **out, Err
         return false;
     }
     local_describe(local, settings);
-    watch_device(local);
+    watch_devices(local);
     *out = &local->base;
     return true;
 }

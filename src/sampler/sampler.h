@@ -28,11 +28,14 @@ void completion_destroy(Completion *completion);
 /** Mark a completion as failed; returns the error to fill in. The first failure stays. */
 Err *completion_fail(Completion *completion);
 
+#define SAMPLER_GPUS_ALL (-1) // from the device on
+
 /** Settings that come from the command line. */
 typedef struct SamplerSettings {
     int max_connections; // endpoints; 0: 16
     Str device;
-    int tp; // GPUs that share a local model; 0 or 1: one
+    int tp;   // GPUs that share a local model; 0 or 1: one
+    int gpus; // that share out its requests, in lots of tp; 0: one device, whatever it is
     int threads;
     bool precision_f32;
     bool fast; // GPUs: bits are not promised; not with precision_f32

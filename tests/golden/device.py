@@ -124,6 +124,47 @@ def several(room):
     room.run("verify --db tp.db --tp 1", env=room.cuda)
 
 
+def shared_out(room):
+    """--gpus: several devices, the same results, how the work was divided; no CPU takes it."""
+    line = f"run capitals.yaml facts -m {MODEL} --limit 3 --db gpus.db --name"
+    two = dict(room.cuda, FAKE_DRIVER_NEW="1")
+    room.run(f"{line} one --device cuda -q", env=room.cuda)
+    _, err = room.run(f"{line} two --gpus 2", env=room.cuda)
+    room.run(f"{line} all --gpus all -q", env=two)
+    digest = room.run("show one --db gpus.db --digest")[0]
+    for name, gpus in (("two", 2), ("all", 2)):
+        expect(room.run(f"show {name} --db gpus.db --digest")[0] == digest, f"{name}: other results")
+        stats = room.json(f"show {name} --db gpus.db --json")["engine"][MODEL]
+        expect(stats["device"] == f"{gpus} x cuda Fake 9000" and stats["devices"] == gpus and stats["pieces"] >= gpus,
+               f"{stats}")
+        gpu = stats["gpu"]
+        expect(gpu["devices"] == gpus and abs(gpu["power_mean_w"] - 300) < 1e-6, f"{gpu}")
+        one = room.json("show one --db gpus.db --json")["engine"][MODEL]
+        expect(stats["prefill_tokens_needed"] - stats["tokens_repeated"] == one["prefill_tokens_needed"], f"{stats}, {one}")
+        expect(stats["prefill_tokens_computed"] == stats["prefill_tokens_needed"], f"{stats}")
+    expect("  2 gpus busy 75 % (the least 75 %, at most 75 %), memory " in err, err)
+    _, err = room.run(f"run facts -m {MODEL} --gpus 2 --db gpus.db", env=room.cuda)
+    expect("; 2 devices: " in err and " pieces, " in err and " tokens each, " in err and " repeated" in err, err)
+    room.run(f"{line} one --gpus 2 --resume -q", env=room.cuda)  # how many there are is no setting of the experiment
+    room.run("verify two --db gpus.db", env=room.cuda)
+    room.run(f"{line} old --gpus all -q", env=room.cuda)  # the second device of the driver is too old
+    expect(room.json("show old --db gpus.db --json")["engine"][MODEL]["device"] == "cuda Fake 9000", "old")
+    room.run(f"{line} x --gpus 2 --device cpu", 2, "--gpus 2 is for GPUs, and the device is cpu", env=room.cuda)
+    room.run(f"{line} x --gpus 3 --tp 2", 2, "--gpus 3 can not be shared out in lots of --tp 2", env=room.cuda)
+    room.run(f"{line} x --gpus 4", 6, "there is no device 2, only 2", env=room.cuda)
+    room.run(f"{line} x --gpus 0", 2, "--gpus: '0' is not one of all|N")
+    room.run(f"{line} lots --gpus 4 --tp 2 -q", env=dict(room.cuda, FAKE_CUDA_DEVICES="4"))
+    expect(room.json("show lots --db gpus.db --json")["engine"][MODEL]["device"] == "2 x cuda Fake 9000, tp=2", "lots")
+    # What a device had that is lost goes to the others; when all are lost, the run goes on later.
+    lost = dict(room.cuda, FAKE_CUDA_LOSE="1:1")
+    room.run(f"{line} lost --gpus 2", 0, "1 of 2 devices lost, the others took over: cuda:1: the device is lost", env=lost)
+    expect(room.json("show lost --db gpus.db --json")["engine"][MODEL]["devices_lost"] == 1, "devices_lost")
+    room.run(f"{line} none --gpus 2", 6, "the device is lost", env=dict(room.cuda, FAKE_CUDA_LOSE="all:1"))
+    room.run(f"{line} none --gpus 2 --resume -q", env=room.cuda)
+    for name in ("lost", "none"):
+        expect(room.run(f"show {name} --db gpus.db --digest")[0] == digest, f"{name}: other results")
+
+
 def sensors(room):
     _, err = room.run(f"run capitals.yaml -m {MODEL} --db watch.db --device cuda --name watched", env=room.cuda)
     line = [x for x in err.splitlines() if x.startswith("  gpu ")]
@@ -259,7 +300,8 @@ def doctor(room):
 
 
 TESTS = [("words for devices", words), ("a device that is not there", refused), ("auto", automatic),
-         ("the whole way through a module", same_bits), ("several GPUs", several), ("sensors", sensors), ("bench engine", bench),
+         ("the whole way through a module", same_bits), ("several GPUs", several),
+         ("GPUs that share out the requests", shared_out), ("sensors", sensors), ("bench engine", bench),
          ("the real kernels, emulated", emulated),
          ("doctor", doctor),
          ("--fast", fast), ("verifying a fast run", fast_bits)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A libcuda.so.1 with two devices. FAKE_DRIVER_FAIL: cuInit returns that.
+// A libcuda.so.1 with two devices, the second of them too old but for FAKE_DRIVER_NEW.
+// FAKE_DRIVER_FAIL: cuInit returns that.
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ int cuDeviceTotalMem_v2(size_t *out, int device)
 
 int cuDeviceGetAttribute(int *out, int attribute, int device)
 {
-    *out = attribute == 75 ? (device == 10 ? 9 : 7) : attribute == 76 ? (device == 10 ? 0 : 5) : -1;
+    int new = device == 10 || getenv("FAKE_DRIVER_NEW") != NULL;
+    *out = attribute == 75 ? (new ? 9 : 7) : attribute == 76 ? (new ? 0 : 5) : -1;
     return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "requests.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { TOKENS_MAX = 340, LONG_SHARED = 265, LEAVES = 3 };
@@ -175,7 +176,11 @@ void sink_take(void *ctx, uint64_t id, const EngineResult *result)
     sink->n_cancelled += cancelled ? 1 : 0;
     sink->n_failed += result->err != NULL && !cancelled ? 1 : 0;
     sink->n_decode_rows += rows;
-    sink->done[id] = !cancelled;
+    sink->done[id] = !cancelled && result->err == NULL;
+    sink->failed[id] = result->err != NULL && !cancelled;
+    if (sink->failed[id]) {
+        snprintf(sink->message, sizeof(sink->message), "%.500s", result->err->message);
+    }
     sink->n_done += cancelled ? 0 : 1;
     pthread_cond_signal(&sink->changed);
     pthread_mutex_unlock(&sink->mutex);

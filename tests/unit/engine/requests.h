@@ -37,6 +37,8 @@ typedef struct Sink {
     size_t n_failed;
     uint64_t n_decode_rows; // rows that replies took beyond their first token's
     bool done[REQUESTS_MAX];
+    bool failed[REQUESTS_MAX]; // the last time
+    char message[512];         // of the last failure
     Hash hashes[REQUESTS_MAX]; // of all that a result says but the time it took and what was cached
 } Sink;
 
