@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#define WORD_WAIT_NS 20000000
+#define WORD_WAIT_NS 100000000
 
 typedef struct CancelNode {
     QueueNode node;
@@ -109,10 +109,11 @@ static void take_cancels(Driver *driver, CancelNode *cancel)
 typedef struct Inbox {
     JobList jobs;
     CancelNode *cancels;
-    bool heard; // who got the completions has no more to ask for
+    uint64_t n_heard; // completions that whoever got them has no more to ask for
 } Inbox;
 
-/** Where the pool is full of what replies left: wait for what follows on them, but not for long. */
+/** Nothing can go on before it is known what follows on what has ended: wait for that, but not for
+ * long. */
 static void wait_for_word(Driver *driver)
 {
     struct timespec until;
@@ -142,7 +143,7 @@ static bool wait_for_work(Driver *driver, Inbox *in)
     }
     *in = (Inbox){.jobs = driver->inbox,
                   .cancels = (CancelNode *)driver->cancels,
-                  .heard = driver->n_heard == driver->n_reported};
+                  .n_heard = driver->n_heard};
     driver->inbox = (JobList){0};
     driver->cancels = NULL;
     driver->go = false;
@@ -165,9 +166,7 @@ static void *driver_main(void *arg)
             driver->added = true;
             mem_free(jobs);
         }
-        if (in.heard) {
-            schedule_heard(schedule);
-        }
+        schedule_heard(schedule, in.n_heard);
         take_cancels(driver, in.cancels);
         if (open && schedule_has_work(schedule)) {
             schedule_step(schedule);

@@ -39,6 +39,36 @@ typedef struct Need {
     uint64_t replies; // that have not ended
 } Need;
 
+/** Turns of which each goes on from the one before: its prompt begins with that prompt, and most
+ * often with what was replied. A prompt that stands alone is a dialogue of one turn. */
+typedef struct Dialogue {
+    struct Dialogue *older; // by when they began
+    struct Dialogue *newer;
+    uint64_t number;
+    uint64_t first;      // positions of the first turn: the prompt and what a reply can come to
+    uint64_t first_own;  // of these: what nothing else needs
+    uint64_t grown;      // how far turns that began went beyond that
+    uint64_t rest_up_to; // slots kept for this and all older ones (dialogues_sum)
+    Job *waiting;        // the turn that has no slots yet
+    // Of a turn that ended, until it is known what follows; both are held:
+    TrieNode *prompt;        // where its prompt ends; NULL while a turn waits or runs
+    TrieNode *reply;         // where its reply ends; NULL: it had none, or several
+    uint64_t turn_ended;     // the schedule's n_finished with it
+    struct Dialogue *beside; // another whose prompt was the same
+} Dialogue;
+
+/** All that began and may go on, and what is known of those that ended. */
+typedef struct Dialogues {
+    Dialogue *oldest;
+    Dialogue *newest;
+    uint64_t n_begun;
+    uint64_t n_ended;
+    uint64_t grown; // sum over those that ended
+    uint64_t most;  // that one came to, of late
+    uint64_t rest;  // slots kept for all, when the step began and for those begun since
+    uint64_t taken; // of these, since
+} Dialogues;
+
 /** One reply being generated. */
 typedef struct Sequence {
     Job *job;
@@ -70,7 +100,8 @@ struct Job {
     uint32_t *misses;    // scoring: per leaf, tokens that were not the most likely
     uint64_t n_cached;
     int64_t submitted_ns;
-    bool admitted; // generation: slots for its first reply are reserved, and a place to run
+    Dialogue *dialogue; // generation: that it is a turn of; NULL: it stands alone and has not begun
+    bool admitted;      // generation: slots for its first reply are reserved, and a place to run
     // route.c, where there are several devices:
     uint32_t device; // that computes it
     uint64_t weight; // of it, in what that has to do
@@ -137,8 +168,9 @@ typedef struct Schedule {
     Sequence **parked; // first token picked, no slots or no place to run yet; oldest first
     size_t n_parked, cap_parked;
     size_t n_admitted; // jobs that are admitted and have not started
-    TrieNode **left;   // where replies ended since it was last known what follows; held
-    size_t n_left, cap_left;
+    Dialogues dialogues;
+    uint64_t n_finished; // jobs
+    uint64_t n_heard;    // of these
     bool waits; // nothing can run before it is known what follows on the replies that ended
     StepPlan plan;
     TargetLogprob *logprobs; // as many as plan.targets
@@ -167,9 +199,9 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n);
 bool schedule_has_work(const Schedule *schedule);
 /** Compute one batch and take in what it gave. A failing forward pass fails every job. */
 void schedule_step(Schedule *schedule);
-/** All requests are in that follow on replies which ended: what these left may go. Until then it is
- * kept, since a conversation goes on a moment after its reply. */
-void schedule_heard(Schedule *schedule);
+/** All requests are in that follow on the first n_finished jobs: what these left may go. Until then
+ * it is kept, since a conversation goes on a moment after its reply. */
+void schedule_heard(Schedule *schedule, uint64_t n_finished);
 /** Give up the jobs with these ids, which it sorts (all jobs when ids is NULL); they finish with
  * err. */
 void schedule_cancel(Schedule *schedule, uint64_t *ids, size_t n_ids, const Err *err);
@@ -199,6 +231,7 @@ bool schedule_pool_create(Schedule *schedule, Job *const *jobs, size_t n, Err *e
 /** Sort items by their tokens, a prefix first, then by job. out_lcp: tokens shared with the item
  * before; 0 for the first. Time is linear in the tokens, but for the sorting of what parts them. */
 void items_sort(Item **items, size_t n, uint32_t *out_lcp);
+/** Turns of dialogues first, the oldest before the others; the rest by their tokens. */
 bool item_goes_before(const Item *a, const Item *b);
 /** Put sorted items between those that wait, behind those that started. */
 void list_merge(ItemList *list, Item *const *fresh, size_t n);
@@ -209,6 +242,22 @@ static inline Item *list_head(const ItemList *list)
 {
     return list->n > 0 ? list->items[list->first] : NULL;
 }
+
+// ---- dialogue.c: how many prompts may be under way ---------------------------------------------
+
+/** Find what every dialogue can take yet, once before a step's turns. */
+void dialogues_sum(Schedule *schedule);
+/** Whether a turn may begin: all that began before, and it, can come to their ends. */
+bool dialogue_may_turn(const Schedule *schedule, const Item *item);
+/** A turn begins, which has its reply's slots; a dialogue too, if the job stands alone. */
+void dialogue_turn(Schedule *schedule, Job *job);
+/** A job is over, however it ended. Its item is released. */
+void dialogue_turn_ended(Schedule *schedule, Job *job);
+/** A job is in the tree: a turn of the dialogue that its prompt goes on from, if there is one. */
+void dialogue_follow(Schedule *schedule, Job *job);
+/** Nothing more follows on the first n_finished jobs: their dialogues are over. */
+void dialogues_heard(Schedule *schedule, uint64_t n_finished);
+void dialogues_finish(Dialogues *dialogues);
 
 // ---- schedule_plan.c: what goes into a step ---------------------------------------------------
 
@@ -242,4 +291,6 @@ bool job_fail(Job *job, const Err *err);
 /** Say that a job's item can not fit the pool. */
 void err_too_large(const Schedule *schedule, const Item *item, Err *err);
 /** A job is over: report it. */
+void job_report(Schedule *schedule, Job *job);
+/** The same, of one that was planned. */
 void job_finish(Schedule *schedule, Job *job);

@@ -126,6 +126,11 @@ void items_sort(Item **items, size_t n, uint32_t *out_lcp)
 
 bool item_goes_before(const Item *a, const Item *b)
 {
+    const Dialogue *x = a->job->dialogue;
+    const Dialogue *y = b->job->dialogue;
+    if (x != y) {
+        return y == NULL || (x != NULL && x->number < y->number);
+    }
     uint32_t n = a->n < b->n ? a->n : b->n;
     uint32_t same = tokens_common(a->tokens, b->tokens, 0, n);
     if (same < n) {

@@ -46,7 +46,7 @@ void schedule_finish(Schedule *schedule)
         trie_finish(&schedule->trie);
     }
     slots_finish(&schedule->slots);
-    mem_free(schedule->left);
+    dialogues_finish(&schedule->dialogues);
     for (int kind = 0; kind < LIST_COUNT; kind++) {
         mem_free(schedule->lists[kind].items);
     }
@@ -90,9 +90,14 @@ static void sequence_release(Schedule *schedule, Sequence *sequence)
     for (uint32_t i = 0; i < n_computed; i++) {
         ids[i] = sequence->tokens[i].id;
     }
-    GROW(schedule->left, schedule->n_left, schedule->cap_left);
-    schedule->left[schedule->n_left++] = trie_adopt(&schedule->trie, sequence->job->items[0].node,
-                                                    ids, n_computed, &own, schedule->step);
+    Job *job = sequence->job;
+    TrieNode *end =
+        trie_adopt(&schedule->trie, job->items[0].node, ids, n_computed, &own, schedule->step);
+    if (job->request.n_replies == 1) {
+        job->dialogue->reply = end;
+    } else { // what follows goes on from one of them at most
+        trie_release(&schedule->trie, end);
+    }
     mem_free(ids);
     extents_finish(&sequence->path);
 }
@@ -103,14 +108,20 @@ uint64_t job_new_tokens(const Job *job)
     return request->n_leaves > 0 ? 0 : (uint64_t)request->max_tokens * (uint64_t)request->n_replies;
 }
 
+void job_report(Schedule *schedule, Job *job)
+{
+    schedule->n_finished++;
+    schedule->finish(schedule->ctx, job);
+}
+
 void job_finish(Schedule *schedule, Job *job)
 {
     schedule->new_tokens_left -= job_new_tokens(job);
     if (job->request.n_leaves == 0) {
         schedule->need.replies -= (uint64_t)job->request.n_replies;
-        item_release(schedule, &job->items[0]);
+        dialogue_turn_ended(schedule, job);
     }
-    schedule->finish(schedule->ctx, job);
+    job_report(schedule, job);
 }
 
 static void job_item_done(Schedule *schedule, Job *job)
@@ -134,7 +145,10 @@ static void job_unadmit(Schedule *schedule, Job *job)
             sequence_unreserve(schedule, &job->sequences[i]);
         }
     }
-    schedule->n_admitted -= job->admitted ? 1 : 0;
+    if (job->admitted) {
+        job->dialogue->waiting = job;
+        schedule->n_admitted--;
+    }
     job->admitted = false;
 }
 
@@ -312,6 +326,9 @@ static void job_start(Schedule *schedule, Job *job)
 {
     size_t n_replies = (size_t)job->request.n_replies;
     schedule->n_admitted -= job->admitted ? 1 : 0;
+    if (!job->admitted) { // a prompt that is another's too
+        dialogue_turn(schedule, job);
+    }
     job->admitted = false;
     for (size_t i = 0; i < n_replies; i++) { // the job outlives this loop: its item is still listed
         Sequence *sequence = &job->sequences[i];
@@ -471,20 +488,6 @@ static void parked_requeue(Schedule *schedule, const Job *but)
     parked_drop_front(schedule, kept);
 }
 
-/** Drop the keys and values of an item's path that it does not share with keep; false: none. */
-static bool path_drop(Schedule *schedule, const Item *item, const Item *keep)
-{
-    bool dropped = false;
-    for (TrieNode *node = item->node; node != NULL; node = node->parent) {
-        bool shared = node->first_pos < keep->n && trie_at(keep->node, node->first_pos) == node;
-        if (node->n_computed > 0 && !shared) {
-            trie_drop(&schedule->trie, node);
-            dropped = true;
-        }
-    }
-    return dropped;
-}
-
 /** Whether an item can go on now, with one reply. */
 static bool has_room(const Schedule *schedule, const Item *item)
 {
@@ -494,6 +497,22 @@ static bool has_room(const Schedule *schedule, const Item *item)
     }
     uint64_t need = item->n - n_there + job_reserve(item->job);
     return slots_free(&schedule->slots) + schedule->trie.n_idle >= need;
+}
+
+/** Drop the keys and values of an item's path that it does not share with keep, from its end, until
+ * there is room; false: none. */
+static bool path_drop(Schedule *schedule, const Item *item, const Item *keep)
+{
+    bool dropped = false;
+    for (TrieNode *node = item->node; node != NULL && !(dropped && has_room(schedule, keep));
+         node = node->parent) {
+        bool shared = node->first_pos < keep->n && trie_at(keep->node, node->first_pos) == node;
+        if (node->n_computed > 0 && !shared) {
+            trie_drop(&schedule->trie, node);
+            dropped = true;
+        }
+    }
+    return dropped;
 }
 
 /**
@@ -534,19 +553,30 @@ void err_too_large(const Schedule *schedule, const Item *item, Err *err)
             STR_ARG(item->job->request.label), (unsigned long long)need, schedule->slots.n_slots);
 }
 
-/** Nothing fits and nothing runs: drop what others will need again, as little as makes room, and go
- * on with what is first alone. */
+/** What is to go on when nothing can. */
+static Item *unblock_item(const Schedule *schedule)
+{
+    if (schedule->n_parked > 0) {
+        return &schedule->parked[0]->job->items[0];
+    }
+    const Item *main = main_item(schedule);
+    return list_head(
+        &schedule->lists[main->job->request.n_leaves > 0 ? LIST_SCORES : LIST_REPLIES]);
+}
+
+/** Nothing may run or nothing fits: drop what others will need again, as little as makes room, and
+ * go on with what is first alone. */
 static void step_unblock(Schedule *schedule)
 {
-    Item *item = schedule->n_parked > 0 ? &schedule->parked[0]->job->items[0] : main_item(schedule);
+    Item *item = unblock_item(schedule);
     schedule->main = schedule->n_parked > 0 ? NULL : item;
     schedule->alone = schedule->main != NULL;
-    bool dropped = items_drop(schedule, item);
-    if (dropped && has_room(schedule, item)) {
+    if (has_room(schedule, item)) {
         return;
     }
-    parked_requeue(schedule, item->job);
-    if (items_drop(schedule, item) || dropped) {
+    size_t n_parked = schedule->n_parked;
+    parked_requeue(schedule, item->job); // they stand on what may be dropped
+    if (items_drop(schedule, item) || schedule->n_parked < n_parked) {
         return;
     }
     Err err = ERR_INIT;
@@ -620,19 +650,20 @@ static void plan_asks(StepPlan *plan)
     }
 }
 
-void schedule_heard(Schedule *schedule)
+void schedule_heard(Schedule *schedule, uint64_t n_finished)
 {
-    for (size_t i = 0; i < schedule->n_left; i++) {
-        trie_release(&schedule->trie, schedule->left[i]);
+    if (n_finished <= schedule->n_heard) {
+        return;
     }
-    schedule->n_left = 0;
+    schedule->n_heard = n_finished;
+    dialogues_heard(schedule, n_finished);
     schedule->waits = false;
 }
 
 void schedule_step(Schedule *schedule)
 {
     if (schedule->waits) { // nobody says what follows
-        schedule_heard(schedule);
+        schedule_heard(schedule, schedule->n_finished);
     }
     StepPlan *plan = &schedule->plan;
     size_t n_done[LIST_COUNT];
@@ -645,7 +676,7 @@ void schedule_step(Schedule *schedule)
     if (plan->n_rows == 0) {
         if (n_done[LIST_REPLIES] + n_done[LIST_SCORES] > 0) {
             leave_all(schedule, n_done);
-        } else if (schedule->n_left > 0) {
+        } else if (schedule->n_heard < schedule->n_finished) {
             schedule->waits = true;
         } else {
             step_unblock(schedule);

@@ -3,6 +3,7 @@
 // the plan comes to. Driver thread only.
 #include "engine/engine_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void item_want_start(Item *item)
@@ -64,6 +65,7 @@ static void items_insert(Schedule *schedule, Item *const *items, size_t n, const
             item_want_scores(item, &item->job->request.leaves[item->leaf]);
         } else {
             item_want_start(item);
+            dialogue_follow(schedule, item->job);
         }
     }
 }
@@ -132,7 +134,7 @@ static size_t jobs_refuse(Schedule *schedule, Job **jobs, size_t n)
         Err err = ERR_INIT;
         err_too_large(schedule, large, &err);
         job_fail(job, &err);
-        schedule->finish(schedule->ctx, job);
+        job_report(schedule, job);
     }
     return kept;
 }
@@ -159,21 +161,35 @@ static Item **jobs_items(Schedule *schedule, Job *const *jobs, size_t n, size_t 
     return items;
 }
 
+static int compare_dialogues(const void *a, const void *b)
+{
+    const Item *x = *(Item *const *)a;
+    const Item *y = *(Item *const *)b;
+    return item_goes_before(x, y) ? -1 : 1; // no two have the same
+}
+
 /** Queue sorted items, each kind for itself; the order of items is not kept. */
 static void items_queue(Schedule *schedule, Item **items, size_t n)
 {
     Item **scores = mem_alloc(n + 1, sizeof(*scores));
+    Item **turns = mem_alloc(n + 1, sizeof(*turns));
     size_t n_replies = 0;
     size_t n_scores = 0;
+    size_t n_turns = 0;
     for (size_t i = 0; i < n; i++) {
         if (items[i]->job->request.n_leaves > 0) {
             scores[n_scores++] = items[i];
+        } else if (items[i]->job->dialogue != NULL) {
+            turns[n_turns++] = items[i];
         } else {
             items[n_replies++] = items[i];
         }
     }
+    qsort(turns, n_turns, sizeof(*turns), compare_dialogues);
+    list_merge(&schedule->lists[LIST_REPLIES], turns, n_turns);
     list_merge(&schedule->lists[LIST_REPLIES], items, n_replies);
     list_merge(&schedule->lists[LIST_SCORES], scores, n_scores);
+    mem_free(turns);
     mem_free(scores);
 }
 
@@ -200,6 +216,7 @@ void schedule_add(Schedule *schedule, Job **jobs, size_t n)
     }
     schedule->stats.plan_seconds += (double)(clock_ns() - from_ns) * 1e-9;
     schedule->stats.seconds_left = -1;
+    schedule->waits = false;
     if (!ok) {
         schedule->lost = true;
         schedule_cancel(schedule, NULL, 0, &err);

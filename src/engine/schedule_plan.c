@@ -112,6 +112,9 @@ static EmitResult job_admit(Schedule *schedule, Job *job)
         schedule->n_running + schedule->n_admitted >= schedule->max_batch) {
         return EMIT_PARTLY;
     }
+    if (schedule->main != &job->items[0] && !dialogue_may_turn(schedule, &job->items[0])) {
+        return EMIT_PARTLY;
+    }
     Sequence *first = job->sequences;
     for (int64_t i = 1; first->started && i < job->request.n_replies; i++) {
         first = &job->sequences[i];
@@ -119,6 +122,7 @@ static EmitResult job_admit(Schedule *schedule, Job *job)
     if (!sequence_reserve(schedule, first)) {
         return EMIT_BLOCKED;
     }
+    dialogue_turn(schedule, job);
     job->admitted = true;
     schedule->n_admitted++;
     return EMIT_DONE;
@@ -403,6 +407,7 @@ void plan_prefill(Schedule *schedule, size_t out_done[LIST_COUNT])
 {
     const ItemList *replies = &schedule->lists[LIST_REPLIES];
     const ItemList *scores = &schedule->lists[LIST_SCORES];
+    dialogues_sum(schedule);
     size_t done = list_advance(schedule, replies, list_head(scores));
     const Item *rival = done < replies->n ? replies->items[replies->first + done] : NULL;
     out_done[LIST_REPLIES] = done;

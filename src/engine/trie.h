@@ -38,6 +38,7 @@ struct TrieNode {
     uint32_t n_wants;
     uint32_t cap_wants;
     bool wants_sorted; // by offset
+    void *dialogue;    // the scheduler's: whose last prompt ends here
 };
 
 typedef struct Trie {

@@ -164,17 +164,27 @@ typedef struct World {
     size_t n_finished;
     size_t n_failed;
     size_t n_wrong;
-    struct Dialogues *dialogues; // NULL: requests stand alone
+    struct Talks *talks; // NULL: requests stand alone
 } World;
 
+/** A request that is to come. */
+typedef struct NextTurn {
+    EngineRequest request;
+    uint64_t id;
+    uint64_t step; // before which it comes
+} NextTurn;
+
 /** Attempts of several turns: a prompt goes on with the reply before it and new tokens. */
-typedef struct Dialogues {
+typedef struct Talks {
     Arena arena;
-    EngineRequest *next; // that come in before the next step
-    uint64_t *ids;
-    size_t n_next;
+    NextTurn *next;  // in order of step
+    uint64_t *ended; // for every job that ended: the step with which it is heard of
+    size_t n_next, n_said, n_ended, n_heard;
+    uint64_t n_turns;  // of an attempt
+    uint64_t n_more;   // some have up to this many more, less one
+    uint64_t delay;    // steps until a reply is answered
     uint64_t n_needed; // tokens of prompts that no earlier prompt or reply has left computed
-} Dialogues;
+} Talks;
 
 static Job *job_make(uint64_t id, const EngineRequest *request)
 {
@@ -243,19 +253,23 @@ static bool reply_right(const Job *job, const Sequence *sequence)
     return right && (ended || sequence->n_tokens == job->request.max_tokens);
 }
 
-enum { TURNS = 3, TURN_TOKENS = 30, TURN_REPLY = 20 };
+enum { TURNS_MAX = 10, TURN_TOKENS = 30, TURN_REPLY = 20 };
 
 /** Note the next turn of an attempt, whose number is the id's rest; or its end. */
-static void dialogue_continue(Dialogues *dialogues, const Job *job)
+static void talk_continue(World *world, const Job *job)
 {
+    Talks *talks = world->talks;
     const Sequence *reply = &job->sequences[0];
     size_t n = job->request.n_prompt;
-    dialogues->n_needed += job->id % 10 == 0 ? n : TURN_TOKENS + 1; // and a reply's last token
-    if (job->id % 10 + 1 == TURNS) {
+    uint64_t turn = job->id % TURNS_MAX;
+    uint64_t answered = world->schedule.step + talks->delay;
+    talks->n_needed += turn == 0 ? n : TURN_TOKENS + 1; // and a reply's last token
+    talks->ended[talks->n_ended++] = answered;
+    if (turn + 1 >= talks->n_turns + (job->id / TURNS_MAX) % talks->n_more) {
         return;
     }
     size_t n_next = n + reply->n_tokens + TURN_TOKENS;
-    int32_t *tokens = ARENA_ARRAY(&dialogues->arena, int32_t, n_next);
+    int32_t *tokens = ARENA_ARRAY(&talks->arena, int32_t, n_next);
     memcpy(tokens, job->request.prompt, n * sizeof(*tokens));
     for (size_t i = 0; i < reply->n_tokens; i++) {
         tokens[n + i] = reply->tokens[i].id;
@@ -266,16 +280,16 @@ static void dialogue_continue(Dialogues *dialogues, const Job *job)
     EngineRequest request = job->request;
     request.prompt = tokens;
     request.n_prompt = n_next;
-    dialogues->ids[dialogues->n_next] = job->id + 1;
-    dialogues->next[dialogues->n_next++] = request;
+    talks->next[talks->n_next++] =
+        (NextTurn){.request = request, .id = job->id + 1, .step = answered};
 }
 
 static void on_finish(void *ctx, Job *job)
 {
     World *world = ctx;
     world->n_finished++;
-    if (world->dialogues != NULL && job->err == NULL) {
-        dialogue_continue(world->dialogues, job);
+    if (world->talks != NULL && job->err == NULL) {
+        talk_continue(world, job);
     }
     if (job->err != NULL) {
         world->n_failed++;
@@ -316,7 +330,7 @@ static void world_drain(World *world)
         schedule_step(&world->schedule);
     }
     CHECK(!schedule_has_work(&world->schedule));
-    schedule_heard(&world->schedule); // no more turns
+    schedule_heard(&world->schedule, UINT64_MAX); // no more turns
     CHECK_INT(world->schedule.trie.root->n_refs, 0);
     if (world->schedule.slots.n_slots > 0) {
         trie_evict(&world->schedule.trie, world->schedule.slots.n_slots);
@@ -713,53 +727,94 @@ static void test_schedule__has_room_for_what_comes_late(void)
     arena_finish(&arena);
 }
 
-/** 200 attempts of three turns in a quarter of what they come to: next to nothing is computed
- * again. */
+/** What has been answered by now comes in; all of it when the schedule waits for nothing else. */
+static void talks_answer(World *world)
+{
+    Talks *talks = world->talks;
+    uint64_t now = world->schedule.step;
+    if (world->schedule.waits || !schedule_has_work(&world->schedule)) {
+        now = UINT64_MAX;
+    }
+    Job **jobs = mem_alloc(talks->n_next + 1, sizeof(*jobs));
+    size_t n = 0;
+    for (; talks->n_said < talks->n_next && talks->next[talks->n_said].step <= now;
+         talks->n_said++) {
+        const NextTurn *next = &talks->next[talks->n_said];
+        jobs[n++] = job_make(next->id, &next->request);
+    }
+    if (n > 0) {
+        schedule_add(&world->schedule, jobs, n);
+    }
+    while (talks->n_heard < talks->n_ended && talks->ended[talks->n_heard] <= now) {
+        talks->n_heard++;
+    }
+    schedule_heard(&world->schedule, talks->n_heard);
+    mem_free(jobs);
+}
+
+/** Attempts of some turns in a part of what they come to: next to nothing is computed again. */
 static void test_schedule__turns_in_a_small_pool(void)
 {
-    enum { ATTEMPTS = 200, FINAL = TURNS * TURN_TOKENS + (TURNS - 1) * TURN_REPLY };
-    static const uint64_t rows[] = {512, 64};
-    for (size_t c = 0; c < 2; c++) {
+    enum { ATTEMPTS_MAX = 200 };
+    static const struct {
+        int line;
+        size_t n_attempts;
+        uint64_t n_turns, n_more;
+        uint32_t max_rows;
+        uint64_t delay;
+        uint64_t divisor; // of what all come to: the pool
+        uint64_t spread;  // first prompts have up to so many tokens more
+    } cases[] = {
+        {__LINE__, 200, 3, 1, 512, 0, 4, 1},   {__LINE__, 200, 3, 1, 64, 0, 4, 1},
+        {__LINE__, 200, 3, 1, 512, 1, 4, 60},  {__LINE__, 200, 3, 1, 512, 4, 4, 60},
+        {__LINE__, 200, 3, 1, 64, 2, 4, 60},   {__LINE__, 40, 3, 1, 512, 1, 4, 60},
+        {__LINE__, 40, 3, 1, 512, 30, 4, 60},  {__LINE__, 200, 3, 1, 512, 2, 8, 60},
+        {__LINE__, 200, 6, 1, 512, 2, 4, 60},  {__LINE__, 200, 1, 6, 512, 2, 4, 60},
+        {__LINE__, 200, 2, 8, 512, 2, 6, 120}, {__LINE__, 200, 1, 1, 512, 2, 4, 60},
+    };
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
         World world;
-        Dialogues dialogues = {0};
-        Job *jobs[ATTEMPTS];
-        world_open(&world, 1, (uint32_t)rows[c], (uint64_t)ATTEMPTS * FINAL / 4, 0);
-        dialogues.next = ARENA_ARRAY(&dialogues.arena, EngineRequest, ATTEMPTS);
-        dialogues.ids = ARENA_ARRAY(&dialogues.arena, uint64_t, ATTEMPTS);
-        world.dialogues = &dialogues;
-        for (size_t j = 0; j < ATTEMPTS; j++) {
-            int32_t *tokens = ARENA_ARRAY(&dialogues.arena, int32_t, TURN_TOKENS);
-            for (size_t i = 0; i < TURN_TOKENS; i++) {
+        Talks talks = {
+            .n_turns = cases[c].n_turns, .n_more = cases[c].n_more, .delay = cases[c].delay};
+        size_t most = cases[c].n_attempts * TURNS_MAX;
+        talks.next = ARENA_ARRAY(&talks.arena, NextTurn, most);
+        talks.ended = ARENA_ARRAY(&talks.arena, uint64_t, most);
+        uint64_t all = 0;
+        size_t n_jobs = 0;
+        for (size_t j = 0; j < cases[c].n_attempts; j++) {
+            size_t n = TURN_TOKENS + (size_t)(rng_at(j, 5, 0) * (double)cases[c].spread);
+            uint64_t turns = cases[c].n_turns + j % cases[c].n_more;
+            int32_t *tokens = ARENA_ARRAY(&talks.arena, int32_t, n);
+            for (size_t i = 0; i < n; i++) {
                 tokens[i] = (int32_t)(rng_at(j, 3, i) * VOCAB);
             }
-            dialogues.ids[j] = j * 10;
-            dialogues.next[j] = (EngineRequest){.prompt = tokens,
-                                                .n_prompt = TURN_TOKENS,
-                                                .max_tokens = TURN_REPLY,
-                                                .n_replies = 1,
-                                                .picker = {.top_p = 1, .seed = j}};
+            talks.next[talks.n_next++] = (NextTurn){.id = j * TURNS_MAX,
+                                                    .request = {.prompt = tokens,
+                                                                .n_prompt = n,
+                                                                .max_tokens = TURN_REPLY,
+                                                                .n_replies = 1,
+                                                                .picker = {.top_p = 1, .seed = j}}};
+            all += n + TURN_REPLY - 1 + (turns - 1) * (TURN_TOKENS + TURN_REPLY);
+            n_jobs += turns;
         }
-        dialogues.n_next = ATTEMPTS;
-        while (dialogues.n_next > 0 || schedule_has_work(&world.schedule)) {
-            size_t n = dialogues.n_next;
-            for (size_t i = 0; i < n; i++) {
-                jobs[i] = job_make(dialogues.ids[i], &dialogues.next[i]);
-            }
-            dialogues.n_next = 0;
-            if (n > 0) {
-                schedule_add(&world.schedule, jobs, n);
-            }
+        world_open(&world, 1, cases[c].max_rows, all / cases[c].divisor, 0);
+        world.talks = &talks;
+        while (talks.n_said < talks.n_next || schedule_has_work(&world.schedule)) {
+            talks_answer(&world);
             schedule_step(&world.schedule);
         }
         world_drain(&world);
-        CHECK_INT(world.n_finished, ATTEMPTS * TURNS);
+        CHECK_INT(world.n_finished, n_jobs);
         CHECK_INT(world.n_failed, 0);
         CHECK_INT(world.n_wrong, 0);
-        uint64_t computed = world.schedule.stats.prefill_tokens_computed;
-        printf("# computed / needed %.3f\n", (double)computed / (double)dialogues.n_needed);
-        CHECK(computed * 100 <= dialogues.n_needed * 105);
+        const EngineStats *stats = &world.schedule.stats;
+        uint64_t computed = stats->prefill_tokens_computed;
+        printf("# line %d: pool %llu, computed / needed %.3f in %llu steps\n", cases[c].line,
+               (unsigned long long)all / cases[c].divisor,
+               (double)computed / (double)talks.n_needed, (unsigned long long)stats->steps);
+        CHECK(computed * 100 <= talks.n_needed * 105);
         world_close(&world);
-        arena_finish(&dialogues.arena);
+        arena_finish(&talks.arena);
     }
 }
 
