@@ -86,7 +86,7 @@ typedef struct ProductsView {
     ProductView products[PRODUCTS_MAX];
     int n_products;
     int type;
-    bool plain; // how the weights lie
+    int plain; // how the weights lie
     int n_segments;
     uint32_t n_rows;
     uint32_t n_blocks;
@@ -365,5 +365,8 @@ bool fast_product(KStream *stream, const KProduct *product, const ActsView *x, s
 bool fast_sums(const KDevice *device);
 /** The first n floats of every rank's buffer become the sum of all. */
 bool fast_sum(KStream *stream, const KBuffer *buffer, size_t n, Err *err);
+/** Before anyone waits for a rank: until all are done or one has failed, for whose share of a sum
+ * the others would wait for ever. */
+bool fast_settle(KStream *stream, Err *err);
 
 extern "C" const KOps *muster_cuda_ops(void);

@@ -8,6 +8,7 @@
 #include "kernels/cuda/backend.cuh"
 #include "kernels/cuda/vendor.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,7 +304,7 @@ bool fast_sum(KStream *stream, const KBuffer *buffer, size_t n, Err *err)
 /** Until the event is over, or too much time is. */
 static bool event_within_limit(GpuEvent event)
 {
-    struct timespec start, now, pause = {0, 200000};
+    struct timespec start, now;
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
     GpuError status;
     while ((status = gpu_event_query(event)) == GPU_ERROR_NOT_READY) {
@@ -312,9 +313,42 @@ static bool event_within_limit(GpuEvent event)
         if (now.tv_sec - start.tv_sec > TRIAL_SECONDS) {
             return false;
         }
-        (void)nanosleep(&pause, NULL);
+        (void)sched_yield();
     }
     return status == GPU_OK;
+}
+
+bool fast_settle(KStream *stream, Err *err)
+{
+    KDevice *first = stream->device;
+    bool waiting = fast_sums(first);
+    for (int r = 0; waiting && r < first->n_ranks; r++) {
+        KStream *s = stream->ranks[r];
+        if (!cuda_enter(s->device, err) ||
+            !CUDA_OK(gpu_event_record(s->met, s->gpu), err, "waiting for the devices")) {
+            comms_abort(first);
+            return false;
+        }
+    }
+    while (waiting) {
+        waiting = false;
+        for (int r = 0; r < first->n_ranks; r++) {
+            KStream *s = stream->ranks[r];
+            GpuError status =
+                gpu_set_device(s->device->index) == GPU_OK ? gpu_event_query(s->met) : GPU_OK;
+            if (status == GPU_ERROR_NOT_READY) {
+                (void)gpu_last_error();
+                waiting = true;
+            } else if (!CUDA_OK(status, err, "waiting for the devices")) {
+                comms_abort(first); // the others would wait for this one
+                return false;
+            }
+        }
+        if (waiting) {
+            (void)sched_yield();
+        }
+    }
+    return true;
 }
 
 typedef struct Trial {

@@ -237,8 +237,9 @@ static bool buffer_join(KStream *stream, const KBuffer *buffer, size_t n_rows, K
         pieces.start[r + 1] = pieces.start[r] + buffer->cut[r];
     }
     size_t n = n_rows * pieces.start[pieces.n];
-    if (!slices(stream, n * sizeof(float), err) || !meet(stream, err) ||
-        !join(stream, 0, n_rows, &pieces, false, stream->slice, err) || !meet(stream, err)) {
+    if (!fast_settle(stream, err) || !slices(stream, n * sizeof(float), err) ||
+        !meet(stream, err) || !join(stream, 0, n_rows, &pieces, false, stream->slice, err) ||
+        !meet(stream, err)) {
         return false;
     }
     out->device = stream->device;

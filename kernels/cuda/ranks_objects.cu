@@ -130,6 +130,9 @@ bool ranks_stream_create(KDevice *device, KStream **out, Err *err)
 
 bool ranks_stream_sync(KStream *stream, Err *err)
 {
+    if (!fast_settle(stream, err)) {
+        return false;
+    }
     for (int r = 0; r < n_ranks(stream); r++) {
         if (!cuda_stream_sync(stream->ranks[r], err)) {
             return false;
@@ -179,6 +182,9 @@ bool ranks_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const f
 bool ranks_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
                        Err *err)
 {
+    if (!fast_settle(stream, err)) {
+        return false;
+    }
     if (buffer->cut[0] == 0) {
         return cuda_buffer_read(stream, buffer, offset, to, n, err);
     }

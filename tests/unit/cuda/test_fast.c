@@ -9,32 +9,12 @@
 #include "kernels/emulate/control.h"
 
 #include "../engine/tiny_gguf.h"
-#include "rig.h"
+#include "fast_rig.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
 KOps cuda_test_ops; // what forward.c calls k_cpu_ops here
-
-static void open_side(Side *side, bool fast, const char *ranks)
-{
-    KDeviceOptions options = {.fast = fast, .path = ranks};
-    Err err = ERR_INIT;
-    side->ops = muster_cuda_ops();
-    need(side->ops->device_open(&options, &side->device, &err) &&
-             side->ops->stream_create(side->device, &side->stream, &err),
-         &err);
-}
-
-static void check_description(const Side *side, const char *part)
-{
-    const char *words = side->ops->device_describe(side->device);
-    bool there = strstr(words, part) != NULL;
-    if (!there) {
-        printf("# '%s' is not in '%s'\n", part, words);
-    }
-    CHECK(there);
-}
 
 static void check_nothing_stays(void)
 {
@@ -45,51 +25,6 @@ static void check_nothing_stays(void)
 }
 
 // ---- Products -----------------------------------------------------------------------------------
-
-typedef struct Shape {
-    int line;
-    KType type;
-    size_t n_out, n_in, n_rows;
-    int n_segments;
-    bool add;
-    int algo; // of the stand-in; -1: cuBLASLt is not asked
-} Shape;
-
-/** Weights of 2 bytes, in size under 2. */
-static uint16_t *random_halves(KType type, uint64_t seed, size_t n)
-{
-    uint16_t *data = ARENA_ARRAY(&arena, uint16_t, n);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)(rng_at(seed, 1, i) * 65536);
-        data[i] = (uint16_t)(type == K_F16 ? bits & 0xbbff : (bits & 0x80ff) | 0x3f00);
-    }
-    return data;
-}
-
-static float *run_product(const Side *side, const Shape *s)
-{
-    size_t n = s->n_rows * s->n_out;
-    uint16_t *weights = random_halves(s->type, 11, s->n_out * s->n_in);
-    KMatrix *matrix = side_matrix(side, s->type, s->n_out, s->n_in, weights);
-    KActs *acts = side_acts(side, s->n_rows, s->n_in, matrix);
-    // Whole numbers up to 6, which every type of activation holds.
-    float *sizes = ARENA_ARRAY(&arena, float, s->n_in);
-    for (size_t i = 0; i < s->n_in; i++) {
-        sizes[i] = (float)(i % 4);
-    }
-    float *rows = ARENA_ARRAY(&arena, float, (s->n_in + 3) / 4 * 4 * s->n_rows);
-    memcpy(rows, unit_rows(12, s->n_rows, s->n_in), s->n_rows * s->n_in * sizeof(float));
-    side_fill_acts(side, acts, rows, sizes, s->n_rows, s->n_in);
-    KBuffer *out = side_buffer(side, n, s->add ? random_floats(13, n, 4) : NULL);
-    KProduct product = {matrix, out, s->add, s->n_segments};
-    Err err = ERR_INIT;
-    CHECK_OK(side->ops->products(side->stream, &product, 1, acts, s->n_rows, &err), &err);
-    float *got = side_read(side, out, n);
-    side->ops->buffer_destroy(out);
-    side->ops->acts_destroy(acts);
-    side->ops->matrix_destroy(matrix);
-    return got;
-}
 
 /** out (rows, n_out) = x w^T, row by row in memory, is column by column out^T = w x^T. */
 static void check_call(const Shape *s)
@@ -115,7 +50,7 @@ static void check_call(const Shape *s)
     CHECK(!emulate_blas_call(1, &call));
 }
 
-static void test_fast__products(void)
+static void test_fast__asks_for_products(void)
 {
     static const Shape shapes[] = {
         {__LINE__, K_BF16, 48, 96, 1, 1, false, -1},   {__LINE__, K_BF16, 40, 320, 9, 8, true, -1},
@@ -124,32 +59,20 @@ static void test_fast__products(void)
         {__LINE__, K_BF16, 130, 288, 100, 1, true, 0}, {__LINE__, K_F16, 140, 100, 70, 8, true, 0},
         {__LINE__, K_F16, 7, 288, 40, 1, false, 1},    {__LINE__, K_F16, 16, 32, 131, 1, false, 0},
     };
-    Side fast, own, cpu;
+    Side fast;
     open_side(&fast, true, NULL);
-    open_side(&own, false, NULL);
-    side_open(&cpu, &k_cpu_ops, true);
     check_description(&fast, ", fast: cuBLASLt 13.0.0");
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        const Shape *s = &shapes[i];
-        size_t n = s->n_rows * s->n_out;
+        int failed = tap_checks_failed;
         arena_reset(&arena);
         emulate_reset();
-        float *got = run_product(&fast, s);
-        int failed = tap_checks_failed;
-        check_call(s);
-        // Sums in f32 of up to 288 products under 24 in another order.
-        CHECK(largest_difference(got, run_product(&cpu, s), n) <= 2e-3);
-        if (s->algo < 0) { // our own kernel, over the other layout
-            CHECK_INT(count_unequal(got, run_product(&own, s), n), 0);
-        }
-        CHECK_INT(count_unequal(got, run_product(&fast, s), n), 0);
+        run_product(&fast, &shapes[i]);
+        check_call(&shapes[i]);
         if (tap_checks_failed != failed) {
-            printf("# line %d\n", s->line);
+            printf("# line %d\n", shapes[i].line);
         }
     }
     side_close(&fast);
-    side_close(&own);
-    side_close(&cpu);
     check_nothing_stays();
 }
 
@@ -173,35 +96,6 @@ static void test_fast__algorithms_are_pinned(void)
     CHECK(calls[3].split_k == 2 && calls[4].split_k == 2);
     CHECK(calls[3].workspace == 48 * 64 * 4 && calls[4].workspace == 48 * 64 * 4);
     side_close(&fast);
-}
-
-/** The embedding, gathered from rows as cuBLASLt takes them. */
-static void test_fast__embedding(void)
-{
-    enum { VOCAB = 37, DIM = 44, N = 3 };
-    static const KType types[] = {K_F16, K_BF16};
-    static const int32_t ids[N] = {36, 0, 17};
-    Side sides[2];
-    open_side(&sides[0], false, NULL);
-    open_side(&sides[1], true, NULL);
-    for (size_t t = 0; t < 2; t++) {
-        arena_reset(&arena);
-        uint16_t *table = random_halves(types[t], 5, (size_t)VOCAB * DIM);
-        float *got[2];
-        for (int i = 0; i < 2; i++) {
-            KMatrix *matrix = side_matrix(&sides[i], types[t], VOCAB, DIM, table);
-            KBuffer *out = side_buffer(&sides[i], (size_t)N * DIM, NULL);
-            Err err = ERR_INIT;
-            CHECK_OK(sides[i].ops->embed(sides[i].stream, matrix, ids, N, out, &err), &err);
-            got[i] = side_read(&sides[i], out, (size_t)N * DIM);
-            sides[i].ops->buffer_destroy(out);
-            sides[i].ops->matrix_destroy(matrix);
-        }
-        CHECK_INT(count_unequal(got[0], got[1], (size_t)N * DIM), 0);
-        CHECK(got[0][5] != 0);
-    }
-    side_close(&sides[0]);
-    side_close(&sides[1]);
 }
 
 /** Weights in blocks are not for cuBLASLt: the same bits, and it is not asked. */
@@ -330,11 +224,44 @@ static bool run_model(Str path, const KOps *ops, float *out, Err *err)
             rows[i] = (BatchRow){.token = token_at(from + i), .kind = ROW_LOGITS, .out = i};
         }
         BatchSpan span = {0, n, from, &all, 1};
-        Batch batch = {rows, n, &span, 1, NULL, 0};
+        Batch batch = {.rows = rows, .n_rows = n, .spans = &span, .n_spans = 1};
         ok = forward_run(forward, &batch, out + (size_t)from * VOCAB, NULL, err);
     }
     forward_close(forward);
     return ok;
+}
+
+enum { REPLIES = 40, STEPS = 3 };
+
+/** REPLIES replies side by side: steps that come again, whose products cuBLASLt takes in the middle
+ * of what would be recorded. The last step's logits. */
+static float *logits_of_replies(Str path, const KOps *ops)
+{
+    float *out = arena_alloc(&arena, (size_t)REPLIES * VOCAB, sizeof(float));
+    memcpy(&cuda_test_ops, ops != NULL ? ops : muster_cuda_ops(), sizeof(cuda_test_ops));
+    if (ops == NULL) {
+        cuda_test_ops.device_open = open_as_wished;
+    }
+    EngineOptions options = {.model_path = path, .threads = 1, .device = STR("cpu")};
+    Forward *forward = NULL;
+    Err err = ERR_INIT;
+    need(forward_open(&options, &forward, &err) &&
+             forward_pool_create(forward, REPLIES * STEPS, &err),
+         &err);
+    for (uint32_t step = 0; step < STEPS; step++) {
+        BatchRow rows[REPLIES];
+        BatchSpan spans[REPLIES];
+        KvExtent extents[REPLIES];
+        for (uint32_t i = 0; i < REPLIES; i++) {
+            rows[i] = (BatchRow){.token = token_at(i * STEPS + step), .kind = ROW_LOGITS, .out = i};
+            extents[i] = (KvExtent){.slot = i * STEPS, .n = step + 1};
+            spans[i] = (BatchSpan){i, 1, step, &extents[i], 1};
+        }
+        Batch batch = {.rows = rows, .n_rows = REPLIES, .spans = spans, .n_spans = REPLIES};
+        CHECK_OK(forward_run(forward, &batch, out, NULL, &err), &err);
+    }
+    forward_close(forward);
+    return out;
 }
 
 static float *logits_of(Str path, const KOps *ops)
@@ -359,15 +286,15 @@ static double logprob_of(const float *logits, int32_t id)
     return scale * ((double)logits[id] - most) - log(sum);
 }
 
-/** Mean |log-probability difference| of the tokens that follow. */
-static double mean_difference(const float *a, const float *b)
+/** Mean |log-probability difference| of a next token of n rows. */
+static double mean_difference(const float *a, const float *b, size_t n)
 {
     double sum = 0;
-    for (size_t i = 0; i < N; i++) {
+    for (size_t i = 0; i < n; i++) {
         int32_t next = token_at(i + 1);
         sum += fabs(logprob_of(a + i * VOCAB, next) - logprob_of(b + i * VOCAB, next));
     }
-    return sum / N;
+    return sum / (double)n;
 }
 
 static const struct {
@@ -392,7 +319,7 @@ static void check_models(const char *ranks)
         float *got = logits_of(path, NULL);
         EmulateBlasCall call;
         CHECK_INT(emulate_blas_call(0, &call), models[i].blas);
-        double mean = mean_difference(want, got);
+        double mean = mean_difference(want, got, N);
         printf("# %s: mean %.2g nat\n", ranks != NULL ? ranks : "one device", mean);
         CHECK(mean <= 0.05);
         CHECK_INT(count_unequal(got, logits_of(path, NULL), (size_t)N * VOCAB), 0);
@@ -404,6 +331,22 @@ static void check_models(const char *ranks)
 static void test_fast__models(void)
 {
     check_models(NULL);
+}
+
+static void test_fast__steps_of_many_replies(void)
+{
+    arena_reset(&arena);
+    emulate_reset();
+    model_fast = true;
+    model_ranks = NULL;
+    Str path = model_file(GGUF_BF16, GGUF_BF16, false);
+    float *want = logits_of_replies(path, &k_cpu_ops), *got = logits_of_replies(path, NULL);
+    EmulateBlasCall call;
+    CHECK(emulate_blas_call(0, &call) && call.n == REPLIES);
+    CHECK(mean_difference(want, got, REPLIES) <= 0.05);
+    CHECK_INT(count_unequal(got, logits_of_replies(path, NULL), (size_t)REPLIES * VOCAB), 0);
+    unlink(path.data);
+    check_nothing_stays();
 }
 
 // ---- Several devices ----------------------------------------------------------------------------
@@ -505,13 +448,13 @@ int main(void)
     emulate_options(&options);
     options.n_devices = 4;
     emulate_configure(&options);
-    tap_run("products", test_fast__products);
+    tap_run("what is asked for", test_fast__asks_for_products);
     tap_run("algorithms are pinned", test_fast__algorithms_are_pinned);
-    tap_run("the embedding", test_fast__embedding);
     tap_run("quantised weights stay", test_fast__quantised_weights_stay);
     tap_run("without cuBLASLt", test_fast__without_cublaslt);
     tap_run("not with f32", test_fast__refused_with_f32);
     tap_run("models", test_fast__models);
+    tap_run("steps of many replies", test_fast__steps_of_many_replies);
     tap_run("models on several devices", test_fast__models_on_two_devices);
     tap_run("without NCCL", test_fast__without_nccl);
     tap_run("failures", test_fast__failures);
