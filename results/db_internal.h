@@ -15,7 +15,8 @@ extern const EmbeddedFile results_migrations[];
 
 #define DB_PATH_MAX       4096
 #define DB_APPLICATION_ID 1836413812 // "must", as schema.sql sets it
-#define DB_VERSION        2          // schema.sql and the migrations end here
+#define DB_VERSION        3          // schema.sql and the migrations end here
+#define DB_STAMPED        3          // since this one, transactions leave stamps
 
 /** A text of SQL with the name by which a failing statement is reported. */
 typedef struct SqlText {
@@ -60,6 +61,22 @@ bool db_file_check(const char *path, DbFile *out, Err *err);
 bool db_open_writer(Db *db, const char *path, Err *err);
 /** Open read-only. fails ERR_NOT_FOUND when the file holds no store yet. */
 bool db_open_reader(Db *db, const char *path, Err *err);
+/**
+ * Open read-only without locks and without the log, whatever version it has or whether it is a
+ * store at all. db is to be closed either way. */
+bool db_open_as_it_lies(Db *db, const char *path, Err *err);
+/** Whether there is a -wal with anything in it beside a file. */
+bool db_has_wal(const char *path);
+/**
+ * Refuse a -wal that is not the log of this very state of the file beside which it lies. Before
+ * SQLite opens the two. *out_known is false where that can not be told: older versions and other
+ * programs leave no stamps.
+ * fails  ERR_STORE saying which of the two is to be moved. */
+bool db_wal_check(const char *path, bool *out_known, Err *err);
+/** For what could not be told: compare ids; for writers, look for damage too, in small files. */
+bool db_wal_check_unknown(Db *db, bool writes, Err *err);
+/** BEGIN IMMEDIATE, and leave the transaction's stamp. Every transaction begins with it. */
+bool db_begin(Db *db, Err *err);
 bool db_prepare(Db *db, const SqlText *texts, size_t n, Err *err);
 void db_close(Db *db);
 /** Run SQL that returns nothing (or whose rows do not matter). */

@@ -90,14 +90,35 @@ static bool migrate_in_transaction(Db *db, int from, int to, const EmbeddedFile 
            ERR_SET(err, ERR_INTERNAL, "there is no migration from version %d to %d", from, to);
 }
 
+/** Begin, with a stamp where there is a table for it; else *out_layout is to be its first one's. */
+static bool begin_at(Db *db, int version, int64_t *out_layout, Err *err)
+{
+    if (version >= DB_STAMPED) {
+        return db_begin(db, err);
+    }
+    return db_exec(db, "BEGIN IMMEDIATE", err) &&
+           db_query_one(db, "PRAGMA schema_version", out_layout, NULL, 0, err);
+}
+
+/** The first stamp: there was none before it. */
+static bool first_stamp(Db *db, int64_t layout, Err *err)
+{
+    char sql[64];
+    snprintf(sql, sizeof(sql), "UPDATE store SET layout = %lld", (long long)layout);
+    return db_exec(db, sql, err);
+}
+
 bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
 {
     char copy[DB_PATH_MAX];
     if (!back_up(db, from, copy, err)) {
         return false;
     }
-    bool ok = db_exec(db, "BEGIN IMMEDIATE", err) &&
-              migrate_in_transaction(db, from, to, files, err) && db_exec(db, "COMMIT", err);
+    int64_t layout = 0;
+    bool ok = begin_at(db, from, &layout, err) &&
+              migrate_in_transaction(db, from, to, files, err) &&
+              (from >= DB_STAMPED || to < DB_STAMPED || first_stamp(db, layout, err)) &&
+              db_exec(db, "COMMIT", err);
     if (!ok) {
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
         unlink(copy);
@@ -107,9 +128,10 @@ bool db_migrate(Db *db, int from, int to, const EmbeddedFile *files, Err *err)
 
 bool db_create_tables(Db *db, Err *err)
 {
-    bool ok = db_exec(db, "BEGIN IMMEDIATE", err) && db_exec(db, results_schema[0].data, err) &&
+    int64_t layout = 0;
+    bool ok = begin_at(db, 0, &layout, err) && db_exec(db, results_schema[0].data, err) &&
               migrate_in_transaction(db, 1, DB_VERSION, results_migrations, err) &&
-              db_exec(db, "COMMIT", err);
+              first_stamp(db, layout, err) && db_exec(db, "COMMIT", err);
     if (!ok) {
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
     }

@@ -11,8 +11,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#define BUSY_TIMEOUT_MS   10000
-#define QUICK_CHECK_BYTES (64 << 20) // of a file with a -wal: a tenth of a second
+#define BUSY_TIMEOUT_MS 10000
 
 // ---- What the path names ------------------------------------------------------------------------
 
@@ -169,14 +168,6 @@ static bool immutable_uri(const char *path, char *out, size_t size)
     return (size_t)snprintf(out + n, size - n, "?immutable=1") < size - n;
 }
 
-static bool has_wal(const char *path)
-{
-    char name[DB_PATH_MAX];
-    struct stat info;
-    snprintf(name, sizeof(name), "%s-wal", path);
-    return stat(name, &info) == 0 && info.st_size > 0;
-}
-
 /** Let today's statements work on an older store, without touching it. */
 static bool put_views_over(Db *db, int64_t version, Err *err)
 {
@@ -195,7 +186,7 @@ static bool put_views_over(Db *db, int64_t version, Err *err)
     return ok;
 }
 
-static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_version, Err *err)
+static bool open_as(Db *db, const char *name, int flags, Err *err)
 {
     int rc = sqlite3_open_v2(name, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | flags,
                              NULL);
@@ -203,85 +194,38 @@ static bool open_reader_as(Db *db, const char *name, int flags, int64_t *out_ver
         return db_error(err, db->handle, rc, db->path, "open");
     }
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    return configure(db, err) && read_version(db, out_version, err) &&
-           put_views_over(db, *out_version, err) && db_exec(db, "PRAGMA query_only = ON", err);
+    return configure(db, err);
 }
 
-/** Read the file as it lies there, without locks and without its log. */
-static bool open_immutable(Db *db, const char *path, int64_t *out_version, Err *err)
+bool db_open_as_it_lies(Db *db, const char *path, Err *err)
 {
     char uri[3 * DB_PATH_MAX];
+    *db = (Db){.path = path, .immutable = true};
     if (!immutable_uri(path, uri, sizeof(uri))) {
         return ERR_SET(err, ERR_STORE, "the path of the store is too long");
     }
-    *db = (Db){.path = path, .immutable = true};
-    return open_reader_as(db, uri, SQLITE_OPEN_URI, out_version, err);
+    return open_as(db, uri, SQLITE_OPEN_URI, err);
 }
 
-// ---- Whether the -wal beside a file is its own -------------------------------------------------
-
-/** The random id of an open store; "" for version 1 and for what can not be read. */
-static void identity_of(Db *db, char out[40])
+/** What readers need of a connection that is open. */
+static bool begin_to_read(Db *db, int64_t *out_version, Err *err)
 {
-    Err none = ERR_INIT;
-    if (!db_query_one(db, "SELECT hex(id) FROM store", NULL, out, 40, &none)) {
-        out[0] = '\0';
-    }
+    return read_version(db, out_version, err) && put_views_over(db, *out_version, err) &&
+           db_exec(db, "PRAGMA query_only = ON", err);
 }
 
-/** The id in the file itself, whatever the -wal says; "" when it has none yet. */
-static void identity_in_file(const char *path, char out[40])
+bool db_begin(Db *db, Err *err)
 {
-    Db file;
-    Err none = ERR_INIT;
-    int64_t version = 0;
-    out[0] = '\0';
-    if (open_immutable(&file, path, &version, &none) && version >= 2) {
-        identity_of(&file, out);
-    }
-    db_close(&file);
-}
-
-/**
- * SQLite lays over a file whatever -wal lies beside it, as after a copy was put in the place of a
- * store that had crashed. Tell a -wal of another store by the store's id. */
-static bool wal_is_of_this_store(Db *db, Err *err)
-{
-    char in_file[40];
-    char seen[40];
-    identity_in_file(db->path, in_file);
-    identity_of(db, seen);
-    if (in_file[0] == '\0' || strcmp(in_file, seen) == 0) {
-        return true;
-    }
-    return ERR_SET(err, ERR_STORE,
-                   "'%s-wal' belongs to another store than '%s', beside which it lies; nothing was "
-                   "changed: move it away, to the store it is of",
-                   db->path, db->path);
-}
-
-/** Tell an older or newer -wal of the same store by the damage that it does. */
-static bool wal_fits(Db *db, Err *err)
-{
-    char wal[DB_PATH_MAX];
-    struct stat info[2];
-    char answer[200];
-    snprintf(wal, sizeof(wal), "%s-wal", db->path);
-    if (stat(db->path, &info[0]) != 0 || stat(wal, &info[1]) != 0 ||
-        info[0].st_size + info[1].st_size > QUICK_CHECK_BYTES) {
-        return true;
-    }
-    if (!db_query_one(db, "PRAGMA quick_check(1)", NULL, answer, sizeof(answer), err)) {
+    static const char stamp[] = "UPDATE store SET before = after, after = randomblob(16), "
+                                "layout = (SELECT schema_version FROM pragma_schema_version)";
+    if (!db_exec(db, "BEGIN IMMEDIATE", err)) {
         return false;
     }
-    if (strcmp(answer, "ok") == 0) {
-        return true;
+    if (!db_exec(db, stamp, err)) {
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+        return false;
     }
-    return ERR_SET(err, ERR_STORE,
-                   "store '%s' and '%s-wal' do not fit together, or are damaged; nothing was "
-                   "changed. If the file was copied here while the -wal of another one lay there, "
-                   "move the -wal away; else restore a copy",
-                   db->path, db->path);
+    return true;
 }
 
 /** WAL, every commit on disk before it is acknowledged, checkpoints only where we hold the lock. */
@@ -318,6 +262,10 @@ bool db_open_writer(Db *db, const char *path, Err *err)
 {
     pthread_once(&configured, configure_library);
     *db = (Db){.path = path};
+    bool known = true;
+    if (db_has_wal(path) && !db_wal_check(path, &known, err)) { // left by a crash, or in use
+        return false;
+    }
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
     if (rc != SQLITE_OK) {
@@ -326,9 +274,8 @@ bool db_open_writer(Db *db, const char *path, Err *err)
         return false;
     }
     int64_t version = 0;
-    bool wal = has_wal(path); // left by a crash, or of a process that is at work
     bool ok = configure(db, err) && read_version(db, &version, err) &&
-              (!wal || version == 0 || (wal_is_of_this_store(db, err) && wal_fits(db, err))) &&
+              (known || version == 0 || db_wal_check_unknown(db, true, err)) &&
               configure_writer(db, err);
     if (ok && version == 0) {
         ok = db_create_tables(db, err);
@@ -348,26 +295,29 @@ bool db_open_writer(Db *db, const char *path, Err *err)
 static bool open_local(Db *db, const char *path, int64_t *out_version, Err *err)
 {
     Err first = ERR_INIT;
-    bool wal = has_wal(path);
-    if (open_reader_as(db, path, 0, out_version, &first)) {
-        return !wal || *out_version == 0 || wal_is_of_this_store(db, err);
+    bool known = true;
+    if (db_has_wal(path) && !db_wal_check(path, &known, err)) {
+        return false;
+    }
+    if (open_as(db, path, 0, &first) && begin_to_read(db, out_version, &first)) {
+        return known || *out_version == 0 || db_wal_check_unknown(db, false, err);
     }
     int extended = db->handle != NULL ? sqlite3_extended_errcode(db->handle) : SQLITE_OK;
     int primary = extended & 0xff;
     bool full = extended == SQLITE_IOERR_SHMSIZE; // no room for what readers share
     bool closed = primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN;
-    if ((!full && !closed) || (full && has_wal(path))) {
+    if ((!full && !closed) || (full && db_has_wal(path))) {
         *err = first;
         return false;
     }
-    if (has_wal(path)) {
+    if (db_has_wal(path)) {
         return ERR_SET(err, ERR_STORE,
                        "store '%s' lies in a folder that can not be written and its last writer "
                        "left '%s-wal' behind; copy both files elsewhere",
                        path, path);
     }
     db_close(db);
-    return open_immutable(db, path, out_version, err);
+    return db_open_as_it_lies(db, path, err) && begin_to_read(db, out_version, err);
 }
 
 bool db_open_reader(Db *db, const char *path, Err *err)
@@ -383,8 +333,9 @@ bool db_open_reader(Db *db, const char *path, Err *err)
     bool ok = true;
     if (network != NULL) {
         // Nobody writes there, so a file without a log is whole: a copy that some machine left.
-        ok = has_wal(path) ? refuse_network(path, network, err)
-                           : open_immutable(db, path, &version, err);
+        ok = db_has_wal(path)
+                 ? refuse_network(path, network, err)
+                 : db_open_as_it_lies(db, path, err) && begin_to_read(db, &version, err);
     } else if (kind == DB_FILE_FULL) {
         ok = open_local(db, path, &version, err);
     }

@@ -149,7 +149,7 @@ static bool gc_begin(Gc *gc, Err *err)
     if (!store_lock_take(&gc->lock, err)) {
         return false;
     }
-    if (!db_exec(&gc->db, "BEGIN IMMEDIATE", err)) {
+    if (!db_begin(&gc->db, err)) {
         store_lock_release(&gc->lock);
         return false;
     }

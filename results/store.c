@@ -23,7 +23,7 @@ bool store_begin(Store *store, Err *err)
     if (!store_lock_take(&store->lock, err)) {
         return false;
     }
-    if (!db_exec(&store->db, "BEGIN IMMEDIATE", err)) {
+    if (!db_begin(&store->db, err)) {
         store_lock_release(&store->lock);
         return false;
     }

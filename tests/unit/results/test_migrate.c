@@ -89,7 +89,7 @@ static void test_v1__is_brought_up_to_date(void)
     }
     results_close(results);
     // What version 1 had is there, row by row.
-    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("2"));
+    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("3"));
     CHECK_STR(
         sql_one(&arena, &place, "SELECT group_concat(kind) FROM event WHERE experiment_id = 1"),
         STR("started,finished"));
@@ -188,7 +188,7 @@ static void test_copy__without_space_nothing_changes(void)
     check_digest(__LINE__, results, &arena, STR("old"));
     results_close(results);
     store_close(store_at(&place, NULL, NULL)); // with space again it is brought up to date
-    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("2"));
+    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("3"));
     place_remove(&place);
     arena_finish(&arena);
 }

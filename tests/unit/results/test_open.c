@@ -245,30 +245,30 @@ static void test_migrate__steps_through_the_files(void)
     Arena arena = {0};
     Place place = place_make();
     make_real(&place);
-    static const char first[] = "CREATE TABLE extra (x INTEGER) STRICT; PRAGMA user_version = 3;";
-    static const char second[] = "INSERT INTO extra VALUES (7); PRAGMA user_version = 4;";
-    static const char broken[] = "INSERT INTO nowhere VALUES (1); PRAGMA user_version = 5;";
+    static const char first[] = "CREATE TABLE extra (x INTEGER) STRICT; PRAGMA user_version = 4;";
+    static const char second[] = "INSERT INTO extra VALUES (7); PRAGMA user_version = 5;";
+    static const char broken[] = "INSERT INTO nowhere VALUES (1); PRAGMA user_version = 6;";
     static const EmbeddedFile files[] = {
-        {"0003_extra.sql", first, sizeof(first) - 1},
-        {"0004_seven.sql", second, sizeof(second) - 1},
+        {"0004_extra.sql", first, sizeof(first) - 1},
+        {"0005_seven.sql", second, sizeof(second) - 1},
         {0},
     };
-    static const EmbeddedFile bad[] = {{"0005_broken.sql", broken, sizeof(broken) - 1}, {0}};
+    static const EmbeddedFile bad[] = {{"0006_broken.sql", broken, sizeof(broken) - 1}, {0}};
     Err err = ERR_INIT;
     Db db;
     CHECK_OK(db_open_writer(&db, place.db, &err), &err);
-    CHECK_OK(db_migrate(&db, 2, 4, files, &err), &err);
-    CHECK(!db_migrate(&db, 4, 5, bad, &err));
-    CHECK(err.code == ERR_STORE && has_text(err.message, "0005_broken.sql"));
+    CHECK_OK(db_migrate(&db, 3, 5, files, &err), &err);
+    CHECK(!db_migrate(&db, 5, 6, bad, &err));
+    CHECK(err.code == ERR_STORE && has_text(err.message, "0006_broken.sql"));
     err = (Err)ERR_INIT;
-    CHECK(!db_migrate(&db, 4, 6, files, &err));
+    CHECK(!db_migrate(&db, 5, 7, files, &err));
     CHECK(err.code == ERR_INTERNAL);
     db_close(&db);
-    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("4"));
+    CHECK_STR(sql_one(&arena, &place, "PRAGMA user_version"), STR("5"));
     CHECK_STR(sql_one(&arena, &place, "SELECT x FROM extra"), STR("7"));
     Place backup = place;
-    snprintf(backup.db, sizeof(backup.db), "%.250s/muster.db.v2.bak", place.dir);
-    CHECK_STR(sql_one(&arena, &backup, "PRAGMA user_version"), STR("2"));
+    snprintf(backup.db, sizeof(backup.db), "%.250s/muster.db.v3.bak", place.dir);
+    CHECK_STR(sql_one(&arena, &backup, "PRAGMA user_version"), STR("3"));
     CHECK_STR(sql_one(&arena, &backup, "SELECT count(*) FROM attempt"), STR("200"));
     place_remove(&place);
     arena_finish(&arena);
