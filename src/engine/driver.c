@@ -79,9 +79,11 @@ static void on_job_finished(void *ctx, Job *job)
     pthread_mutex_lock(&driver->mutex);
     driver->stats = driver->schedule.stats;
     driver->planned = driver->added;
-    driver->n_reported++;
     pthread_mutex_unlock(&driver->mutex);
     driver->end(driver->ctx, driver, job);
+    pthread_mutex_lock(&driver->mutex); // only now can it have been heard
+    driver->n_reported++;
+    pthread_mutex_unlock(&driver->mutex);
 }
 
 static void take_cancels(Driver *driver, CancelNode *cancel)
