@@ -125,7 +125,8 @@ typedef struct KPick {
     float *out_top_logprobs; // n_top
 } KPick;
 
-/** The operations of a backend. All are mandatory. Those that take a KStream run on its device. */
+/** The operations of a backend. All are mandatory but those that say so. Those that take a KStream
+ * run on its device. */
 typedef struct KOps {
     const char *name; // "cpu", "cuda"
 

@@ -59,12 +59,18 @@ typedef struct PickView {
 /** What a sum is over. */
 enum { OF_ALL, OF_TIES, OF_WEIGHTS };
 
-/** Memory of the block: sums of each warp, twice so that one can be filled while others read. */
+/** What one look at a row gives. */
+typedef struct PickBest {
+    float max;    // of the whole row
+    float top;    // of what is allowed
+    int32_t id;   // of top, the lowest among equals
+    uint32_t abs; // bits of the largest absolute value
+} PickBest;
+
+/** Memory of the block: what its warps found. */
 typedef struct PickShared {
     uint64_t sums[3][PICK_WARPS];
-    float maxima[PICK_WARPS];
-    int32_t places[PICK_WARPS];
-    uint32_t largest[PICK_WARPS];
+    PickBest best[PICK_WARPS];
     uint32_t n_top;
 } PickShared;
 
@@ -89,49 +95,43 @@ template <int OF> DEVICE static inline uint64_t measure(const PickView &view, fl
     return kept && weight >= view.least ? weight : 0;
 }
 
-/** The largest logit and its lowest id, and the largest absolute value's bits. */
-DEVICE static inline void find_best(const PickView &view, PickShared &shared, float *out_max,
-                                    int32_t *out_id, uint32_t *out_abs)
+/** The better of two parts of a row. */
+DEVICE static inline void keep_better(PickBest &best, const PickBest &other)
 {
-    float max = -INFINITY;
-    int32_t at = 0;
-    uint32_t abs = 0;
+    bool better = other.top > best.top || (other.top == best.top && other.id < best.id);
+    best.top = better ? other.top : best.top;
+    best.id = better ? other.id : best.id;
+    best.max = other.max > best.max ? other.max : best.max;
+    best.abs = other.abs > best.abs ? other.abs : best.abs;
+}
+
+DEVICE static inline PickBest find_best(const PickView &view, PickShared &shared)
+{
+    PickBest best = {-INFINITY, -INFINITY, 0, 0};
     for (uint32_t i = thread_x(); i < view.vocab; i += PICK_THREADS) {
-        float x = logit_at(view, i);
+        float x = view.logits[i];
         uint32_t bits = float_to_bits(x) & 0x7fffffffu;
-        abs = bits > abs ? bits : abs;
-        if (x > max) {
-            max = x;
-            at = (int32_t)i;
+        best.abs = bits > best.abs ? bits : best.abs;
+        best.max = x > best.max ? x : best.max;
+        x = logit_at(view, i);
+        if (x > best.top) {
+            best.top = x;
+            best.id = (int32_t)i;
         }
     }
     for (int mask = 16; mask >= 1; mask >>= 1) {
-        float other = shfl_xor(max, mask);
-        int32_t other_at = shfl_xor(at, mask);
-        uint32_t other_abs = shfl_xor(abs, mask);
-        bool better = other > max || (other == max && other_at < at);
-        max = better ? other : max;
-        at = better ? other_at : at;
-        abs = other_abs > abs ? other_abs : abs;
+        PickBest other = {shfl_xor(best.max, mask), shfl_xor(best.top, mask),
+                          shfl_xor(best.id, mask), shfl_xor(best.abs, mask)};
+        keep_better(best, other);
     }
-    SYNC();
     if (thread_x() % 32 == 0) {
-        shared.maxima[thread_x() / 32] = max;
-        shared.places[thread_x() / 32] = at;
-        shared.largest[thread_x() / 32] = abs;
+        shared.best[thread_x() / 32] = best;
     }
     SYNC();
     for (int w = 0; w < PICK_WARPS; w++) {
-        float other = shared.maxima[w];
-        int32_t other_at = shared.places[w];
-        bool better = other > max || (other == max && other_at < at);
-        max = better ? other : max;
-        at = better ? other_at : at;
-        abs = shared.largest[w] > abs ? shared.largest[w] : abs;
+        keep_better(best, shared.best[w]);
     }
-    *out_max = max;
-    *out_id = at;
-    *out_abs = abs;
+    return best;
 }
 
 DEVICE static inline uint64_t warp_total(uint64_t x)
@@ -288,20 +288,20 @@ KERNEL_BOUNDS(PICK_THREADS, 1, pick_rows)
 {
     SHARED(PickShared, shareds, [1]);
     PickShared &shared = shareds[0];
-    const PickAsk ask = asks[block_x()];
+    const PickAsk &ask = asks[block_x()];
     PickView view = {};
     view.logits = logits + (size_t)ask.row * vocab;
     view.vocab = vocab;
     view.temperature = ask.temperature;
     PickGot got = {};
-    uint32_t abs, ignored;
-    find_best(view, shared, &got.max, &got.id, &abs);
-    view.top = got.max;
-    got.finite = abs < 0x7f800000u;
-    if (got.finite && ask.mask != NO_MASK) {
+    if (ask.mask != NO_MASK) {
         view.allowed = masks + (size_t)ask.mask * ((vocab + 31) / 32);
-        find_best(view, shared, &view.top, &got.id, &ignored);
     }
+    PickBest best = find_best(view, shared);
+    view.top = best.top;
+    got.max = best.max;
+    got.id = best.id;
+    got.finite = best.abs < 0x7f800000u;
     if (view.top == -INFINITY) {
         got.id = -1;
     } else if (got.finite && ask.temperature > 0) {
