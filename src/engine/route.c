@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define STRETCH     32
+#define STRETCH     64
 #define MARKS_MAX   ((size_t)1 << 22) // then all is forgotten: 64 MiB
 #define HASH_FACTOR UINT64_C(0x9E3779B97F4A7C15)
 
