@@ -695,6 +695,9 @@ void schedule_step(Schedule *schedule)
     int64_t from_ns = clock_ns();
     if (!forward_run(schedule->forward, &batch, NULL, schedule->logprobs, &err)) {
         schedule->lost = err.code != ERR_MODEL;
+        if (err.code == ERR_LIMIT) { // what a step lacked is the device's failure, no request's
+            err.code = ERR_DEVICE;
+        }
         schedule_cancel(schedule, NULL, 0, &err);
         return;
     }

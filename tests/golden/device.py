@@ -251,7 +251,7 @@ def emulated(room):
     """The real kernels and their host side under the whole program, on an emulated GPU."""
     if room.emulated is None:
         raise Skip("no emulated module: no C++ compiler")
-    gpu = {"MUSTER_CUDA_MODULE": room.emulated}
+    gpu = {"MUSTER_CUDA_MODULE": room.emulated, "MUSTER_EMULATE_MEMORY": str(64 << 20)}
     line = f"run capitals.yaml facts -m {MODEL} --limit 2 --db emulated.db -q --name"
     room.run(f"{line} cpu --device cpu")
     room.run(f"{line} gpu --device cuda", env=gpu)
