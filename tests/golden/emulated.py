@@ -87,6 +87,17 @@ def lost_rank(room):
     expect(room.digest("rank") == want, "another digest after --resume on one device")
 
 
+def shared_out(room):
+    """Devices that share out the requests give the bits of one; what one of them had that is lost goes to the other."""
+    want, counts = room.undisturbed()
+    room.evaluate("gpus3", "-q --gpus 3")
+    expect(room.digest("gpus3") == want, "--gpus 3: another digest")
+    room.evaluate("lots", "-q --gpus 4 --tp 2", model="wide")
+    expect(room.digest("lots") == room.undisturbed("wide")[0], "--gpus 4 --tp 2: another digest")
+    room.evaluate("left", "--gpus 2", 0, "1 of 2 devices lost, the others took over: cuda:", f"kernel:{int(counts['kernel'] * 0.7)}")
+    expect(room.digest("left") == want, "another digest after a device was lost")
+
+
 def start(room):
     """What fails before the first step is an error with the reason; unasked for, it is a note, and the CPU does it."""
     for fail, code, says in (("create:1", 6, "creating a stream: out of memory"), ("alloc:1", 4, "device 0 has no "),
@@ -108,7 +119,7 @@ def memory(room):
 
 
 TESTS = [("two and four devices", ranks), ("what can not be shared", ranks_refused),
-         ("a device that is lost", lost), ("one of two that is lost", lost_rank), ("what fails at the start", start),
+         ("a device that is lost", lost), ("one of two that is lost", lost_rank), ("devices that share out the requests", shared_out), ("what fails at the start", start),
          ("little memory", memory)]
 
 
