@@ -63,7 +63,7 @@ static void test_process__time_out_kills_the_group(void)
     CHECK(!run("sleep 30 & echo $!; wait", 300, &out, NULL, &status, &err));
     int64_t took_ms = (clock_ns() - start) / 1000000;
     CHECK_INT(err.code, ERR_TIMEOUT);
-    CHECK(took_ms >= 290 && took_ms < 10000);
+    CHECK(took_ms >= 290 && took_ms < 25000); // not the 30 s
     int64_t pid = 0;
     CHECK(str_to_i64(str_trim(buf_view(&out)), &pid) && pid > 1);
     // The grandchild is dead or a zombie of whoever inherited it: it must not run on.
@@ -72,7 +72,7 @@ static void test_process__time_out_kills_the_group(void)
     Arena arena = {0};
     Str stat_line = STR_EMPTY;
     bool runs = true;
-    for (int i = 0; i < 200 && runs; i++) {
+    while (runs && (clock_ns() - start) / 1000000 < 20000) { // it may have to be scheduled to die
         Err read_err = ERR_INIT;
         runs = file_read(&arena, str_from_c(path), 4096, &stat_line, &read_err) &&
                str_find(stat_line, STR(") Z "), 0) == STR_NONE;
@@ -89,8 +89,8 @@ static void test_process__a_child_that_keeps_the_pipe_is_not_waited_for(void)
     Buf out = {0};
     int status = -1;
     int64_t start = clock_ns();
-    CHECK_OK(run("sleep 5 & echo $!", 4000, &out, NULL, &status, &err), &err);
-    CHECK((clock_ns() - start) / 1000000 < 3000);
+    CHECK_OK(run("sleep 60 & echo $!", 50000, &out, NULL, &status, &err), &err);
+    CHECK((clock_ns() - start) / 1000000 < 40000);
     int64_t pid = 0;
     if (str_to_i64(str_trim(buf_view(&out)), &pid) && pid > 1) {
         kill((pid_t)pid, SIGKILL);

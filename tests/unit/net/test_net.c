@@ -65,7 +65,7 @@ static Net *net_for_tests(void)
 {
     Net *net = NULL;
     Err err = ERR_INIT;
-    NetOptions options = {.backoff_base_ms = 1, .seed = 1, .stall_timeout_ms = 300};
+    NetOptions options = {.backoff_base_ms = 1, .seed = 1, .stall_timeout_ms = 1500};
     CHECK_OK(net_create(&options, &net, &err), &err);
     return net;
 }
@@ -190,13 +190,13 @@ static void test_net__retry_after_is_waited_for(void)
     Seen seen = fetch("status;code=429;times=1;key=ra;h=Retry-After:0.3", (NetRequest){0});
     int64_t took_ms = (clock_ns() - start) / 1000000;
     CHECK_INT(seen.status, 200);
-    CHECK(took_ms >= 300 && took_ms < 5000);
+    CHECK(took_ms >= 300);
     start = clock_ns();
     seen = fetch("status;code=503;times=1;key=rb;h=retry-after-ms:200;h=Retry-After:50",
                  (NetRequest){0});
     took_ms = (clock_ns() - start) / 1000000;
     CHECK_INT(seen.status, 200);
-    CHECK(took_ms >= 200 && took_ms < 5000);
+    CHECK(took_ms >= 200 && took_ms < 40000); // not the 50 s
     // Longer than two minutes: the caller decides.
     seen = fetch("status;code=429;times=1;key=rc;h=Retry-After:600", (NetRequest){0});
     CHECK_INT(seen.status, 429);
@@ -209,20 +209,19 @@ static void test_net__a_429_holds_back_the_others(void)
     Net *net = net_for_tests();
     Seen first = {.n_done = 0};
     Seen second = {.n_done = 0};
-    submit(net, "status;code=429;times=1;key=hb;h=Retry-After:0.4", (NetRequest){0}, &first, NULL);
-    Err err = ERR_INIT;
     int64_t start = clock_ns();
-    while (requests_with_key("hb", "\"path\"") < 1 && clock_ns() - start < INT64_C(5000000000)) {
+    submit(net, "status;code=429;times=1;key=hb;h=Retry-After:1.5", (NetRequest){0}, &first, NULL);
+    Err err = ERR_INIT;
+    while (requests_with_key("hb", "\"path\"") < 1 && clock_ns() - start < INT64_C(15000000000)) {
         net_poll(net, -1, 20, &err);
     }
-    for (int i = 0; i < 5; i++) {
+    for (int64_t logged = clock_ns(); clock_ns() - logged < INT64_C(500000000);) {
         net_poll(net, -1, 10, &err); // the 429 arrives
     }
-    start = clock_ns();
     submit(net, "ok;key=hb", (NetRequest){0}, &second, NULL);
     while (second.n_done == 0 && net_poll(net, -1, 1000, &err)) {
     }
-    CHECK((clock_ns() - start) / 1000000 >= 100); // most of the 400 ms were still to come
+    CHECK((clock_ns() - start) / 1000000 >= 1500); // however slow this machine is
     drain(net);
     CHECK_INT(first.status, 200);
     CHECK_INT(second.status, 200);
@@ -271,7 +270,7 @@ static void test_net__transport_failures(void)
         {__LINE__, "manyheaders;key=tb", NET_UNREACHED, 1, true, "headers"},
         {__LINE__, "huge;bytes=3000000;key=tc", NET_UNREACHED, 1, true, "larger than allowed"},
         {__LINE__, "gzipbomb;bytes=30000000;key=td", NET_UNREACHED, 1, true, "larger than allowed"},
-        {__LINE__, "slowbody;s=30;times=1;key=te", NET_ANSWERED, 2, false, ""}, // a stall: 300 ms
+        {__LINE__, "slowbody;s=30;times=1;key=te", NET_ANSWERED, 2, false, ""}, // a stall
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Seen seen = fetch(cases[i].rest, (NetRequest){.max_body_bytes = 1000000});
@@ -299,7 +298,7 @@ static void test_net__time_outs(void)
     CHECK_INT(seen.outcome, NET_UNREACHED);
     CHECK_INT(seen.tries, 2);
     CHECK(!seen.permanent);
-    CHECK(took_ms >= 390 && took_ms < 10000);
+    CHECK(took_ms >= 390 && took_ms < 25000); // not the 30 s
     // Waiting long for the first byte is no stall.
     seen =
         fetch("slowheader;s=0.6;times=1;key=tp", (NetRequest){.timeout_ms = 5000, .max_tries = 1});
@@ -539,12 +538,12 @@ static void test_net__poll_wakes(void)
     int64_t start = clock_ns();
     CHECK_OK(net_poll(net, fd, 150, &err), &err); // nothing to do: the whole time
     int64_t took_ms = (clock_ns() - start) / 1000000;
-    CHECK(took_ms >= 140 && took_ms < 2000);
+    CHECK(took_ms >= 140);
     uint64_t one = 1;
     CHECK(write(fd, &one, sizeof one) == sizeof one);
     start = clock_ns();
     CHECK_OK(net_poll(net, fd, 10000, &err), &err);
-    CHECK((clock_ns() - start) / 1000000 < 1000);
+    CHECK((clock_ns() - start) / 1000000 < 9000); // not the whole time
     close(fd);
     net_destroy(net);
 }
