@@ -369,6 +369,7 @@ typedef struct SamplerStats {
     double seconds_left;        // at most, by the speed so far; < 0 unknown
     uint64_t kv_peak_bytes;
     uint64_t kv_pool_bytes;
+    uint64_t kv_asked_bytes;  // of --kv-memory, where there is less; 0: there is not
     uint64_t plan_requests;   // what the first plan came to; 0: nothing was planned yet
     uint64_t plan_tokens;     // as if nothing were shared
     uint64_t plan_distinct;   // tokens to compute

@@ -206,6 +206,10 @@ Str run_plan_words(Arena *arena, const SamplerStats *s)
         buf_printf(&buf, ", up to %llu new", (unsigned long long)s->plan_new_tokens);
     }
     buf_printf(&buf, "; KV needed %.1f MB", (double)s->plan_kv_bytes / 1e6);
+    if (s->kv_asked_bytes > 0) {
+        buf_printf(&buf, " (of %.1f MB asked for there are %.1f MB)",
+                   (double)s->kv_asked_bytes / 1e6, (double)s->kv_pool_bytes / 1e6);
+    }
     if (s->plan_devices > 1) {
         buf_printf(&buf, "; %u devices: %llu pieces, %llu to %llu tokens each, %llu repeated",
                    s->plan_devices, (unsigned long long)s->plan_pieces,

@@ -604,6 +604,7 @@ static void local_stats(const Sampler *sampler, SamplerStats *out)
         .seconds_left = stats.seconds_left,
         .kv_peak_bytes = stats.kv_peak_bytes,
         .kv_pool_bytes = stats.kv_pool_bytes,
+        .kv_asked_bytes = stats.kv_asked_bytes,
         .plan_requests = stats.plan.requests,
         .plan_tokens = stats.plan.tokens,
         .plan_distinct = stats.plan.distinct,

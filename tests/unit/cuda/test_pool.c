@@ -106,16 +106,7 @@ static void check_outcome(const Outcome *out)
     CHECK(hash_eq(&out->digest, &expected));
 }
 
-/** What is needed, but two gigabytes or the context at least. */
-static void test_pool__of_a_large_device(void)
-{
-    Outcome out;
-    CHECK(run_requests(0, (size_t)3 << 30, 0, &out));
-    check_outcome(&out);
-    CHECK_INT(out.stats.kv_pool_bytes, (uint64_t)2 << 30);
-    CHECK_INT(out.stats.kv_asked_bytes, 0);
-}
-
+/** Less than the two gigabytes that a pool has at least. */
 static void test_pool__of_a_small_device(void)
 {
     static const size_t room[] = {24 << 20, 2 << 20};
@@ -170,7 +161,6 @@ static void test_pool__nothing_fits(void)
 int main(void)
 {
     tap_run("the requests run", setup);
-    tap_run("a large device", test_pool__of_a_large_device);
     tap_run("a small device", test_pool__of_a_small_device);
     tap_run("too much was asked for", test_pool__asked_for_too_much);
     tap_run("an allocation fails", test_pool__allocation_fails);
