@@ -13,12 +13,13 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { BARRIERS_MAX = 256, SEEDS = 5, RUN_SECONDS = 240 };
+enum { BARRIERS_MAX = 256, SEEDS = 5, CPU_SECONDS = 200, WALL_SECONDS = 1800 };
 
 KOps cuda_test_ops; // what forward.c calls k_cpu_ops here
 
@@ -153,7 +154,9 @@ static Found without(const EmulateBarrier *barrier, const Work *work, uint64_t s
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        alarm(RUN_SECONDS);
+        const struct rlimit limit = {CPU_SECONDS, CPU_SECONDS};
+        setrlimit(RLIMIT_CPU, &limit);
+        alarm(WALL_SECONDS);
         emulate_leave_out(barrier);
         Hash got;
         bool ok = work_run(work, seed, &got);
@@ -169,7 +172,8 @@ static Found without(const EmulateBarrier *barrier, const Work *work, uint64_t s
     int status = 0;
     CHECK(child > 0 && waitpid(child, &status, 0) == child);
     if (WIFSIGNALED(status)) {
-        CHECK(WTERMSIG(status) == SIGALRM);
+        CHECK(WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGXCPU ||
+              WTERMSIG(status) == SIGKILL); // hard limit
         return FOUND_NO_END;
     }
     return (Found)WEXITSTATUS(status);
