@@ -4,8 +4,8 @@
 
     one_layer.py FROM.gguf TO.gguf
 
-What trie.py and turns.py count hangs on the tokens alone, so they can be run at full size in minutes. Needs the package
-gguf."""
+What trie.py counts hangs on the tokens alone, so it can be run at full size in minutes. turns.py wants the whole model: this
+one replies with newlines, which chat templates drop, so that no prompt goes on with a reply. Needs the package gguf."""
 import os
 import sys
 
