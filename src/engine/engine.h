@@ -63,8 +63,8 @@ typedef struct EngineOptions {
     int n_gpus;     // that share out the requests, in lots of tp; 0: one device, whatever it is
     int threads;    // 0: all usable CPUs
     Precision precision;
-    uint64_t kv_bytes;      // of each device; 0: min(what is needed, half of the host's memory that is
-                            // there, or 90 % of a GPU's)
+    uint64_t kv_bytes;      // of each device; 0: what is needed, at most half of the host's
+                            // memory that is there, or 90 % of a GPU's
     int64_t context_tokens; // 0: the model's own
     int64_t max_batch;      // most sequences decoded at once; 0: default
     int64_t max_rows;       // most rows of one step, prompts' and replies'; 0: default
