@@ -211,12 +211,18 @@ INLINE void fixed_group(const CpuForm form, const CpuProduct *piece, const uint8
         return;
     }
 #endif
-    bool direct = form == CPU_W16 || n_rows <= 2 * FIXED_ROWS;
+    bool few = n_rows <= 2 * FIXED_ROWS, direct = form == CPU_W16 || few;
     if (!direct) {
         fixed_words(form, tile, b0, b1, words);
     }
+    // Under many rows the next group comes from memory meanwhile; the next tile follows this one.
+    const uint8_t *next = tile + b1 * cpu_block_bytes(form);
+    size_t n_next = few ? 0 : (b1 - b0) * cpu_block_bytes(form), fetched = 0;
     for (size_t r = 0, n; r < n_rows; r += n) {
         n = n_rows - r < FIXED_ROWS ? n_rows - r : FIXED_ROWS;
+        for (; fetched * n_rows < n_next * (r + n); fetched += CPU_ALIGN) {
+            __builtin_prefetch(next + fetched);
+        }
         fixed_part_of(form, (int)n, tile, direct ? NULL : words, piece->x, piece->row0 + r, fresh,
                       b0, b1, sums + r);
     }
