@@ -7,6 +7,7 @@
 #include "text/json_schema.h"
 
 #include <string.h>
+#include <time.h>
 
 typedef struct Checked {
     bool created;
@@ -324,7 +325,7 @@ static Str doubling(Arena *arena, int n)
 static void test_schema__bounds_harm(void)
 {
     Arena arena = {0};
-    int64_t from_ns = clock_ns();
+    clock_t from = clock();
     Checked got = check_texts(&arena, "{\"$ref\": \"#\"}", "1", NULL);
     CHECK(got.created && got.code == ERR_LIMIT);
     got = check_texts(&arena, "{\"anyOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1", NULL);
@@ -365,7 +366,7 @@ static void test_schema__bounds_harm(void)
     got = check_texts(&arena, "{\"pattern\": \"^(a|a)*$\"}", "\"aaaaaaaab\"",
                       &(JsonSchemaOptions){.max_steps = 20});
     CHECK(got.code == ERR_LIMIT);
-    CHECK(clock_ns() - from_ns < 5000000000);
+    CHECK((double)(clock() - from) / CLOCKS_PER_SEC < 5); // of this process, sanitizers included
     arena_finish(&arena);
 }
 
