@@ -245,6 +245,7 @@ void thread_stack(uintptr_t *out_low, uintptr_t *out_high)
 
 // ---- Barrier and shared memory ------------------------------------------------------------------
 
+bool barriers_watched; // noting, or one is left out
 static bool noting;
 static std::vector<EmulateBarrier> *noted;
 static EmulateBarrier left_out;
@@ -271,7 +272,7 @@ void emulate_note_barriers(void)
 {
     delete noted;
     noted = new std::vector<EmulateBarrier>;
-    noting = true;
+    noting = barriers_watched = true;
 }
 
 bool emulate_barrier(size_t n, EmulateBarrier *out)
@@ -286,12 +287,13 @@ bool emulate_barrier(size_t n, EmulateBarrier *out)
 void emulate_leave_out(const EmulateBarrier *barrier)
 {
     noting = false;
+    barriers_watched = barrier != NULL;
     left_out = barrier != NULL ? *barrier : EmulateBarrier{NULL, 0};
 }
 
 void emulate_sync(const char *file, int line)
 {
-    if (barrier_left_out(file, line)) {
+    if (barriers_watched && barrier_left_out(file, line)) {
         return;
     }
     Thread *self = now->current;

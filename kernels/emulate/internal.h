@@ -118,6 +118,7 @@ void thread_wake(Thread *thread);
 /** The running thread woke others: let any go on, itself included. */
 void thread_let_others(void);
 /** Whether a barrier is not to be there (emulate_leave_out); notes it. */
+extern bool barriers_watched;
 bool barrier_left_out(const char *file, int line);
 uint64_t random_next(uint64_t *state);
 /** The lowest and highest address of the running thread's stack. */

@@ -51,14 +51,14 @@ static void requests_make(void)
     leaves[0] = (EngineLeaf){.tokens = tokens, .n_tokens = 18, .n_context = 12};
     leaves[1] = (EngineLeaf){.tokens = tokens, .n_tokens = 16, .n_context = 12};
     requests[0] = (EngineRequest){
-        .prompt = tokens, .n_prompt = 12, .max_tokens = 3, .n_replies = 2, .top_logprobs = 4};
+        .prompt = tokens, .n_prompt = 12, .max_tokens = 2, .n_replies = 2, .top_logprobs = 4};
     requests[0].picker = (PickerSettings){.temperature = 1, .top_p = 0.9, .seed = 3};
     requests[1] = (EngineRequest){.leaves = leaves, .n_leaves = 2, .per_token = true};
     requests[2] = (EngineRequest){.prompt = tokens, .n_prompt = 9, .max_tokens = 3, .n_replies = 1};
     requests[2].picker = (PickerSettings){.top_p = 1};
     requests[3] = (EngineRequest){.prompt = tokens + 8, .n_prompt = 8, .max_tokens = 4};
     requests[3].n_replies = 1;
-    requests[3].picker = (PickerSettings){.temperature = 0.7, .top_p = 1, .top_k = 20, .seed = 4};
+    requests[3].picker = (PickerSettings){.temperature = 0.7, .top_p = 1, .seed = 4};
 }
 
 static void hear(void *ctx, uint64_t id, const EngineResult *result)

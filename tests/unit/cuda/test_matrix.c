@@ -5,7 +5,8 @@
 // prompts, in two epochs.
 //
 // test_matrix: some corners, each value of each axis among them. test_matrix N: the first N of
-// them. test_matrix full: all 360.
+// them. test_matrix full [I N]: all 360, or every Nth from I on (7 has no divisor in common with
+// any axis).
 #include "engine/engine.h"
 #include "kernels/emulate/control.h"
 
@@ -164,6 +165,7 @@ static void test_matrix__expected(void)
 }
 
 static size_t n_some = SIZE_MAX;
+static size_t full_first, full_step = 1;
 
 /** Each value of each axis, in few corners. */
 static void test_matrix__some(void)
@@ -185,21 +187,26 @@ static void test_matrix__full(void)
     static const int64_t pieces[] = {16, 256, 0};
     static const int ranks[] = {1, 2, 4};
     static const Cache caches[] = {CACHE_WARM, CACHE_RESUMED}; // the first half of warm is cold
-    size_t n = 0;
-    for (uint64_t seed = 0; seed <= 4; seed++) {
-        for (size_t b = 0; b < COUNT(budgets); b++) {
-            for (size_t p = 0; p < COUNT(pieces); p++) {
-                for (size_t r = 0; r < COUNT(ranks); r++) {
-                    for (size_t c = 0; c < COUNT(caches); c++, n++) {
-                        corner_check(&(Corner){budgets[b], pieces[p], seed, ranks[r], caches[c]});
-                    }
-                }
-                printf("# %zu corners: seed %llu, budget %lld, piece %lld\n", n,
-                       (unsigned long long)seed, (long long)budgets[b], (long long)pieces[p]);
-                fflush(stdout);
-            }
+    const size_t n = 5 * COUNT(budgets) * COUNT(pieces) * COUNT(ranks) * COUNT(caches);
+    size_t n_run = 0;
+    for (size_t i = full_first; i < n; i += full_step, n_run++) {
+        size_t at = i;
+        Corner corner = {0};
+        corner.cache = caches[at % COUNT(caches)];
+        at /= COUNT(caches);
+        corner.ranks = ranks[at % COUNT(ranks)];
+        at /= COUNT(ranks);
+        corner.piece = pieces[at % COUNT(pieces)];
+        at /= COUNT(pieces);
+        corner.budget = budgets[at % COUNT(budgets)];
+        corner.seed = at / COUNT(budgets);
+        corner_check(&corner);
+        if (n_run % 10 == 9) {
+            printf("# %zu corners, the last number %zu of %zu\n", n_run + 1, i, n);
+            fflush(stdout);
         }
     }
+    printf("# %zu of %zu corners\n", n_run, n);
 }
 
 int main(int argc, char **argv)
@@ -217,6 +224,10 @@ int main(int argc, char **argv)
     Err err = ERR_INIT;
     CHECK_OK(tiny_gguf_write(&model, model_path, &err), &err);
     requests_make(full);
+    if (full && argc > 3) {
+        full_first = strtoul(argv[2], NULL, 10);
+        full_step = strtoul(argv[3], NULL, 10);
+    }
     n_some = argc > 1 && !full ? strtoul(argv[1], NULL, 10) : SIZE_MAX;
     tap_run("one corner, twice every request", test_matrix__expected);
     tap_run("all corners give the same bits", full ? test_matrix__full : test_matrix__some);
