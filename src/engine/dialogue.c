@@ -26,16 +26,6 @@ static uint64_t growth_kept(const Dialogues *all, const Dialogue *dialogue)
     return oldest ? left : (left + 1) / 2;
 }
 
-/** Slots that a turn has still to take before its reply runs. */
-static uint64_t turn_need(const Item *item)
-{
-    uint64_t n_there = 0;
-    for (const TrieNode *node = item->node; node != NULL; node = node->parent) {
-        n_there += node->n_computed;
-    }
-    return item->n - n_there + job_reserve(item->job);
-}
-
 /** How far a turn goes beyond the first one of its dialogue. */
 static uint64_t turn_growth(const Dialogue *dialogue, const Job *job)
 {
@@ -47,7 +37,7 @@ static uint64_t turn_growth(const Dialogue *dialogue, const Job *job)
 static uint64_t dialogue_rest(const Dialogues *all, const Dialogue *dialogue)
 {
     uint64_t rest = growth_kept(all, dialogue);
-    uint64_t need = dialogue->waiting == NULL ? 0 : turn_need(&dialogue->waiting->items[0]);
+    uint64_t need = dialogue->waiting == NULL ? 0 : item_need(&dialogue->waiting->items[0]);
     return need > rest ? need : rest;
 }
 
@@ -85,7 +75,7 @@ bool dialogue_may_turn(const Schedule *schedule, const Item *item)
         return room >= dialogue->rest_up_to;
     }
     Dialogue begun = {.first_own = turn_own(item)};
-    return room >= all->rest + turn_need(item) + growth_kept(all, &begun);
+    return room >= all->rest + item_need(item) + growth_kept(all, &begun);
 }
 
 void dialogue_turn(Schedule *schedule, Job *job)

@@ -263,6 +263,8 @@ void dialogues_finish(Dialogues *dialogues);
 
 /** Slots that one reply of a job can come to hold: its last token is never computed. 0: scoring. */
 uint32_t job_reserve(const Job *job);
+/** Slots that an item has still to take, with those of its first reply, before that runs. */
+uint64_t item_need(const Item *item);
 /** Reserve the slots of a reply; false when the pool can not give them now. */
 bool sequence_reserve(Schedule *schedule, Sequence *sequence);
 /** Slots with which a walk in order computes nothing twice. */

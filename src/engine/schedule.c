@@ -491,12 +491,7 @@ static void parked_requeue(Schedule *schedule, const Job *but)
 /** Whether an item can go on now, with one reply. */
 static bool has_room(const Schedule *schedule, const Item *item)
 {
-    uint64_t n_there = 0;
-    for (const TrieNode *node = item->node; node != NULL; node = node->parent) {
-        n_there += node->n_computed;
-    }
-    uint64_t need = item->n - n_there + job_reserve(item->job);
-    return slots_free(&schedule->slots) + schedule->trie.n_idle >= need;
+    return slots_free(&schedule->slots) + schedule->trie.n_idle >= item_need(item);
 }
 
 /** Drop the keys and values of an item's path that it does not share with keep, from its end, until

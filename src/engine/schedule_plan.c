@@ -22,6 +22,20 @@ uint32_t job_reserve(const Job *job)
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; // what is too much for any pool stays so
 }
 
+static uint32_t path_computed(const TrieNode *node)
+{
+    uint32_t n = 0;
+    for (; node != NULL; node = node->parent) {
+        n += node->n_computed;
+    }
+    return n;
+}
+
+uint64_t item_need(const Item *item)
+{
+    return item->n - path_computed(item->node) + (uint64_t)job_reserve(item->job);
+}
+
 uint64_t need_slots(const Schedule *schedule)
 {
     const Need *need = &schedule->need;
@@ -299,15 +313,6 @@ static EmitResult path_advance(Schedule *schedule, TrieNode *node, const Job *jo
         result = node_advance(schedule, schedule->path[--schedule->n_path], job);
     }
     return result;
-}
-
-static uint32_t path_computed(const TrieNode *node)
-{
-    uint32_t n = 0;
-    for (; node != NULL; node = node->parent) {
-        n += node->n_computed;
-    }
-    return n;
 }
 
 static void main_done(Schedule *schedule)
