@@ -8,11 +8,11 @@
 
 // ---- Kernel -------------------------------------------------------------------------------------
 
-/** Over all threads of the block, in all of them: sums is PLAIN_THREADS / 32 of shared memory. */
+/** Over all threads of the block, in all of them: sums is PLAIN_THREADS / 32 of shared memory, which
+ * nobody has touched since a barrier. */
 DEVICE static inline float block_max(float x, float *sums)
 {
     x = warp_max(x);
-    SYNC();
     if (thread_x() % 32 == 0) {
         sums[thread_x() / 32] = x;
     }
@@ -23,6 +23,7 @@ DEVICE static inline float block_max(float x, float *sums)
     return x;
 }
 
+/** The same, and others may still read sums. */
 DEVICE static inline float block_sum(float x, float *sums)
 {
     x = warp_sum(x);
@@ -59,11 +60,10 @@ KERNEL(attend_plain)(AttendView view)
         KAttentionRow row;
         uint32_t head;
         query_of(view, item, i, row, head);
-        SYNC();
         if (t < kv.head_dim) {
             query[t] = view.q[((size_t)row.row * kv.n_heads + head) * kv.head_dim + t];
         }
-        SYNC();
+        SYNC(); // slots and query are there, everyone is done with the sums and weights before
         float score = -INFINITY;
         if (t < row.n_keys) {
             const float *key = keys + (size_t)slots[t] * kv.stride;
