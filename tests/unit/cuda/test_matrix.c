@@ -8,6 +8,7 @@
 // them. test_matrix full [I N]: all 360, or every Nth from I on (7 has no divisor in common with
 // any axis).
 #include "engine/engine.h"
+#include "engine/gguf.h"
 #include "kernels/emulate/control.h"
 
 #include "../engine/requests.h"
@@ -209,6 +210,43 @@ static void test_matrix__full(void)
     printf("# %zu of %zu corners\n", n_run, n);
 }
 
+static void model_write(TinyModel *model)
+{
+    Err err = ERR_INIT;
+    model->dim = model->ffn_dim = 128; // four blocks for four ranks
+    model->vocab = 272;
+    CHECK_OK(tiny_gguf_write(model, model_path, &err), &err);
+}
+
+/** Other shapes and weights on three requests, for one, two and four ranks. */
+static void test_matrix__other_models(void)
+{
+    static const struct {
+        uint32_t type, embed_type, n_heads;
+        bool untied;
+    } models[] = {{GGUF_Q4_0, GGUF_Q4_0, 8, true},
+                  {GGUF_BF16, GGUF_BF16, 8, false},
+                  {GGUF_Q8_0, GGUF_F16, 4, true}};
+    set.n = 3; // one of each kind
+    for (size_t i = 0; i < COUNT(models); i++) {
+        TinyModel model = tiny_model_default();
+        model.type = models[i].type;
+        model.embed_type = models[i].embed_type;
+        model.untied = models[i].untied;
+        model.n_heads = models[i].n_heads;
+        model.n_kv_heads = 4;
+        model_write(&model);
+        for (int ranks = 1; ranks <= 4; ranks *= 2) {
+            Corner corner = {32, 16, (uint64_t)ranks, ranks, CACHE_COLD};
+            Sink sink;
+            corner_run(&corner, &sink);
+            Hash got = sink_digest(&sink, set.n);
+            expected = ranks == 1 ? got : expected;
+            CHECK(hash_eq(&got, &expected));
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     bool full = argc > 1 && strcmp(argv[1], "full") == 0;
@@ -218,11 +256,8 @@ int main(int argc, char **argv)
     model_path = str_printf(&arena, "%s/test_cuda_matrix_%d.gguf", folder != NULL ? folder : "/tmp",
                             (int)getpid());
     TinyModel model = tiny_model_default();
-    model.dim = model.ffn_dim = 128; // four blocks for four ranks
     model.n_heads = model.n_kv_heads = 4;
-    model.vocab = 272;
-    Err err = ERR_INIT;
-    CHECK_OK(tiny_gguf_write(&model, model_path, &err), &err);
+    model_write(&model);
     requests_make(full);
     if (full && argc > 3) {
         full_first = strtoul(argv[2], NULL, 10);
@@ -231,6 +266,9 @@ int main(int argc, char **argv)
     n_some = argc > 1 && !full ? strtoul(argv[1], NULL, 10) : SIZE_MAX;
     tap_run("one corner, twice every request", test_matrix__expected);
     tap_run("all corners give the same bits", full ? test_matrix__full : test_matrix__some);
+    if (n_some == SIZE_MAX) {
+        tap_run("other models, for one, two and four ranks", test_matrix__other_models);
+    }
     unlink(model_path.data);
     request_set_finish(&set);
     arena_finish(&arena);
