@@ -56,7 +56,7 @@ static bool open_ranks(const KDeviceOptions *options, KDevice **out, Err *err)
 static void requests_make(bool full)
 {
     size_t n = full ? 10 : 5;
-    request_set_make(&set, full ? 69 : 122, n, 256);
+    request_set_make(&set, full ? 69 : 375, n, 256);
     n_epoch = n;
     set.n = 2 * n;
     for (size_t i = 0; i < n; i++) {
