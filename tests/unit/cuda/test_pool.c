@@ -93,7 +93,9 @@ static void setup(void)
     CHECK_OK(tiny_gguf_write(&tiny, path, &err), &err);
     request_set_make(&set, 122, N, 256);
     Outcome out;
+    uint64_t n_graphs = emulate_count(EMULATE_FAIL_GRAPH);
     CHECK(run_requests(4 << 20, 8 << 20, 0, &out));
+    CHECK(emulate_count(EMULATE_FAIL_GRAPH) > n_graphs); // steps are replayed
     CHECK_INT(out.n_failed, 0);
     CHECK_INT(out.stats.kv_pool_bytes, 4 << 20);
     CHECK_INT(out.stats.kv_asked_bytes, 0);
