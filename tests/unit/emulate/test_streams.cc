@@ -162,6 +162,11 @@ static void test_captures__refuse(void)
     CHECK_CONTAINS(emulate_take_fault(), "not pinned");
     CHECK_INT(gpu_stream_sync(s.one), GPU_ERROR_CAPTURE);
     CHECK_CONTAINS(emulate_take_fault(), "being captured");
+    void *memory;
+    CHECK_INT(gpu_malloc(&memory, 64), GPU_ERROR_CAPTURE);
+    CHECK_CONTAINS(emulate_take_fault(), "memory is allocated while");
+    CHECK_INT(gpu_free(s.a), GPU_ERROR_CAPTURE);
+    CHECK_CONTAINS(emulate_take_fault(), "memory is freed while");
     CHECK_INT(gpu_capture_end(s.one, &graph), GPU_ERROR_CAPTURE);
     emulate_reset();
     finish(&s);
