@@ -6,7 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 256, ROUNDS = 8, MMA_LOOPS = 4096, MMA_WIDE = 8, READS = 8 };
+#ifdef SMALL_SHAPES // for an emulated GPU
+enum { ROUNDS = 2, MMA_LOOPS = 2, BYTES_MOST = 1 << 20 };
+#else
+enum { ROUNDS = 8, MMA_LOOPS = 4096, BYTES_MOST = 1 << 30 };
+#endif
+enum { THREADS = 256, MMA_WIDE = 8, READS = 8 };
 
 static void check(GpuError error, const char *what)
 {
@@ -164,7 +169,8 @@ int main(void)
     check(gpu_device_info(0, &info), "device");
     check(gpu_set_device(0), "device");
     check(gpu_memory_info(&free_bytes, &total), "memory");
-    rig.bytes = free_bytes / 4 > (size_t)4 << 30 ? (size_t)4 << 30 : free_bytes / 4 & ~(size_t)255;
+    rig.bytes = free_bytes / 4 > (size_t)4 * BYTES_MOST ? (size_t)4 * BYTES_MOST
+                                                        : free_bytes / 4 & ~(size_t)255;
     rig.blocks = info.n_processors * 8;
     check(gpu_stream_create(&rig.stream), "stream");
     check(gpu_event_create(&rig.from), "event");

@@ -13,7 +13,11 @@
 
 const KOps *muster_cuda_ops(void);
 
+#ifdef SMALL_SHAPES // for an emulated GPU
+enum { DIM = 128, FFN = 256, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 32, VOCAB = 512 };
+#else
 enum { DIM = 4096, FFN = 14336, HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, VOCAB = 128256 };
+#endif
 enum { ROWS_MAX = 512, CONTEXT = 1024 };
 
 static const KOps *ops;
