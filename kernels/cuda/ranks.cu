@@ -237,7 +237,7 @@ static bool buffer_join(KStream *stream, const KBuffer *buffer, size_t n_rows, K
         pieces.start[r + 1] = pieces.start[r] + buffer->cut[r];
     }
     size_t n = n_rows * pieces.start[pieces.n];
-    if (!fast_settle(stream, err) || !slices(stream, n * sizeof(float), err) ||
+    if (!ranks_stream_sync(stream, err) || !slices(stream, n * sizeof(float), err) ||
         !meet(stream, err) || !join(stream, 0, n_rows, &pieces, false, stream->slice, err) ||
         !meet(stream, err)) {
         return false;
@@ -488,7 +488,8 @@ static bool logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const
                      size_t n_rows, Err *err)
 {
     if (logits->cut[0] == 0) {
-        return cuda_logprobs(stream, logits, vocab, rows, n_rows, err);
+        return (n_ranks(stream) == 1 || ranks_stream_sync(stream, err)) &&
+               cuda_logprobs(stream, logits, vocab, rows, n_rows, err);
     }
     size_t last = 0;
     for (size_t i = 0; i < n_rows; i++) {
@@ -503,7 +504,8 @@ static bool pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPi
                  size_t n_picks, Err *err)
 {
     if (logits->cut[0] == 0) {
-        return cuda_pick(stream, logits, vocab, picks, n_picks, err);
+        return (n_ranks(stream) == 1 || ranks_stream_sync(stream, err)) &&
+               cuda_pick(stream, logits, vocab, picks, n_picks, err);
     }
     size_t last = 0;
     for (size_t i = 0; i < n_picks; i++) {

@@ -182,7 +182,7 @@ bool ranks_buffer_write(KStream *stream, KBuffer *buffer, size_t offset, const f
 bool ranks_buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, float *to, size_t n,
                        Err *err)
 {
-    if (!fast_settle(stream, err)) {
+    if (!ranks_stream_sync(stream, err)) { // or what a lost one did not make is believed
         return false;
     }
     if (buffer->cut[0] == 0) {

@@ -96,11 +96,11 @@ static void check_vocab(const Rig *rig, size_t vocab, uint64_t seed, size_t n)
 
 static void test_pick__equals_the_cpus(void)
 {
-    static const size_t vocabs[] = {1, 2, 31, 32, 33, 320, 1023, 1025, 5003};
+    static const size_t vocabs[] = {1, 2, 33, 320, 1025, 5003};
     Rig rig;
     rig_open(&rig, false);
     for (size_t i = 0; i < sizeof(vocabs) / sizeof(vocabs[0]); i++) {
-        for (uint64_t seed = 0; seed < (vocabs[i] < 2000 ? 3 : 1); seed++) {
+        for (uint64_t seed = 0; seed < (vocabs[i] < 1000 ? 2 : 1); seed++) {
             check_vocab(&rig, vocabs[i], seed + i * 10, PICKS);
         }
     }

@@ -76,21 +76,25 @@ static bool run_model(Str path, const Model *m, float *out, Err *err)
     float own[N] = {0}, best[N];
     bool ok = forward_pool_create(forward, 64, err);
     for (uint32_t from = 0, n = N - DECODED; ok && from < N; from += n, n = 1) {
+        uint32_t n_picks = 0;
         for (uint32_t i = from; i < from + n; i++) {
             rows[i].out = i - from;
-            picks[i] = (KPick){.row = i - from,
-                               .temperature = i % 3,
-                               .top_p = i % 2 == 0 ? 1 : 0.9,
-                               .random = rng_at(9, 2, i),
-                               .out_id = &ids[i],
-                               .out_logprob = &own[i],
-                               .n_top = 1,
-                               .out_top_ids = &top[i],
-                               .out_top_logprobs = &best[i]};
+            if (i < N - DECODED &&
+                i % 8 != 5) { // a pick takes long here; rows 3 and 4 have no logits
+                continue;
+            }
+            picks[n_picks++] = (KPick){.row = i - from,
+                                       .temperature = i / 8 % 3,
+                                       .top_p = i / 8 % 2 == 0 ? 1 : 0.9,
+                                       .random = rng_at(9, 2, i),
+                                       .out_id = &ids[i],
+                                       .out_logprob = &own[i],
+                                       .n_top = 1,
+                                       .out_top_ids = &top[i],
+                                       .out_top_logprobs = &best[i]};
         }
-        uint32_t first = from == 0 ? 5 : from; // rows 3 and 4 have no logits
         BatchSpan span = {0, n, from, &all, 1};
-        Batch batch = {rows + from, n, &span, 1, picks + first, from + n - first};
+        Batch batch = {rows + from, n, &span, 1, picks, n_picks};
         ok = forward_run(forward, &batch, out + from * m->vocab, logprobs, err);
     }
     for (uint32_t i = 0; i < N; i++) {
@@ -181,13 +185,18 @@ static void test_ranks__failures(void)
     for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
         uint64_t before = emulate_count(kinds[k]);
         CHECK_OK(run_model(path, &model, got, &err), &err);
-        uint64_t count = emulate_count(kinds[k]) - before, step = count / 25 + 1;
+        uint64_t count = emulate_count(kinds[k]) - before, step = count / 12 + 1;
         for (uint64_t nth = 1; nth <= count; nth += step) {
             Err failure = ERR_INIT;
             emulate_reset();
             emulate_fail(kinds[k], nth);
             CHECK(!run_model(path, &model, got, &failure));
-            CHECK(failure.code == ERR_DEVICE || failure.code == ERR_LIMIT);
+            bool expected_code = failure.code == ERR_DEVICE || failure.code == ERR_LIMIT;
+            if (!expected_code) {
+                printf("# failure %llu of kind %d: %s\n", (unsigned long long)nth, kinds[k],
+                       failure.message);
+            }
+            CHECK(expected_code);
             emulate_fail(kinds[k], 0);
             emulate_reset();
             EmulateLive live;
