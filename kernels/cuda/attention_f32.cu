@@ -8,8 +8,8 @@
 
 // ---- Kernel -------------------------------------------------------------------------------------
 
-/** Over all threads of the block, in all of them: sums is PLAIN_THREADS / 32 of shared memory, which
- * nobody has touched since a barrier. */
+/** Over all threads of the block, in all of them: sums is PLAIN_THREADS / 32 of shared memory,
+ * which nobody has touched since a barrier. */
 DEVICE static inline float block_max(float x, float *sums)
 {
     x = warp_max(x);
