@@ -484,35 +484,40 @@ static bool gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t
     return true;
 }
 
+/** The first n_rows of logits whole on rank 0, once every rank has made what it makes of them. */
+static bool whole_logits(KStream *stream, const KBuffer *logits, size_t n_rows, KBuffer *out,
+                         Err *err)
+{
+    if (logits->cut[0] != 0) {
+        return buffer_join(stream, logits, n_rows, out, err);
+    }
+    out->device = logits->device;
+    out->data = logits->data;
+    out->n = logits->n;
+    return n_ranks(stream) == 1 || ranks_stream_sync(stream, err);
+}
+
 static bool logprobs(KStream *stream, const KBuffer *logits, size_t vocab, const KLogprobRow *rows,
                      size_t n_rows, Err *err)
 {
-    if (logits->cut[0] == 0) {
-        return (n_ranks(stream) == 1 || ranks_stream_sync(stream, err)) &&
-               cuda_logprobs(stream, logits, vocab, rows, n_rows, err);
-    }
     size_t last = 0;
     for (size_t i = 0; i < n_rows; i++) {
         last = rows[i].row > last ? rows[i].row : last;
     }
     KBuffer whole = {};
-    return buffer_join(stream, logits, last + 1, &whole, err) &&
+    return whole_logits(stream, logits, last + 1, &whole, err) &&
            cuda_logprobs(stream, &whole, vocab, rows, n_rows, err);
 }
 
 static bool pick(KStream *stream, const KBuffer *logits, size_t vocab, const KPick *picks,
                  size_t n_picks, Err *err)
 {
-    if (logits->cut[0] == 0) {
-        return (n_ranks(stream) == 1 || ranks_stream_sync(stream, err)) &&
-               cuda_pick(stream, logits, vocab, picks, n_picks, err);
-    }
     size_t last = 0;
     for (size_t i = 0; i < n_picks; i++) {
         last = picks[i].row > last ? picks[i].row : last;
     }
     KBuffer whole = {};
-    return buffer_join(stream, logits, last + 1, &whole, err) &&
+    return whole_logits(stream, logits, last + 1, &whole, err) &&
            cuda_pick(stream, &whole, vocab, picks, n_picks, err);
 }
 
