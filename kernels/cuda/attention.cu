@@ -44,9 +44,18 @@ DEVICE static inline void merged_load(const float *max_sum, const float *values,
     float2 two = *(const float2 *)(max_sum + at * 2);
     out.max = two.x;
     out.sum = two.y;
-    UNROLL for (int i = 0; i < N; i++)
+    const float *from = values + at * stride + element;
+    UNROLL for (int i = 0; i < N; i += 4)
     {
-        out.out[i] = values[at * stride + element + (uint32_t)i];
+        if (N == 1) {
+            out.out[i] = *from;
+        } else {
+            float4 four = *(const float4 *)(from + i);
+            out.out[i] = four.x;
+            out.out[N == 1 ? i : i + 1] = four.y;
+            out.out[N == 1 ? i : i + 2] = four.z;
+            out.out[N == 1 ? i : i + 3] = four.w;
+        }
     }
 }
 
@@ -92,6 +101,7 @@ KERNEL(merge_rows)(AttendView view, ActsView out)
 {
     uint32_t row = block_x(), group = block_y() * ROW_THREADS + thread_x();
     uint32_t first = group * GROUP;
+    EARLY();
     float y[GROUP] = {0, 0, 0, 0, 0, 0, 0, 0};
     if (view.kv.head_dim % GROUP == 0) {
         if (first < out.width) {
@@ -318,7 +328,7 @@ static bool run_wave(KStream *stream, const AttendView *view, uint32_t n_items, 
     }
     uint32_t n_groups = out->view.n_blocks * 4;
     dim3 grid(view->n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
-    LAUNCH(merge_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, *view, out->view);
+    LAUNCH_EARLY(merge_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, *view, out->view);
     return CUDA_LAUNCHED(err, "merge of attention");
 }
 

@@ -40,12 +40,11 @@ DEVICE static inline void queries_load(const AttendView &view, const AttendItem 
         const float *q = view.q + ((size_t)row.row * view.kv.n_heads + head) * view.kv.head_dim;
         UNROLL for (int b = 0; b < DIM / 32; b++)
         {
+            float x[GROUP];
+            group_load(q, (uint32_t)b * 32 + lane % 4 * GROUP, exists ? view.kv.head_dim : 0, x);
             UNROLL for (int w = 0; w < 4; w++)
             {
-                uint32_t e = (uint32_t)(b * 32 + w * 2) + lane % 4 * 8;
-                float low = exists && e < view.kv.head_dim ? q[e] : 0.0f;
-                float high = exists && e + 1 < view.kv.head_dim ? q[e + 1] : 0.0f;
-                to.q[b][w * 2 + half] = pack_f16(low, high);
+                to.q[b][w * 2 + half] = pack_f16(x[w * 2], x[w * 2 + 1]);
             }
         }
         to.n_keys[half] = row.n_keys;
@@ -201,6 +200,7 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
     SHARED(uint4, keys, [Attend<DIM>::keys * Attend<DIM>::key_row / 16]);
     SHARED(uint4, values, [Attend<DIM>::keys * Attend<DIM>::value_row / 16]);
     uint8_t *key_tile = (uint8_t *)keys, *value_tile = (uint8_t *)values;
+    EARLY();
     AttendItem item = view.items[view.first_item + block_x()];
     if (item.n_queries == 0) {
         return; // it fills up the grid
@@ -244,7 +244,8 @@ template <int DIM>
 static bool launch(KStream *stream, const AttendView *view, uint32_t n_items, Err *err)
 {
     auto kernel = attend_chunk<DIM>;
-    LAUNCH(kernel, dim3(n_items, view->kv.n_kv_heads), dim3(ATTEND_THREADS), 0, stream->gpu, *view);
+    LAUNCH_EARLY(kernel, dim3(n_items, view->kv.n_kv_heads), dim3(ATTEND_THREADS), 0, stream->gpu,
+                 *view);
     return CUDA_LAUNCHED(err, "attention");
 }
 

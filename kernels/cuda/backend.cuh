@@ -28,14 +28,15 @@ extern "C" {
 
 /** Bytes of a block of K of a tile of 16 outputs, by type.
  *  F32          [16 outputs][32] f32
- *  F16, BF16    [outputs 0-7, 8-15][lane][8] : output g or g+8, elements 8c ..
- *  Q8_0         [lane][output g, g+8][8] int8, then [g][d of g, d of g+8] f16
+ *  F16, BF16    [elements 8c .., 8c+4 ..][lane][4 words of 2 elements]: the words of an operand
+ *  Q8_0         [lane][4 words of 4 int8]: the words of an operand; then [g][d of g, d of g+8] f16
  *  Q4_0         [lane][output g, g+8][4] : low nibbles elements 8c .. 8c+3, high ones 8c+4 .. 8c+7,
  *               each q^8, a signed nibble; then scales as Q8_0
  *  Q4_1         the same with plain nibbles, then [g][d of g, d of g+8, m of g, m of g+8] f16
+ * The words of an operand: elements e of output g, of g+8, the elements after them of g, of g+8; so
+ * one load of 16 bytes fills the registers of an mma in their order.
  * Under --fast, where cuBLASLt is, matrices of F16 and BF16 are plain instead: rows of n_blocks *
- * 32 elements, of whole tiles, with zeros past n_in and n_out. That takes as many bytes, and a
- * lane's pieces are the same 16 bytes in other places (half_piece). */
+ * 32 elements, of whole tiles, with zeros past n_in and n_out. That takes as many bytes. */
 HOST_DEVICE constexpr uint32_t record_bytes(int type)
 {
     return type == K_F32                     ? 2048
@@ -45,13 +46,17 @@ HOST_DEVICE constexpr uint32_t record_bytes(int type)
                                              : 320;
 }
 
-/** Where a lane's piece of outputs g (half 0) or g+8 (half 1) of a block of F16 or BF16 begins. */
-HOST_DEVICE inline size_t half_piece(bool plain, uint32_t n_blocks, uint32_t tile, uint32_t block,
-                                     uint32_t half, uint32_t lane)
+/** Where element e (0 .. 7) of a lane of outputs g (half 0) or g+8 (half 1) is in a record of F16
+ * or BF16, in elements. */
+HOST_DEVICE constexpr uint32_t half_at(uint32_t half, uint32_t lane, uint32_t e)
 {
-    size_t row = (size_t)tile * TILE + half * 8 + lane / 4;
-    return plain ? (row * n_blocks + block) * ROW_BLOCK + lane % 4 * 16
-                 : (((size_t)tile * n_blocks + block) * 64 + half * 32 + lane) * 16;
+    return (e / 4 * 32 + lane) * 8 + (e % 4 / 2 * 2 + half) * 2 + e % 2;
+}
+
+/** The same of Q8_0, in bytes. */
+HOST_DEVICE constexpr uint32_t byte_at(uint32_t half, uint32_t lane, uint32_t e)
+{
+    return lane * 16 + (e / 4 * 2 + half) * 4 + e % 4;
 }
 
 /** Bytes of quants in a record; the scales follow. */
@@ -91,7 +96,7 @@ typedef struct ProductsView {
     uint32_t n_rows;
     uint32_t n_blocks;
     ActsView x;
-    float *partials; // (K_SEGMENTS, n_rows, n_out) of one product in segments; else NULL
+    float *partials; // (parts, n_rows, n_out) of one product: K_SEGMENTS, or pairs of them
 } ProductsView;
 
 /** Keys and values of one layer. */
@@ -209,6 +214,7 @@ typedef struct Fast Fast;             // fast.cu
 
 struct KDevice {
     int index;
+    int n_processors;
     bool f32;
     Fast *fast;       // NULL: products and sums are our own
     GpuStream load;   // of matrix_create
@@ -343,11 +349,11 @@ void cuda_attend_list_destroy(AttendList *list);
 bool products_few(KStream *stream, const ProductsView *view, Err *err);
 bool products_many(KStream *stream, const ProductsView *view, Err *err);
 bool products_f32(KStream *stream, const ProductsView *view, Err *err);
+/** Sum n_parts of view->partials, K_SEGMENTS or half as many pairs, as the fixed tree. */
+bool products_tree(KStream *stream, const ProductsView *view, int n_parts, Err *err);
 /** out = silu(gate) * up.  shapes  gate, up (n_rows, width of out) on the device. */
 bool rows_swiglu(KStream *stream, const float *gate, const float *up, size_t n_rows, KActs *out,
                  Err *err);
-/** Sum view->partials as the fixed tree. */
-bool products_tree(KStream *stream, const ProductsView *view, Err *err);
 
 // ---- fast.cu: --fast, on all ranks of a device --------------------------------------------------
 

@@ -104,6 +104,7 @@ static bool device_fill(KDevice *device, Err *err)
                                              "asking for the device's properties")) {
         return false;
     }
+    device->n_processors = info.n_processors;
     if (info.major < 8) {
         return CUDA_FAIL(err, ERR_ENVIRONMENT,
                          "device %d (%s) has compute capability %d.%d; 8.0 or more is needed",

@@ -11,6 +11,13 @@
 //                                   queue it; gpu_last_error() says what went wrong. Blocks have
 //                                   one dimension. More than 48 KiB are arranged for. While the
 //                                   thread records the stream (GpuRecorder, below) it is kept.
+//   LAUNCH_EARLY(kernel, ...)       the same of a kernel that has EARLY_START() and EARLY_WAIT():
+//                                   where GPUs can, its blocks start before the kernels in front of
+//                                   it are done
+//   EARLY_START()                   all has begun here: the next kernel's blocks may start
+//   EARLY_WAIT()                    the kernels in front are done. Before it nothing may be
+//   written,
+//                                   and only what no kernel writes may be read. EARLY() is both.
 //   SHARED(type, name, [dims]);     shared memory of a block, aligned to 16 bytes; not initialised
 //   DYN_SHARED(type, name);         type *name: the shared_bytes of the launch; aligned to 16 bytes
 //   SYNC()                          all threads of the block, none of which has ended
@@ -39,6 +46,8 @@
 //   pack_f16(low, high) pack_bf16(low, high) -> uint32_t, bits_to_float, float_to_bits
 //   popcount(uint32_t), atomic_add(uint32_t *, uint32_t), atomic_max(uint32_t *, uint32_t)
 //   load_stream(const uint4 * | const uint2 *): a read of what no one else reads
+//   opaque(uint32_t): the same number, of which the compiler knows nothing: what is made of it is
+//   made there, not kept in registers from before
 //
 // Host: thin functions over the runtime, below. A GpuError is CUDA's number; 0 is none.
 #pragma once
@@ -80,6 +89,8 @@ typedef struct GpuInfo {
 #include "kernels/emulate/emulate.h"
 #else
 
+#include <atomic>
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -101,12 +112,25 @@ typedef cudaGraphExec_t GpuGraphExec;
 #define DYN_SHARED(type, name)                                                                     \
     extern __shared__ __align__(16) unsigned char gpu_dyn_shared[];                                \
     type *name = (type *)gpu_dyn_shared
-#define SYNC()      __syncthreads()
-#define SYNC_WARP() __syncwarp()
-#define FENCE()     __threadfence()
-#define LAUNCH(...) gpu_launch(GpuPlace(0), __VA_ARGS__)
+#define SYNC()            __syncthreads()
+#define SYNC_WARP()       __syncwarp()
+#define FENCE()           __threadfence()
+#define LAUNCH(...)       gpu_launch(GpuPlace{false}, __VA_ARGS__)
+#define LAUNCH_EARLY(...) gpu_launch(GpuPlace{true}, __VA_ARGS__)
 
-typedef int GpuPlace; // of a launch in the source: for emulation
+/** How a launch stands in the source. */
+typedef struct GpuPlace {
+    bool early;
+} GpuPlace;
+
+// PTX ISA, griddepcontrol; code for older GPUs starts when all before is done.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define EARLY_START() asm volatile("griddepcontrol.launch_dependents;" ::: "memory")
+#define EARLY_WAIT()  asm volatile("griddepcontrol.wait;" ::: "memory")
+#else
+#define EARLY_START() ((void)0)
+#define EARLY_WAIT()  ((void)0)
+#endif
 
 #define GPU_WARP  0xffffffffu
 
@@ -145,17 +169,47 @@ __device__ inline uint32_t grid_dim_z(void)
     return gridDim.z;
 }
 
+/** Whether kernels wait for what is before them by themselves: on the current device, and in the
+ * code that it runs, which may have been made for an older one. */
+static __global__ void gpu_code_of(void)
+{
+}
+inline bool gpu_starts_early(void)
+{
+    static std::atomic<signed char> known[64]; // by device: 1 yes, -1 no
+    int device = 0;
+    cudaFuncAttributes code;
+    if (cudaGetDevice(&device) != cudaSuccess || device < 0 || device >= 64) {
+        return false;
+    }
+    if (known[device] == 0) {
+        bool can = cudaFuncGetAttributes(&code, (const void *)gpu_code_of) == cudaSuccess &&
+                   code.ptxVersion >= 90;
+        known[device] = can ? 1 : -1;
+    }
+    return known[device] > 0;
+}
+
 template <typename... P, typename... A>
 inline void gpu_issue(GpuPlace place, void (*kernel)(P...), dim3 grid, dim3 block,
                       size_t shared_bytes, GpuStream stream, const A &...args)
 {
-    (void)place;
     if (shared_bytes > 48 * 1024 &&
         cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              (int)shared_bytes) != cudaSuccess) {
         return; // the error stays for gpu_last_error
     }
-    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(args)...);
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = place.early && gpu_starts_early() ? 1 : 0;
+    (void)cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
 }
 inline void gpu_place_copy(GpuPlace *to, const GpuPlace &from)
 {
@@ -314,6 +368,11 @@ __device__ inline uint32_t atomic_add(uint32_t *at, uint32_t x)
 __device__ inline uint32_t atomic_max(uint32_t *at, uint32_t x)
 {
     return atomicMax(at, x);
+}
+__device__ inline uint32_t opaque(uint32_t x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
 }
 __device__ inline uint4 load_stream(const uint4 *at)
 {
@@ -502,6 +561,13 @@ inline const char *gpu_error_string(GpuError error)
 }
 
 #endif
+
+/** Of a kernel that has nothing to do before it waits. */
+#define EARLY()                                                                                    \
+    do {                                                                                           \
+        EARLY_START();                                                                             \
+        EARLY_WAIT();                                                                              \
+    } while (0)
 
 // ---- Recording ----------------------------------------------------------------------------------
 

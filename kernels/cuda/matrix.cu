@@ -58,17 +58,18 @@ DEVICE static inline void pack_f32(const PackView &view, uint32_t row0, uint32_t
 }
 
 DEVICE static inline void pack_halves(const PackView &view, uint32_t row0, uint32_t b,
-                                      uint32_t lane)
+                                      uint32_t lane, uint8_t *record)
 {
     for (uint32_t half = 0; half < 2; half++) {
         uint32_t row = row0 + half * 8 + lane / 4;
-        uint16_t *piece = (uint16_t *)(view.records + half_piece(view.plain, view.n_blocks,
-                                                                 row0 / TILE, b, half, lane));
         for (uint32_t e = 0; e < GROUP; e++) {
             uint32_t k = b * BLOCK + lane % 4 * GROUP + e;
             bool inside = row < view.n_rows && k < view.n_in;
             const uint8_t *from = view.raw + row * view.row_bytes + (size_t)k * 2;
-            piece[e] = inside ? load_u16(from) : (uint16_t)0;
+            uint16_t *to = view.plain
+                               ? (uint16_t *)view.records + (size_t)row * view.n_blocks * BLOCK + k
+                               : (uint16_t *)record + half_at(half, lane, e);
+            *to = inside ? load_u16(from) : (uint16_t)0;
         }
     }
 }
@@ -86,7 +87,7 @@ DEVICE static inline void pack_quants(const PackView &view, uint32_t row0, uint3
         const uint8_t *quants = block + (view.type == K_Q4_1 ? 4 : 2);
         if (view.type == K_Q8_0) {
             for (uint32_t e = 0; e < GROUP; e++) {
-                record[(lane * 2 + half) * GROUP + e] = inside ? quants[c * GROUP + e] : 0;
+                record[byte_at(half, lane, e)] = inside ? quants[c * GROUP + e] : 0;
             }
         } else {
             uint32_t flip = view.type == K_Q4_0 ? 8 : 0; // a signed nibble
@@ -119,7 +120,7 @@ KERNEL(pack_records)(PackView view)
     if (view.type == K_F32) {
         pack_f32(view, row0, b, lane, record);
     } else if (view.type == K_F16 || view.type == K_BF16) {
-        pack_halves(view, row0, b, lane);
+        pack_halves(view, row0, b, lane, record);
     } else {
         pack_quants(view, row0, b, lane, record);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The inner step of products on the tensor cores: one block of 32 elements of K of 16 outputs
-// against 8 rows. Every kernel that multiplies goes through product_step in order of K, so the bits
-// of an output do not depend on the kernel that was chosen nor on the rows beside it.
+// against 8 rows. Every kernel that multiplies goes through products_step in order of K, so the
+// bits of an output do not depend on the kernel that was chosen nor on the rows beside it.
 //   quantised weights  dot = sum(q*x) exact in int32, from the high and the low bytes of x, then
 //                      acc = fma((float)dot, d * scale, acc), for Q4_1 acc = fma(m, scale_sum,
 //                      acc): the CPU backend's operations and bits
@@ -34,38 +34,30 @@ struct Rows8 {
     float4 scales; // scale and scale_sum of row 2c, then of row 2c+1
 };
 
-/** A piece of a record from global memory, where no one else reads it, or from shared memory. */
-template <bool GLOBAL, typename T> DEVICE inline T load_piece(const uint8_t *from)
-{
-    return GLOBAL ? load_stream((const T *)from) : *(const T *)from;
-}
-
-/** row_bytes: 0 for a record; of F16 and BF16 that lie plain, the bytes of a row, and record is the
- * block in the first row of a tile. */
-template <int TYPE, bool GLOBAL>
-DEVICE inline void weights_load(const uint8_t *record, uint32_t lane, RawWeights<TYPE> &out,
-                                size_t row_bytes = 0)
+/** From shared memory. ROWS: of F16 and BF16 a lane's pieces are those of rows g and g+8, not the
+ * words of operands. */
+template <int TYPE, bool ROWS>
+DEVICE inline void weights_load(const uint8_t *record, uint32_t lane, RawWeights<TYPE> &out)
 {
     if (is_half(TYPE)) {
-        const uint8_t *piece =
-            record + (row_bytes == 0 ? lane * 16 : lane / 4 * row_bytes + lane % 4 * 16);
-        uint4 low = load_piece<GLOBAL, uint4>(piece);
-        uint4 high = load_piece<GLOBAL, uint4>(piece + (row_bytes == 0 ? 512 : 8 * row_bytes));
-        uint32_t words[8] = {low.x, high.x, low.y, high.y, low.z, high.z, low.w, high.w};
+        uint4 a = *(const uint4 *)(record + lane * 16);
+        uint4 b = *(const uint4 *)(record + 512 + lane * 16);
+        uint32_t in_order[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+        uint32_t of_rows[8] = {a.x, b.x, a.y, b.y, a.z, b.z, a.w, b.w};
         UNROLL for (int i = 0; i < (is_half(TYPE) ? 8 : 0); i++)
         {
-            out.quants[i] = words[i];
+            out.quants[i] = ROWS ? of_rows[i] : in_order[i];
         }
         return;
     }
     if (TYPE == K_Q8_0) {
-        uint4 q = load_piece<GLOBAL, uint4>(record + lane * 16);
+        uint4 q = *(const uint4 *)(record + lane * 16);
         uint32_t words[4] = {q.x, q.y, q.z, q.w};
         for (int i = 0; i < (TYPE == K_Q8_0 ? 4 : 0); i++) {
             out.quants[i] = words[i];
         }
     } else {
-        uint2 q = load_piece<GLOBAL, uint2>(record + lane * 8);
+        uint2 q = *(const uint2 *)(record + lane * 8);
         out.quants[0] = q.x;
         out.quants[1] = q.y;
     }
@@ -91,8 +83,8 @@ DEVICE inline void weights_unpack(const RawWeights<TYPE> &raw, Weights<TYPE> &ou
     }
     if (TYPE == K_Q8_0) {
         for (int i = 0; i < 2; i++) {
-            out.words[i] = raw.quants[TYPE == K_Q8_0 ? 2 * i : 0];
-            out.words[2 + i] = raw.quants[TYPE == K_Q8_0 ? 2 * i + 1 : 0];
+            out.words[i] = raw.quants[i];
+            out.words[2 + i] = raw.quants[TYPE == K_Q8_0 ? 2 + i : 0];
         }
     } else {
         for (int i = 0; i < 2; i++) {
@@ -108,21 +100,24 @@ DEVICE inline void weights_unpack(const RawWeights<TYPE> &raw, Weights<TYPE> &ou
     }
 }
 
-/** acc[4] += weights * rows: outputs g (0, 1) and g+8 (2, 3), rows 2c (0, 2) and 2c+1 (1, 3). */
+/** acc[4] += weights * rows, elements 4m .. 4m+3 of each lane's: outputs g (0, 1) and g+8 (2, 3),
+ * rows 2c (0, 2) and 2c+1 (1, 3). */
 template <int TYPE>
-DEVICE inline void product_step(const Weights<TYPE> &w, const Rows8 &rows, float *acc)
+DEVICE inline void half_step(const Weights<TYPE> &w, const Rows8 &rows, int m, float *acc)
 {
-    if (is_half(TYPE)) {
-        const uint32_t b0[2] = {rows.x.x, rows.x.y}, b1[2] = {rows.x.z, rows.x.w};
-        if (TYPE == K_F16) {
-            mma_m16n8k16_f16(acc, w.words, b0);
-            mma_m16n8k16_f16(acc, w.words + (is_half(TYPE) ? 4 : 0), b1);
-        } else {
-            mma_m16n8k16_bf16(acc, w.words, b0);
-            mma_m16n8k16_bf16(acc, w.words + (is_half(TYPE) ? 4 : 0), b1);
-        }
-        return;
+    const uint32_t b[2] = {m == 0 ? rows.x.x : rows.x.z, m == 0 ? rows.x.y : rows.x.w};
+    const uint32_t *a = w.words + (is_half(TYPE) ? 4 * m : 0);
+    if (TYPE == K_F16) {
+        mma_m16n8k16_f16(acc, a, b);
+    } else {
+        mma_m16n8k16_bf16(acc, a, b);
     }
+}
+
+/** The same of quantised weights, all elements of a block. */
+template <int TYPE>
+DEVICE inline void quants_step(const Weights<TYPE> &w, const Rows8 &rows, float *acc)
+{
     const uint32_t high[2] = {rows.x.x, rows.x.y}, low[2] = {rows.x.z, rows.x.w};
     int dot[4] = {0, 0, 0, 0};
     mma_m16n8k32_s8(dot, w.words, high);
@@ -141,16 +136,46 @@ DEVICE inline void product_step(const Weights<TYPE> &w, const Rows8 &rows, float
     }
 }
 
+/** One block of K of N tiles by 8 rows; the sums of tile t are acc[t * stride]. */
+template <int TYPE, int N>
+DEVICE inline void products_step(const Weights<TYPE> *w, const Rows8 &rows, float (*acc)[4],
+                                 int stride)
+{
+    UNROLL for (int m = 0; m < (is_half(TYPE) ? 2 : 1); m++)
+    {
+        UNROLL for (int t = 0; t < N; t++) // neighbours do not wait for each other's sums
+        {
+            if (is_half(TYPE)) {
+                half_step<TYPE>(w[t], rows, m, acc[t * stride]);
+            } else {
+                quants_step<TYPE>(w[t], rows, acc[t * stride]);
+            }
+        }
+    }
+}
+
 /** Blocks of segment i. */
 DEVICE inline uint32_t segment_start(uint32_t n_blocks, uint32_t i)
 {
     return (uint32_t)((uint64_t)i * n_blocks / K_SEGMENTS);
 }
 
-/** The fixed tree over the segments. */
-DEVICE inline float segment_tree(const float *s)
+/** The fixed tree over N parts: the segments, or the sums of two neighbours. */
+template <int N> DEVICE inline float parts_tree(const float *s)
 {
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+    float sums[N];
+    UNROLL for (int i = 0; i < N; i++)
+    {
+        sums[i] = s[i];
+    }
+    UNROLL for (int n = N / 2; n >= 1; n /= 2)
+    {
+        UNROLL for (int i = 0; i < n; i++)
+        {
+            sums[i] = sums[2 * i] + sums[2 * i + 1];
+        }
+    }
+    return sums[0];
 }
 
 /** Which product of a launch a cut of the grid belongs to. */

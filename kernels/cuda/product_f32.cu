@@ -74,7 +74,7 @@ bool products_f32(KStream *stream, const ProductsView *view, Err *err)
                   (uint32_t)v.n_segments);
         LAUNCH(product_f32, grid, dim3(F32_THREADS), 0, stream->gpu, v);
         if (!CUDA_LAUNCHED(err, "product in f32") ||
-            (v.n_segments > 1 && !products_tree(stream, &v, err))) {
+            (v.n_segments > 1 && !products_tree(stream, &v, K_SEGMENTS, err))) {
             return false;
         }
     }

@@ -66,7 +66,8 @@ static bool run_alike(KStream *stream, const KProduct *products, size_t n, const
         return run_plain(stream, products, &view, err);
     }
     if (view.n_segments > 1 && !few) {
-        size_t bytes = K_SEGMENTS * n_rows * first->n_out * sizeof(float);
+        size_t parts = f32 ? K_SEGMENTS : K_SEGMENTS / 2;
+        size_t bytes = parts * n_rows * first->n_out * sizeof(float);
         void *partials;
         if (!cuda_scratch(stream, bytes, &partials, err)) {
             return false;

@@ -36,6 +36,7 @@ KERNEL(rope_rows)
 (KvView kv, float *q, const float *k, const float *v, const float *angles, const uint32_t *slots,
  float q_scale)
 {
+    EARLY();
     uint32_t row = block_x(), head = block_y(), dim = kv.head_dim;
     const float *row_angles = angles + (size_t)row * (kv.rope_dim / 2) * 2;
     if (head < kv.n_heads) {
@@ -83,9 +84,9 @@ bool cuda_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const K
     }
     auto kernel = stream->device->f32 ? rope_rows<float> : rope_rows<uint16_t>;
     uint32_t pairs = (kv->heads.head_dim + 1) / 2;
-    LAUNCH(kernel, dim3((uint32_t)n_rows, kv->heads.n_heads + kv->heads.n_kv_heads),
-           dim3((pairs + 31) / 32 * 32), 0, stream->gpu, cuda_kv_view(kv, layer), q->data, k->data,
-           v->data, (const float *)angles_there, (const uint32_t *)slots_there,
-           1.0f / sqrtf((float)kv->heads.head_dim));
+    LAUNCH_EARLY(kernel, dim3((uint32_t)n_rows, kv->heads.n_heads + kv->heads.n_kv_heads),
+                 dim3((pairs + 31) / 32 * 32), 0, stream->gpu, cuda_kv_view(kv, layer), q->data,
+                 k->data, v->data, (const float *)angles_there, (const uint32_t *)slots_there,
+                 1.0f / sqrtf((float)kv->heads.head_dim));
     return CUDA_LAUNCHED(err, "rotation");
 }

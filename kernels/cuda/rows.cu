@@ -13,6 +13,7 @@ KERNEL(embed_rows)
 (int type, bool plain, const uint8_t *records, uint32_t n_blocks, uint32_t n_in, const int32_t *ids,
  float *out)
 {
+    EARLY();
     uint32_t row = block_x(), id = (uint32_t)ids[row];
     const uint16_t *halves = (const uint16_t *)records + (size_t)id * n_blocks * BLOCK;
     for (uint32_t k = thread_x(); plain && k < n_in; k += block_dim_x()) {
@@ -46,20 +47,27 @@ DEVICE static float row_sum(float x)
 KERNEL(norm_rows)
 (const float *x, const float *weight, float eps, uint32_t dim, const uint32_t *rows, ActsView out)
 {
-    uint32_t row = block_x();
+    EARLY();
+    uint32_t row = block_x(), n_groups = out.n_blocks * 4;
     const float *from = x + (size_t)(rows != NULL ? rows[row] : row) * dim;
     float squares = 0;
-    for (uint32_t i = thread_x(); i < dim; i += ROW_THREADS) {
-        squares = fmaf(from[i], from[i], squares);
+    for (uint32_t group = thread_x(); group < n_groups; group += ROW_THREADS) {
+        float y[GROUP];
+        group_load(from, group * GROUP, dim, y);
+        UNROLL for (int i = 0; i < GROUP; i++)
+        {
+            squares = fmaf(y[i], y[i], squares);
+        }
     }
     float scale = 1.0f / sqrtf(row_sum(squares) / (float)dim + eps);
-    uint32_t n_groups = out.n_blocks * 4;
     for (uint32_t first = 0; first < n_groups; first += ROW_THREADS) {
         uint32_t group = first + thread_x();
-        float y[GROUP];
-        for (int i = 0; i < GROUP; i++) {
-            uint32_t k = group * GROUP + (uint32_t)i;
-            y[i] = k < dim ? from[k] * scale * weight[k] : 0.0f;
+        float y[GROUP], w[GROUP];
+        group_load(from, group * GROUP, dim, y);
+        group_load(weight, group * GROUP, dim, w);
+        UNROLL for (int i = 0; i < GROUP; i++)
+        {
+            y[i] = y[i] * scale * w[i];
         }
         acts_emit(out, row, group, y);
     }
@@ -68,16 +76,14 @@ KERNEL(norm_rows)
 /** out = gate * sigmoid(gate) * up; a block takes ROW_THREADS groups of a row. */
 KERNEL(swiglu_rows)(const float *gate, const float *up, uint32_t width, ActsView out)
 {
+    EARLY();
     uint32_t row = block_x(), group = block_y() * ROW_THREADS + thread_x();
-    float y[GROUP];
-    for (int i = 0; i < GROUP; i++) {
-        uint32_t k = group * GROUP + (uint32_t)i;
-        y[i] = 0;
-        if (k < width) {
-            size_t at = (size_t)row * width + k;
-            float g = gate[at];
-            y[i] = g / (1.0f + exp_of(0.0f - g)) * up[at];
-        }
+    float y[GROUP], u[GROUP];
+    group_load(gate + (size_t)row * width, group * GROUP, width, y);
+    group_load(up + (size_t)row * width, group * GROUP, width, u);
+    UNROLL for (int i = 0; i < GROUP; i++)
+    {
+        y[i] = y[i] / (1.0f + exp_of(0.0f - y[i])) * u[i];
     }
     acts_emit(out, row, group, y);
 }
@@ -85,6 +91,7 @@ KERNEL(swiglu_rows)(const float *gate, const float *up, uint32_t width, ActsView
 /** out[i] = x[rows[i]]. */
 KERNEL(gather_rows)(const float *x, uint32_t dim, const uint32_t *rows, float *out)
 {
+    EARLY();
     uint32_t row = block_x();
     for (uint32_t i = thread_x(); i < dim; i += block_dim_x()) {
         out[(size_t)row * dim + i] = x[(size_t)rows[row] * dim + i];
@@ -105,9 +112,9 @@ bool cuda_embed(KStream *stream, const KMatrix *table, const int32_t *ids, size_
         !cuda_upload(stream, ids, n_rows * sizeof(*ids), &on_device, err)) {
         return false;
     }
-    LAUNCH(embed_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, (int)table->type,
-           table->plain, table->records, table->n_blocks, (uint32_t)table->n_in,
-           (const int32_t *)on_device, out->data);
+    LAUNCH_EARLY(embed_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu,
+                 (int)table->type, table->plain, table->records, table->n_blocks,
+                 (uint32_t)table->n_in, (const int32_t *)on_device, out->data);
     return CUDA_LAUNCHED(err, "embedding");
 }
 
@@ -120,8 +127,8 @@ bool cuda_rms_norm(KStream *stream, const KBuffer *x, const KBuffer *weight, flo
         (rows != NULL && !cuda_upload(stream, rows, n_rows * sizeof(*rows), &on_device, err))) {
         return false;
     }
-    LAUNCH(norm_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
-           weight->data, eps, (uint32_t)dim, (const uint32_t *)on_device, out->view);
+    LAUNCH_EARLY(norm_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
+                 weight->data, eps, (uint32_t)dim, (const uint32_t *)on_device, out->view);
     return CUDA_LAUNCHED(err, "RMSNorm");
 }
 
@@ -130,8 +137,8 @@ bool rows_swiglu(KStream *stream, const float *gate, const float *up, size_t n_r
 {
     uint32_t n_groups = out->view.n_blocks * 4;
     dim3 grid((uint32_t)n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
-    LAUNCH(swiglu_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, gate, up, out->view.width,
-           out->view);
+    LAUNCH_EARLY(swiglu_rows, grid, dim3(ROW_THREADS), 0, stream->gpu, gate, up, out->view.width,
+                 out->view);
     return CUDA_LAUNCHED(err, "SwiGLU");
 }
 
@@ -144,7 +151,7 @@ bool cuda_gather(KStream *stream, const KBuffer *x, size_t dim, const uint32_t *
         !cuda_upload(stream, rows, n_rows * sizeof(*rows), &on_device, err)) {
         return false;
     }
-    LAUNCH(gather_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
-           (uint32_t)dim, (const uint32_t *)on_device, out->data);
+    LAUNCH_EARLY(gather_rows, dim3((uint32_t)n_rows), dim3(ROW_THREADS), 0, stream->gpu, x->data,
+                 (uint32_t)dim, (const uint32_t *)on_device, out->data);
     return CUDA_LAUNCHED(err, "gather");
 }

@@ -46,6 +46,25 @@ DEVICE inline float warp_max(float x)
     return x;
 }
 
+/** Elements first .. first+7 of a row of n, zeros past its end; first is a multiple of 8. Rows
+ * whose length four divides lie at multiples of 16 bytes. */
+DEVICE inline void group_load(const float *row, uint32_t first, uint32_t n, float *out)
+{
+    if (n % 4 == 0 && first + GROUP <= n) {
+        float4 a = *(const float4 *)(row + first), b = *(const float4 *)(row + first + 4);
+        const float eight[GROUP] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+        UNROLL for (int i = 0; i < GROUP; i++)
+        {
+            out[i] = eight[i];
+        }
+        return;
+    }
+    UNROLL for (int i = 0; i < GROUP; i++)
+    {
+        out[i] = first + (uint32_t)i < n ? row[first + (uint32_t)i] : 0.0f;
+    }
+}
+
 /** Integer of |x| < 2^22, rounded to even. */
 DEVICE inline int round_int(float x)
 {

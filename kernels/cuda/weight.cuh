@@ -13,15 +13,15 @@ DEVICE inline float weight_at(int type, const uint8_t *record, uint32_t o, uint3
     case K_F32:
         return ((const float *)record)[o * BLOCK + k];
     case K_F16:
-        return f16_to_float(((const uint16_t *)record)[(half * 32 + lane) * GROUP + e]);
+        return f16_to_float(((const uint16_t *)record)[half_at(half, lane, e)]);
     case K_BF16:
-        return bf16_to_float(((const uint16_t *)record)[(half * 32 + lane) * GROUP + e]);
+        return bf16_to_float(((const uint16_t *)record)[half_at(half, lane, e)]);
     default:
         break;
     }
     const uint16_t *scales = (const uint16_t *)(record + record_quants(type));
     if (type == K_Q8_0) {
-        int8_t q = (int8_t)record[(lane * 2 + half) * GROUP + e];
+        int8_t q = (int8_t)record[byte_at(half, lane, e)];
         return f16_to_float(scales[g * 2 + half]) * (float)q;
     }
     uint8_t byte = record[(lane * 2 + half) * 4 + e % 4];

@@ -34,6 +34,9 @@ typedef struct EmulateSite {
 #define SYNC()                 emulate_sync(__FILE__, __LINE__)
 #define SYNC_WARP()            emulate_meet(MEET_SYNC, NULL, __FILE__, __LINE__)
 #define FENCE()                emulate_fence()
+#define LAUNCH_EARLY(...)      LAUNCH(__VA_ARGS__) // a launch begins when all before is done
+#define EARLY_START()          ((void)0)
+#define EARLY_WAIT()           ((void)0)
 #define LAUNCH(...)            gpu_launch(EmulatePlace{#__VA_ARGS__, __FILE__, __LINE__}, __VA_ARGS__)
 
 // ---- Types --------------------------------------------------------------------------------------
@@ -373,6 +376,10 @@ inline uint32_t atomic_add(uint32_t *at, uint32_t x)
 inline uint32_t atomic_max(uint32_t *at, uint32_t x)
 {
     return emulate_atomic_max(at, x);
+}
+inline uint32_t opaque(uint32_t x)
+{
+    return x;
 }
 inline uint4 load_stream(const uint4 *at)
 {

@@ -124,17 +124,18 @@ static KActs *acts(size_t width, const KMatrix *consumer)
 
 // ---- Products ---------------------------------------------------------------------------------
 
-typedef struct Product {
-    KProduct product;
+typedef struct Products {
+    KProduct products[3];
+    size_t n;
     const KActs *x;
     size_t rows;
-} Product;
+} Products;
 
-static void run_product(void *ctx)
+static void run_products(void *ctx)
 {
-    Product *p = ctx;
+    Products *p = ctx;
     Err err = ERR_INIT;
-    must(ops->products(stream, &p->product, 1, p->x, p->rows, &err), &err);
+    must(ops->products(stream, p->products, p->n, p->x, p->rows, &err), &err);
 }
 
 typedef struct Gated {
@@ -151,28 +152,33 @@ static void run_gated(void *ctx)
     must(ops->gated(stream, g->gate, g->up, g->x, g->rows, g->out, &err), &err);
 }
 
-static const size_t batches[] = {1, 4, 16, 64, 512};
+static const size_t batches[] = {1, 4, 16, 64, 256, 512};
 
-static void time_product(const char *what, KType type, size_t n_out, size_t n_in, int n_segments,
-                         size_t rows_max)
+/** n products of n_out[] outputs that read the same. */
+static void time_products(const char *what, KType type, const size_t *n_out, size_t n, size_t n_in,
+                          int n_segments, size_t rows_max)
 {
     double bytes = 0;
-    KMatrix *weights = matrix(type, n_out, n_in, &bytes);
-    KActs *x = acts(n_in, weights);
-    KBuffer *out = buffer(rows_max * n_out);
-    for (size_t i = 0; i < sizeof(batches) / sizeof(batches[0]); i++) {
-        size_t rows = batches[i];
-        if (rows > rows_max) {
-            break;
-        }
-        Product p = {{weights, out, false, n_segments}, x, rows};
-        Case of = {what, type == K_BF16 ? "BF16" : "Q4_0", rows, bytes,
-                   (double)n_out * (double)n_in * (double)rows};
-        timed(&of, run_product, &p);
+    size_t outputs = 0;
+    Products p = {.n = n};
+    for (size_t i = 0; i < n; i++) {
+        const KMatrix *weights = matrix(type, n_out[i], n_in, &bytes);
+        p.products[i] = (KProduct){weights, buffer(rows_max * n_out[i]), false, n_segments};
+        outputs += n_out[i];
     }
-    ops->buffer_destroy(out);
+    KActs *x = acts(n_in, p.products[0].matrix);
+    p.x = x;
+    for (size_t i = 0; i < sizeof(batches) / sizeof(batches[0]) && batches[i] <= rows_max; i++) {
+        p.rows = batches[i];
+        Case of = {what, type == K_BF16 ? "BF16" : "Q4_0", p.rows, bytes,
+                   (double)outputs * (double)n_in * (double)p.rows};
+        timed(&of, run_products, &p);
+    }
+    for (size_t i = 0; i < n; i++) {
+        ops->buffer_destroy(p.products[i].out);
+        ops->matrix_destroy((KMatrix *)(uintptr_t)p.products[i].matrix);
+    }
     ops->acts_destroy(x);
-    ops->matrix_destroy(weights);
 }
 
 static void time_gated(KType type)
@@ -304,11 +310,13 @@ int main(int argc, char **argv)
     must(ops->stream_create(device, &stream, &err), &err);
     static const KType types[] = {K_BF16, K_Q4_0};
     for (size_t i = 0; i < 2; i++) {
-        time_product("q", types[i], DIM, DIM, 1, ROWS_MAX);
-        time_product("attention out", types[i], DIM, DIM, K_SEGMENTS, ROWS_MAX);
+        static const size_t qkv[] = {DIM, KV_HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM};
+        static const size_t dim[] = {DIM}, vocab[] = {VOCAB};
+        time_products("q, k, v", types[i], qkv, 3, DIM, 1, ROWS_MAX);
+        time_products("attention out", types[i], dim, 1, DIM, K_SEGMENTS, ROWS_MAX);
         time_gated(types[i]);
-        time_product("ffn down", types[i], DIM, FFN, K_SEGMENTS, ROWS_MAX);
-        time_product("head", types[i], VOCAB, DIM, 1, 64);
+        time_products("ffn down", types[i], dim, 1, FFN, K_SEGMENTS, ROWS_MAX);
+        time_products("head", types[i], vocab, 1, DIM, 1, 64);
     }
     time_attention("attention, one context", 512, true);
     time_attention("attention, one context", 64, true);
