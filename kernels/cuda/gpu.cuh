@@ -45,6 +45,8 @@
 //   f16_to_float(uint16_t) bf16_to_float(uint16_t) float_to_f16(float) float_to_bf16(float)
 //   pack_f16(low, high) pack_bf16(low, high) -> uint32_t, bits_to_float, float_to_bits
 //   popcount(uint32_t), atomic_add(uint32_t *, uint32_t), atomic_max(uint32_t *, uint32_t)
+//   atomic_add(uint64_t *, uint64_t)          of global memory
+//   atomic_add_shared(uint64_t *, uint64_t)   of shared memory, which none may read meanwhile
 //   load_stream(const uint4 * | const uint2 *): a read of what no one else reads
 //   opaque(uint32_t): the same number, of which the compiler knows nothing: what is made of it is
 //   made there, not kept in registers from before
@@ -364,6 +366,20 @@ __device__ inline int popcount(uint32_t x)
 __device__ inline uint32_t atomic_add(uint32_t *at, uint32_t x)
 {
     return atomicAdd(at, x);
+}
+__device__ inline uint64_t atomic_add(uint64_t *at, uint64_t x)
+{
+    return atomicAdd((unsigned long long *)at, (unsigned long long)x);
+}
+/** By words: of 64 bits the hardware only compares and swaps, which is slow where many wait. */
+__device__ inline void atomic_add_shared(uint64_t *at, uint64_t x)
+{
+    unsigned *words = (unsigned *)at, low = (unsigned)x, high = (unsigned)(x >> 32);
+    unsigned before = atomicAdd(&words[0], low);
+    high += before + low < before ? 1 : 0;
+    if (high != 0) {
+        atomicAdd(&words[1], high);
+    }
 }
 __device__ inline uint32_t atomic_max(uint32_t *at, uint32_t x)
 {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Picking tokens from rows of logits that stay on the device: one block of threads a pick. Nothing
-// is sorted. Where top_k or top_p cut is found bit by bit of the logits' keys, from sums over the
-// whole row; ties at the cut, and the token that a random number falls on, by going down into the
-// 32nd of the row that holds it, again and again. All sums are of integers, so they are the CPU's.
+// Picking tokens from rows of logits that stay on the device. A row is cut into pieces, a block of
+// threads each, so that many processors read it. Nothing is sorted. Where top_k or top_p cuts: the
+// tokens' measures are summed by buckets of their distance from the best one; those in the bucket
+// that the cut falls in are gathered, and the cut is found among them by narrowing down a range of
+// them. Then each piece says what is kept of it, and a draw goes into the piece that a random
+// number falls on. All sums are of integers, so they are the CPU's in any order: how buckets are
+// cut, and in which order lists are, shows nowhere.
 #include "kernels/cuda/backend.cuh"
 #include "kernels/pick.h"
 
@@ -10,9 +13,17 @@
 #include <math.h>
 #include <string.h>
 
-#define PICK_THREADS 1024
-#define PICK_WARPS   (PICK_THREADS / 32)
-#define NO_MASK      UINT32_MAX
+// All of them are smaller in emulation, so that tests meet many pieces and lists that overflow.
+#ifndef PICK_THREADS
+#define PICK_THREADS        256
+#define PICK_SELECT_THREADS 1024
+#define PICK_PIECE          2048 // tokens; 4 for each thread, or a multiple
+#define PICK_BUCKET_BITS    11
+#define PICK_LIST           4096 // tokens of a bucket that are gathered
+#endif
+#define PICK_BUCKETS (1u << PICK_BUCKET_BITS)
+#define PICK_FOURS   (PICK_PIECE / PICK_THREADS / 4)
+#define NONE         UINT32_MAX
 
 /** One pick as the device takes it. */
 typedef struct PickAsk {
@@ -22,11 +33,21 @@ typedef struct PickAsk {
     uint64_t least; // weight that min_p asks for
     uint32_t row;
     uint32_t top_k; // 0 or below vocab
-    uint32_t mask;  // number of its mask
+    uint32_t mask;  // number of its mask, or NONE
     uint32_t sums;  // the sum of the softmax is wanted
     uint32_t n_top;
     uint32_t first_top; // where its list begins among all
+    uint32_t finds[3];  // by PickWhat: the number of what is to be found, or NONE
 } PickAsk;
+
+/** What a cut is made for. */
+typedef enum PickWhat { PICK_TOP_K, PICK_N_TOP, PICK_TOP_P } PickWhat;
+
+/** A cut that is to be found. */
+typedef struct PickWant {
+    uint32_t ask;
+    uint32_t what;
+} PickWant;
 
 typedef struct PickTop {
     float logit;
@@ -41,58 +62,133 @@ typedef struct PickGot {
     int32_t finite;
 } PickGot;
 
-// ---- Kernel -------------------------------------------------------------------------------------
-
-/** A row as a pick sees it. */
-typedef struct PickView {
-    const float *logits;
-    const uint32_t *allowed; // NULL: all
-    uint32_t vocab;
-    float top; // the largest that is allowed
-    double temperature;
-    uint64_t least; // tokens that weigh less weigh nothing
-    // Tokens that are kept: those above a key, and those with it and a lower id than this.
-    uint32_t cut;
-    uint32_t end;
-} PickView;
-
-/** What a sum is over. */
-enum { OF_ALL, OF_TIES, OF_WEIGHTS };
-
-/** What one look at a row gives. */
+/** What one look at a piece, or at a row, gives. */
 typedef struct PickBest {
-    float max;    // of the whole row
+    float max;    // of all
     float top;    // of what is allowed
     int32_t id;   // of top, the lowest among equals
     uint32_t abs; // bits of the largest absolute value
 } PickBest;
 
-/** Memory of the block: what its warps found. */
-typedef struct PickShared {
-    uint64_t sums[3][PICK_WARPS];
-    PickBest best[PICK_WARPS];
-    uint32_t n_top;
-} PickShared;
+/** On the way to a cut; zeroed. */
+typedef struct PickFind {
+    uint64_t parts[PICK_BUCKETS]; // sums of measures, the best tokens' first
+    uint64_t n_list;              // tokens in the bucket of the cut: PICK_LIST of them have a place
+    uint64_t n_tops;              // written to the list of the most likely
+    uint64_t bucket;              // of the cut; PICK_BUCKETS: all are kept
+    uint64_t left;                // of the goal in this bucket, less 1
+    uint64_t cut;                 // the order of the last token that is kept
+} PickFind;
 
-DEVICE static inline float logit_at(const PickView &view, uint32_t i)
+typedef struct PickItem {
+    uint64_t order;
+    uint64_t measure;
+} PickItem;
+
+/** What kernels share. */
+typedef struct PickWork {
+    const float *logits;
+    const PickAsk *asks;
+    const PickWant *wants;
+    const uint32_t *masks; // (n, words of the vocabulary)
+    PickGot *gots;         // (asks)
+    PickTop *tops;
+    PickBest *bests; // (asks, pieces)
+    uint64_t *kept;  // (asks, pieces): weights that the draw is among
+    uint64_t *sums;  // (asks): of weights at temperature 1
+    PickFind *finds; // behind sums
+    PickItem *lists; // (finds, PICK_LIST)
+    uint32_t vocab;
+    uint32_t n_pieces;
+    uint32_t n_zeros; // elements from sums on
+} PickWork;
+
+// ---- Tokens -------------------------------------------------------------------------------------
+
+/** A row as a pick, or a cut, sees it. */
+typedef struct PickView {
+    const float *logits;
+    const uint32_t *allowed; // NULL: all
+    uint32_t vocab;
+    bool counts; // tokens measure 1, not their weight
+    float top;   // the largest that is allowed
+    double temperature;
+    uint64_t least; // tokens that weigh less weigh nothing
+    uint64_t cut;   // tokens with a lower order are nothing
+} PickView;
+
+/** Four tokens that follow each other. */
+typedef struct PickFour {
+    float x[4];
+    uint32_t there;   // bits: which of them the vocabulary has
+    uint32_t allowed; // and which are allowed
+} PickFour;
+
+/** Larger for a larger logit, and among equal ones for a lower id; no two are equal. */
+DEVICE static inline uint64_t order_of(float x, uint32_t i)
 {
-    bool is = view.allowed == NULL || (view.allowed[i / 32] >> i % 32 & 1) != 0;
-    return is ? view.logits[i] : -INFINITY;
+    return (uint64_t)pick_key(x) << 32 | (UINT32_MAX - i);
 }
 
-/** What a token adds to a sum. */
-template <int OF> DEVICE static inline uint64_t measure(const PickView &view, float x, uint32_t i)
+/** i is a multiple of 4. */
+DEVICE static inline PickFour four_at(const PickView &view, uint32_t i)
 {
-    uint32_t key = pick_key(x);
-    if (OF == OF_ALL) {
-        return 1;
+    PickFour four = {};
+    if (i >= view.vocab) {
+        return four;
     }
-    if (OF == OF_TIES) {
-        return key == view.cut;
+    const float *at = view.logits + i;
+    four.there = view.vocab - i >= 4 ? 15 : (1u << (view.vocab - i)) - 1;
+    four.allowed = four.there & (view.allowed != NULL ? view.allowed[i / 32] >> i % 32 : 15);
+    if (four.there == 15 && (uintptr_t)at % 16 == 0) {
+        float4 x = *(const float4 *)(const void *)at;
+        four.x[0] = x.x;
+        four.x[1] = x.y;
+        four.x[2] = x.z;
+        four.x[3] = x.w;
+    } else {
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            four.x[j] = (four.there >> j & 1) != 0 ? at[j] : 0;
+        }
     }
-    uint64_t weight = pick_weight(x, view.top, view.temperature);
-    bool kept = key > view.cut || (key == view.cut && i < view.end);
-    return kept && weight >= view.least ? weight : 0;
+    return four;
+}
+
+/** The first token of the k-th of a thread's fours in its block's piece. */
+DEVICE static inline uint32_t four_of(uint32_t k)
+{
+    return block_y() * PICK_PIECE + (k * PICK_THREADS + thread_x()) * 4;
+}
+
+/** All of them: reads that wait for nothing else. */
+DEVICE static inline void read_fours(const PickView &view, PickFour fours[PICK_FOURS])
+{
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
+    {
+        fours[k] = four_at(view, four_of(k));
+    }
+}
+
+/** What a token that is allowed adds to a sum. */
+DEVICE static inline uint64_t measure(const PickView &view, float x, uint32_t i)
+{
+    if (order_of(x, i) < view.cut) {
+        return 0;
+    }
+    uint64_t weight = view.counts ? 1 : pick_weight(x, view.top, view.temperature);
+    return weight >= view.least ? weight : 0;
+}
+
+/**
+ * The number of the bucket of a logit, 0 at the top. From distance 2^-20 on each of 32 octaves has
+ * as many: wherever logits crowd, and whatever their scale, few share one. */
+DEVICE static inline uint32_t bucket_of(const PickView &view, float x)
+{
+    const int32_t first = (127 - 20) << 23, shift = 23 + 5 - PICK_BUCKET_BITS;
+    int32_t at = (int32_t)float_to_bits(view.top - x) - first; // of -0 it is below 0, too
+    at = at < 0 ? 0 : at >> shift;
+    return at < (int32_t)PICK_BUCKETS ? (uint32_t)at : PICK_BUCKETS - 1;
 }
 
 /** The better of two parts of a row. */
@@ -105,34 +201,97 @@ DEVICE static inline void keep_better(PickBest &best, const PickBest &other)
     best.abs = other.abs > best.abs ? other.abs : best.abs;
 }
 
-DEVICE static inline PickBest find_best(const PickView &view, PickShared &shared)
+/** The best of all lanes, in each. */
+DEVICE static inline void warp_best(PickBest &best)
 {
-    PickBest best = {-INFINITY, -INFINITY, 0, 0};
-    for (uint32_t i = thread_x(); i < view.vocab; i += PICK_THREADS) {
-        float x = view.logits[i];
-        uint32_t bits = float_to_bits(x) & 0x7fffffffu;
-        best.abs = bits > best.abs ? bits : best.abs;
-        best.max = x > best.max ? x : best.max;
-        x = logit_at(view, i);
-        if (x > best.top) {
-            best.top = x;
-            best.id = (int32_t)i;
-        }
-    }
     for (int mask = 16; mask >= 1; mask >>= 1) {
         PickBest other = {shfl_xor(best.max, mask), shfl_xor(best.top, mask),
                           shfl_xor(best.id, mask), shfl_xor(best.abs, mask)};
         keep_better(best, other);
     }
-    if (thread_x() % 32 == 0) {
-        shared.best[thread_x() / 32] = best;
+}
+
+/** Of a whole row, from its pieces. */
+DEVICE static inline PickBest row_best(const PickWork &work, uint32_t ask)
+{
+    PickBest best = {-INFINITY, -INFINITY, 0, 0};
+    for (uint32_t p = thread_x() % 32; p < work.n_pieces; p += 32) {
+        keep_better(best, work.bests[(size_t)ask * work.n_pieces + p]);
     }
-    SYNC();
-    for (int w = 0; w < PICK_WARPS; w++) {
-        keep_better(best, shared.best[w]);
-    }
+    warp_best(best);
     return best;
 }
+
+DEVICE static inline bool is_finite(const PickBest &best)
+{
+    return best.abs < 0x7f800000u;
+}
+
+/** The row of a pick, before its best is known. */
+DEVICE static inline PickView view_of(const PickWork &work, const PickAsk &ask)
+{
+    PickView view = {};
+    view.logits = work.logits + (size_t)ask.row * work.vocab;
+    view.vocab = work.vocab;
+    view.temperature = ask.temperature;
+    view.top = -INFINITY;
+    if (ask.mask != NONE) {
+        view.allowed = work.masks + (size_t)ask.mask * ((work.vocab + 31) / 32);
+    }
+    return view;
+}
+
+/** The row that a cut is looked for in, before its best is known. */
+DEVICE static inline PickView view_of_want(const PickWork &work, const PickAsk &ask, uint32_t what)
+{
+    PickView view = view_of(work, ask);
+    view.counts = what != PICK_TOP_P;
+    if (what == PICK_N_TOP) {
+        view.allowed = NULL;
+    } else if (what == PICK_TOP_P && ask.finds[PICK_TOP_K] != NONE) {
+        view.cut = work.finds[ask.finds[PICK_TOP_K]].cut;
+    }
+    return view;
+}
+
+/** Fill in the top of such a row; false: there is nothing to cut. */
+DEVICE static inline bool view_top(const PickWork &work, const PickWant &want, PickView &view)
+{
+    PickBest best = row_best(work, want.ask);
+    view.top = want.what == PICK_N_TOP ? best.max : best.top;
+    return is_finite(best) && view.top > -INFINITY;
+}
+
+/** The row that a token is drawn from, before its best is known. */
+DEVICE static inline PickView view_of_draw(const PickWork &work, const PickAsk &ask)
+{
+    PickView view = view_of(work, ask);
+    uint32_t last = ask.finds[PICK_TOP_P] != NONE ? ask.finds[PICK_TOP_P] : ask.finds[PICK_TOP_K];
+    view.least = ask.least;
+    view.cut = last != NONE ? work.finds[last].cut : 0;
+    return view;
+}
+
+// ---- Sums over a block --------------------------------------------------------------------------
+
+/** Memory of the block: what its warps found. */
+typedef struct PickShared {
+    uint64_t sums[2][32];
+    uint64_t found[2];
+} PickShared;
+
+/** A warp's share of a sum of parts. */
+typedef struct PickScan {
+    uint64_t before; // of the warps before it
+    uint64_t own;
+    uint64_t total;
+    uint32_t from, to; // its parts
+} PickScan;
+
+typedef struct PickFound {
+    uint32_t part;
+    uint64_t left; // of the goal in it
+} PickFound;
 
 DEVICE static inline uint64_t warp_total(uint64_t x)
 {
@@ -142,188 +301,422 @@ DEVICE static inline uint64_t warp_total(uint64_t x)
     return x;
 }
 
-/** Sums over the block, in all threads. */
-template <int N> DEVICE static inline void block_total(uint64_t *x, PickShared &shared)
+/** The sum of the lanes up to this one. */
+DEVICE static inline uint64_t warp_running(uint64_t x)
 {
-    SYNC(); // others may still read
-    UNROLL for (int k = 0; k < N; k++)
-    {
-        x[k] = warp_total(x[k]);
-        if (thread_x() % 32 == 0) {
-            shared.sums[k][thread_x() / 32] = x[k];
+    for (int delta = 1; delta < 32; delta <<= 1) {
+        uint64_t before = shfl_up(x, delta);
+        x += thread_x() % 32 >= (uint32_t)delta ? before : 0;
+    }
+    return x;
+}
+
+DEVICE static inline PickScan scan_parts(const uint64_t *parts, uint32_t n, PickShared &shared)
+{
+    uint32_t warp = thread_x() / 32, lane = thread_x() % 32, n_warps = block_dim_x() / 32;
+    uint32_t each = (n + n_warps * 32 - 1) / (n_warps * 32) * 32;
+    PickScan scan = {};
+    scan.from = warp * each < n ? warp * each : n;
+    scan.to = n - scan.from < each ? n : scan.from + each;
+    for (uint32_t i = scan.from + lane; i < scan.to; i += 32) {
+        scan.own += parts[i];
+    }
+    scan.own = warp_total(scan.own);
+    if (lane == 0) {
+        shared.sums[0][warp] = scan.own;
+    }
+    SYNC();
+    uint64_t running = warp_running(lane < n_warps ? shared.sums[0][lane] : 0);
+    scan.total = shfl(running, 31);
+    scan.before = shfl(running, (int)warp) - scan.own;
+    return scan;
+}
+
+/** The first part whose running sum exceeds a goal; the total exceeds it. */
+DEVICE static inline PickFound find_part(const uint64_t *parts, const PickScan &scan, uint64_t goal,
+                                         PickShared &shared)
+{
+    if (scan.before <= goal && goal - scan.before < scan.own) { // one warp
+        uint32_t lane = thread_x() % 32, from = scan.from, past = 0;
+        uint64_t left = goal - scan.before, own, running;
+        for (;; from += 32) {
+            own = from + lane < scan.to ? parts[from + lane] : 0;
+            running = warp_running(own);
+            past = ballot(running > left);
+            if (past != 0) {
+                break;
+            }
+            left -= shfl(running, 31);
+        }
+        if ((past & ((2u << lane) - 1)) == 1u << lane) { // the first
+            shared.found[0] = from + lane;
+            shared.found[1] = left - (running - own);
         }
     }
     SYNC();
-    UNROLL for (int k = 0; k < N; k++)
+    PickFound found = {(uint32_t)shared.found[0], shared.found[1]};
+    return found;
+}
+
+// ---- Kernels ------------------------------------------------------------------------------------
+
+/** The best of each piece; and zeros for all that is summed later. grid (picks, pieces). */
+KERNEL_BOUNDS(PICK_THREADS, 1, pick_best)(PickWork work)
+{
+    SHARED(PickBest, bests, [PICK_THREADS / 32]);
+    EARLY_START();
+    const PickAsk ask = work.asks[block_x()]; // sent before all kernels
+    EARLY_WAIT();
+    PickFour fours[PICK_FOURS];
+    PickView view = view_of(work, ask);
+    read_fours(view, fours);
+    uint32_t block = block_x() * work.n_pieces + block_y();
+    for (uint32_t i = block * PICK_THREADS + thread_x(); i < work.n_zeros;
+         i += grid_dim_x() * work.n_pieces * PICK_THREADS) {
+        work.sums[i] = 0;
+    }
+    PickBest best = {-INFINITY, -INFINITY, 0, 0};
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
     {
-        x[k] = warp_total(shared.sums[k][thread_x() % 32]);
-    }
-}
-
-template <int OF> DEVICE static inline uint64_t total(const PickView &view, PickShared &shared)
-{
-    uint64_t sum[1] = {0};
-    for (uint32_t i = thread_x(); i < view.vocab; i += PICK_THREADS) {
-        sum[0] += measure<OF>(view, logit_at(view, i), i);
-    }
-    block_total<1>(sum, shared);
-    return sum[0];
-}
-
-/** The first token, in order of id, whose running sum exceeds a goal; the total exceeds it. */
-template <int OF>
-DEVICE static inline uint32_t descend(const PickView &view, PickShared &shared, uint64_t goal)
-{
-    uint32_t from = 0, n = view.vocab, warp = thread_x() / 32, lane = thread_x() % 32;
-    while (n > 32) {
-        uint32_t piece = (n + PICK_WARPS - 1) / PICK_WARPS;
-        uint32_t start = warp * piece < n ? warp * piece : n;
-        uint32_t stop = start + piece < n ? start + piece : n;
-        uint64_t sum = 0;
-        for (uint32_t i = from + start + lane; i < from + stop; i += 32) {
-            sum += measure<OF>(view, logit_at(view, i), i);
-        }
-        sum = warp_total(sum);
-        SYNC();
-        if (lane == 0) {
-            shared.sums[0][warp] = sum;
-        }
-        SYNC();
-        uint32_t w = 0;
-        while (w < PICK_WARPS - 1 && shared.sums[0][w] <= goal) {
-            goal -= shared.sums[0][w];
-            w++;
-        }
-        from += w * piece;
-        n = n - w * piece < piece ? n - w * piece : piece;
-    }
-    uint32_t i = from + lane;
-    uint64_t sum = lane < n ? measure<OF>(view, logit_at(view, i), i) : 0;
-    for (int delta = 1; delta < 32; delta <<= 1) {
-        uint64_t before = shfl_up(sum, delta);
-        sum += lane >= (uint32_t)delta ? before : 0;
-    }
-    uint32_t past = ballot(sum > goal);
-    return from + (uint32_t)popcount(~past & (past - 1)); // the lowest of its bits
-}
-
-/**
- * Keep the best tokens, as many as reach a goal: in number, or in the sum of their weights. Two
- * bits of the cut's key at a time, the highest first. */
-template <int OF>
-DEVICE static inline void keep_best(PickView &view, PickShared &shared, uint64_t goal)
-{
-    uint32_t cut = 0;
-    uint64_t above = 0; // the sum of what lies above the cut
-    for (int shift = 30; shift >= 0; shift -= 2) {
-        uint64_t sums[3] = {0, 0, 0}; // from cut + 1, 2, 3 of these bits on
-        for (uint32_t i = thread_x(); i < view.vocab; i += PICK_THREADS) {
-            float x = logit_at(view, i);
-            uint32_t key = pick_key(x);
-            if (key >= cut + (1u << shift)) {
-                uint64_t m = measure<OF>(view, x, i);
-                sums[0] += m;
-                sums[1] += key >= cut + (2u << shift) ? m : 0;
-                sums[2] += key >= cut + (3u << shift) ? m : 0;
+        uint32_t i = four_of(k);
+        const PickFour &four = fours[k];
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            if ((four.there >> j & 1) != 0) {
+                float x = four.x[j];
+                uint32_t bits = float_to_bits(x) & 0x7fffffffu;
+                best.abs = bits > best.abs ? bits : best.abs;
+                best.max = x > best.max ? x : best.max;
+                if ((four.allowed >> j & 1) != 0 && x > best.top) {
+                    best.top = x;
+                    best.id = (int32_t)(i + j);
+                }
             }
         }
-        block_total<3>(sums, shared);
-        if (sums[2] >= goal) {
-            cut += 3u << shift;
-        } else if (sums[1] >= goal) {
-            cut += 2u << shift;
-            above = sums[2];
-        } else if (sums[0] >= goal) {
-            cut += 1u << shift;
-            above = sums[1];
-        } else {
-            above = sums[0];
-        }
     }
-    uint64_t n_ties = goal - above;
-    if (OF == OF_WEIGHTS) {
-        uint64_t each = pick_weight(pick_unkey(cut), view.top, view.temperature);
-        n_ties = (n_ties + each - 1) / each;
-    }
-    view.cut = cut;
-    view.end = UINT32_MAX;
-    view.end = descend<OF_TIES>(view, shared, n_ties - 1) + 1;
-}
-
-/** The sum of the softmax, and the n_top largest logits in any order: of the whole row. */
-DEVICE static inline void describe(PickView &view, PickShared &shared, const PickAsk &ask,
-                                   PickGot &got, PickTop *tops)
-{
-    view.allowed = NULL;
-    view.cut = 0;
-    if (ask.sums) {
-        view.top = got.max;
-        view.temperature = 1;
-        view.least = 0;
-        got.sum = total<OF_WEIGHTS>(view, shared);
-    }
-    if (ask.n_top == 0) {
-        return;
-    }
-    view.end = UINT32_MAX;
-    keep_best<OF_ALL>(view, shared, ask.n_top);
-    if (thread_x() == 0) {
-        shared.n_top = 0;
+    warp_best(best);
+    if (thread_x() % 32 == 0) {
+        bests[thread_x() / 32] = best;
     }
     SYNC();
-    for (uint32_t i = thread_x(); i < view.vocab; i += PICK_THREADS) {
-        float x = view.logits[i];
-        uint32_t key = pick_key(x);
-        if (key > view.cut || (key == view.cut && i < view.end)) {
-            PickTop top = {x, (int32_t)i};
-            tops[ask.first_top + atomic_add(&shared.n_top, 1)] = top;
+    if (thread_x() == 0) {
+        for (uint32_t w = 1; w < PICK_THREADS / 32; w++) {
+            keep_better(best, bests[w]);
+        }
+        work.bests[block] = best;
+    }
+}
+
+/** Sum by buckets. grid (finds, pieces). */
+KERNEL_BOUNDS(PICK_THREADS, 1, pick_count)(PickWork work, uint32_t first)
+{
+    SHARED(uint64_t, parts, [PICK_BUCKETS]);
+    EARLY_START();
+    const PickWant want = work.wants[first + block_x()];
+    const PickAsk ask = work.asks[want.ask];
+    EARLY_WAIT();
+    PickFour fours[PICK_FOURS];
+    PickView view = view_of_want(work, ask, want.what);
+    read_fours(view, fours);
+    if (!view_top(work, want, view)) {
+        return;
+    }
+    for (uint32_t i = thread_x(); i < PICK_BUCKETS; i += PICK_THREADS) {
+        parts[i] = 0;
+    }
+    SYNC();
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
+    {
+        uint32_t i = four_of(k);
+        const PickFour &four = fours[k];
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            uint64_t m = (four.allowed >> j & 1) != 0 ? measure(view, four.x[j], i + j) : 0;
+            if (m > 0) {
+                atomic_add_shared(&parts[bucket_of(view, four.x[j])], m);
+            }
+        }
+    }
+    SYNC();
+    PickFind &find = work.finds[first + block_x()];
+    for (uint32_t i = thread_x(); i < PICK_BUCKETS; i += PICK_THREADS) {
+        if (parts[i] > 0) {
+            (void)atomic_add(&find.parts[i], parts[i]);
         }
     }
 }
 
-/** grid (picks). masks (n, words of the vocabulary). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_rows)
-(const float *logits, uint32_t vocab, const PickAsk *asks, const uint32_t *masks, PickGot *gots,
- PickTop *tops)
+/** The lanes' tokens that are in a list get places in it, in any order. */
+DEVICE static inline void list_add(PickFind &find, PickItem *list, bool in, const PickItem &item)
+{
+    uint32_t lanes = ballot(in), lane = thread_x() % 32;
+    if (lanes == 0) {
+        return;
+    }
+    uint64_t at = 0;
+    if (lane == 0) {
+        at = atomic_add(&find.n_list, (uint64_t)popcount(lanes));
+    }
+    at = shfl(at, 0) + (uint64_t)popcount(lanes & ((1u << lane) - 1));
+    if (in && at < PICK_LIST) {
+        list[at] = item;
+    }
+}
+
+/** Find the bucket that the cut is in, and gather its tokens. grid (finds, pieces). */
+KERNEL_BOUNDS(PICK_THREADS, 1, pick_gather)(PickWork work, uint32_t first)
 {
     SHARED(PickShared, shareds, [1]);
     PickShared &shared = shareds[0];
-    const PickAsk &ask = asks[block_x()];
-    PickView view = {};
-    view.logits = logits + (size_t)ask.row * vocab;
-    view.vocab = vocab;
-    view.temperature = ask.temperature;
-    PickGot got = {};
-    if (ask.mask != NO_MASK) {
-        view.allowed = masks + (size_t)ask.mask * ((vocab + 31) / 32);
+    EARLY_START();
+    const PickWant want = work.wants[first + block_x()];
+    const PickAsk ask = work.asks[want.ask];
+    EARLY_WAIT();
+    PickFind &find = work.finds[first + block_x()];
+    PickFour fours[PICK_FOURS];
+    PickView view = view_of_want(work, ask, want.what);
+    read_fours(view, fours);
+    if (!view_top(work, want, view)) {
+        return;
     }
-    PickBest best = find_best(view, shared);
-    view.top = best.top;
-    got.max = best.max;
-    got.id = best.id;
-    got.finite = best.abs < 0x7f800000u;
-    if (view.top == -INFINITY) {
-        got.id = -1;
-    } else if (got.finite && ask.temperature > 0) {
-        if (ask.top_k > 0) {
-            keep_best<OF_ALL>(view, shared, ask.top_k);
-        }
-        if (ask.top_p < 1) {
-            uint64_t goal = pick_portion(ask.top_p, total<OF_WEIGHTS>(view, shared), true);
-            keep_best<OF_WEIGHTS>(view, shared, goal > 0 ? goal : 1);
-        }
-        view.least = ask.least;
-        uint64_t kept = total<OF_WEIGHTS>(view, shared);
-        uint64_t goal = pick_portion(ask.random, kept, false);
-        goal = goal < kept ? goal : kept - 1; // random is below 1
-        got.id = (int32_t)descend<OF_WEIGHTS>(view, shared, goal);
+    PickScan scan = scan_parts(find.parts, PICK_BUCKETS, shared);
+    uint64_t goal = want.what == PICK_TOP_K   ? ask.top_k
+                    : want.what == PICK_N_TOP ? ask.n_top
+                                              : pick_portion(ask.top_p, scan.total, true);
+    goal = goal > 0 ? goal : 1;
+    PickFound found = {PICK_BUCKETS, 0};
+    if (goal <= scan.total) {
+        found = find_part(find.parts, scan, goal - 1, shared);
     }
-    got.logit = got.id >= 0 ? view.logits[got.id] : 0;
-    if (got.finite) {
-        describe(view, shared, ask, got, tops);
+    if (block_y() == 0 && thread_x() == 0) {
+        find.bucket = found.part;
+        find.left = found.left;
+    }
+    PickItem *list = work.lists + (size_t)(first + block_x()) * PICK_LIST;
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
+    {
+        uint32_t i = four_of(k);
+        const PickFour &four = fours[k];
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            bool in = (four.allowed >> j & 1) != 0 && bucket_of(view, four.x[j]) == found.part;
+            PickItem item = {};
+            if (in) {
+                item.order = order_of(four.x[j], i + j);
+                item.measure = measure(view, four.x[j], i + j);
+            }
+            list_add(find, list, item.measure > 0, item);
+        }
+    }
+}
+
+/** The tokens among which the last that is kept is looked for: a list, or all of a row that are in
+ * the bucket. */
+typedef struct PickSource {
+    const PickItem *list; // NULL: the row
+    uint32_t n;
+    uint32_t bucket;
+    uint64_t low, high; // orders that it may have
+} PickSource;
+
+/** Whether a token may be the last one; its order. */
+DEVICE static inline bool source_at(const PickSource &source, const PickView &view, uint32_t i,
+                                    uint64_t &order)
+{
+    if (source.list != NULL) {
+        order = source.list[i].order;
+    } else {
+        float x = view.logits[i];
+        bool allowed = view.allowed == NULL || (view.allowed[i / 32] >> i % 32 & 1) != 0;
+        order = allowed && bucket_of(view, x) == source.bucket ? order_of(x, i) : 0;
+        order = order >= view.cut ? order : 0;
+    }
+    return order >= source.low && order <= source.high;
+}
+
+/** Narrow the orders down to those that are there. */
+DEVICE static inline void source_narrow(PickSource &source, const PickView &view,
+                                        PickShared &shared)
+{
+    uint64_t low = UINT64_MAX, high = 0;
+    for (uint32_t i = thread_x(); i < source.n; i += block_dim_x()) {
+        uint64_t order;
+        if (source_at(source, view, i, order)) {
+            low = order < low ? order : low;
+            high = order > high ? order : high;
+        }
+    }
+    for (int round = 0; round < 2; round++) { // of lanes, then of warps
+        for (int mask = 16; mask >= 1; mask >>= 1) {
+            uint64_t other_low = shfl_xor(low, mask), other_high = shfl_xor(high, mask);
+            low = other_low < low ? other_low : low;
+            high = other_high > high ? other_high : high;
+        }
+        if (round == 0) {
+            uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
+            if (lane == 0) {
+                shared.sums[0][warp] = low;
+                shared.sums[1][warp] = high;
+            }
+            SYNC();
+            low = lane < block_dim_x() / 32 ? shared.sums[0][lane] : UINT64_MAX;
+            high = lane < block_dim_x() / 32 ? shared.sums[1][lane] : 0;
+        }
+    }
+    source.low = low;
+    source.high = high;
+}
+
+/** The order of the last token that is kept. grid (finds). */
+KERNEL_BOUNDS(PICK_SELECT_THREADS, 1, pick_select)(PickWork work, uint32_t first)
+{
+    SHARED(uint64_t, parts, [PICK_BUCKETS]);
+    SHARED(PickShared, shareds, [1]);
+    PickShared &shared = shareds[0];
+    EARLY_START();
+    const PickWant want = work.wants[first + block_x()];
+    const PickAsk ask = work.asks[want.ask];
+    EARLY_WAIT();
+    PickFind &find = work.finds[first + block_x()];
+    PickView view = view_of_want(work, ask, want.what);
+    if (!view_top(work, want, view) || find.bucket == PICK_BUCKETS) {
+        return;
+    }
+    const PickItem *list = work.lists + (size_t)(first + block_x()) * PICK_LIST;
+    PickSource source = {list, (uint32_t)find.n_list, (uint32_t)find.bucket, 1, UINT64_MAX};
+    if (find.n_list > PICK_LIST) {
+        source.list = NULL;
+        source.n = view.vocab;
+    }
+    uint64_t left = find.left;
+    for (;;) {
+        source_narrow(source, view, shared);
+        if (source.low == source.high) {
+            break;
+        }
+        uint32_t shift = 0;
+        while ((source.high - source.low) >> shift >= PICK_BUCKETS) {
+            shift += 2;
+        }
+        for (uint32_t i = thread_x(); i < PICK_BUCKETS; i += PICK_SELECT_THREADS) {
+            parts[i] = 0;
+        }
+        SYNC();
+        for (uint32_t i = thread_x(); i < source.n; i += PICK_SELECT_THREADS) {
+            uint64_t order;
+            if (source_at(source, view, i, order)) {
+                uint64_t m =
+                    source.list != NULL ? source.list[i].measure : measure(view, view.logits[i], i);
+                atomic_add_shared(&parts[(source.high - order) >> shift], m);
+            }
+        }
+        SYNC();
+        PickFound found = find_part(parts, scan_parts(parts, PICK_BUCKETS, shared), left, shared);
+        left = found.left;
+        source.high -= (uint64_t)found.part << shift;
+        uint64_t low = source.high - (((uint64_t)1 << shift) - 1);
+        source.low = low > source.low ? low : source.low;
     }
     if (thread_x() == 0) {
-        gots[block_x()] = got;
+        find.cut = source.low;
+    }
+}
+
+/** The sums of what is kept of each piece, and of the softmax; and the most likely tokens in any
+ * order. grid (picks, pieces). */
+KERNEL_BOUNDS(PICK_THREADS, 1, pick_weigh)(PickWork work)
+{
+    SHARED(PickShared, shareds, [1]);
+    PickShared &shared = shareds[0];
+    EARLY_START();
+    const PickAsk ask = work.asks[block_x()];
+    EARLY_WAIT();
+    PickFour fours[PICK_FOURS];
+    PickView view = view_of_draw(work, ask);
+    read_fours(view, fours);
+    PickBest best = row_best(work, block_x());
+    if (!is_finite(best)) {
+        return;
+    }
+    view.top = best.top;
+    bool draws = ask.temperature > 0 && best.top > -INFINITY;
+    bool same =
+        draws && view.allowed == NULL && view.temperature == 1 && view.cut == 0 && view.least == 0;
+    PickFind *find = ask.finds[PICK_N_TOP] != NONE ? work.finds + ask.finds[PICK_N_TOP] : NULL;
+    uint64_t kept = 0, all = 0, top_cut = find != NULL ? find->cut : UINT64_MAX;
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
+    {
+        uint32_t i = four_of(k);
+        const PickFour &four = fours[k];
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            float x = four.x[j];
+            bool there = (four.there >> j & 1) != 0;
+            uint64_t m = draws && (four.allowed >> j & 1) != 0 ? measure(view, x, i + j) : 0;
+            kept += m;
+            if (there && ask.sums != 0) {
+                all += same ? m : pick_weight(x, best.max, 1);
+            }
+            if (there && order_of(x, i + j) >= top_cut) {
+                PickTop top = {x, (int32_t)(i + j)};
+                work.tops[ask.first_top + atomic_add(&find->n_tops, 1)] = top;
+            }
+        }
+    }
+    kept = warp_total(kept);
+    all = warp_total(all);
+    if (thread_x() % 32 == 0) {
+        shared.sums[0][thread_x() / 32] = kept;
+        shared.sums[1][thread_x() / 32] = all;
+    }
+    SYNC();
+    if (thread_x() == 0) {
+        for (uint32_t w = 1; w < PICK_THREADS / 32; w++) {
+            kept += shared.sums[0][w];
+            all += shared.sums[1][w];
+        }
+        work.kept[block_x() * work.n_pieces + block_y()] = kept;
+        (void)atomic_add(&work.sums[block_x()], all);
+    }
+}
+
+/** Draw a token, or take the best; all results of a pick. grid (picks). */
+KERNEL_BOUNDS(PICK_THREADS, 1, pick_draw)(PickWork work)
+{
+    SHARED(uint64_t, parts, [PICK_PIECE]);
+    SHARED(PickShared, shareds, [1]);
+    PickShared &shared = shareds[0];
+    EARLY_START();
+    const PickAsk ask = work.asks[block_x()];
+    EARLY_WAIT();
+    PickBest best = row_best(work, block_x());
+    PickView view = view_of_draw(work, ask);
+    view.top = best.top;
+    PickGot got = {work.sums[block_x()], best.max, 0, best.id, is_finite(best)};
+    if (best.top == -INFINITY) {
+        got.id = -1;
+    } else if (got.finite && ask.temperature > 0) {
+        const uint64_t *kept = work.kept + (size_t)block_x() * work.n_pieces;
+        PickScan scan = scan_parts(kept, work.n_pieces, shared);
+        uint64_t goal = pick_portion(ask.random, scan.total, false);
+        goal = goal < scan.total ? goal : scan.total - 1; // random is below 1
+        PickFound piece = find_part(kept, scan, goal, shared);
+        uint32_t from = piece.part * PICK_PIECE;
+        for (uint32_t k = thread_x(); k < PICK_PIECE / 4; k += PICK_THREADS) {
+            PickFour four = four_at(view, from + k * 4);
+            UNROLL for (uint32_t j = 0; j < 4; j++)
+            {
+                parts[k * 4 + j] =
+                    (four.allowed >> j & 1) != 0 ? measure(view, four.x[j], from + k * 4 + j) : 0;
+            }
+        }
+        SYNC();
+        scan = scan_parts(parts, PICK_PIECE, shared);
+        got.id = (int32_t)(from + find_part(parts, scan, piece.left, shared).part);
+    }
+    if (thread_x() == 0) {
+        got.logit = got.id >= 0 ? view.logits[got.id] : 0;
+        work.gots[block_x()] = got;
     }
 }
 
@@ -336,8 +729,10 @@ typedef struct PickCall {
     size_t n_tops;
     size_t n_masks;
     size_t mask_words;
-    PickAsk *asks;   // then the masks
-    uint8_t *result; // PickGot (n), then PickTop (n_tops)
+    size_t n_finds[2]; // those that need no other one, then those of top_p
+    bool weighs;       // some pick needs sums
+    PickAsk *asks;     // then PickWant (n_finds), then the masks
+    uint8_t *result;   // PickGot (n), then PickTop (n_tops)
     size_t ask_bytes, result_bytes;
 } PickCall;
 
@@ -346,7 +741,7 @@ static uint32_t mask_of(const PickCall *call, size_t i, size_t *n_masks)
 {
     const KPick *pick = &call->picks[i];
     if (pick->allowed == NULL) {
-        return NO_MASK;
+        return NONE;
     }
     if (i == 0 || call->picks[i - 1].allowed != pick->allowed) {
         ++*n_masks;
@@ -354,38 +749,66 @@ static uint32_t mask_of(const PickCall *call, size_t i, size_t *n_masks)
     return (uint32_t)*n_masks - 1;
 }
 
+/** Which cuts a pick needs. */
+static void wants_of(const KPick *pick, size_t vocab, bool wants[3])
+{
+    bool draws = pick->temperature > 0;
+    wants[PICK_TOP_K] = draws && pick->top_k > 0 && pick->top_k < vocab;
+    wants[PICK_N_TOP] = pick->n_top > 0;
+    wants[PICK_TOP_P] = draws && pick->top_p < 1;
+}
+
 static void call_measure(PickCall *call, size_t vocab)
 {
     call->mask_words = (vocab + 31) / 32;
     for (size_t i = 0; i < call->n; i++) {
+        const KPick *pick = &call->picks[i];
+        bool wants[3];
+        wants_of(pick, vocab, wants);
         (void)mask_of(call, i, &call->n_masks);
-        call->n_tops += call->picks[i].n_top;
+        call->n_tops += pick->n_top;
+        call->n_finds[0] += (size_t)wants[PICK_TOP_K] + (size_t)wants[PICK_N_TOP];
+        call->n_finds[1] += (size_t)wants[PICK_TOP_P];
+        call->weighs |= pick->temperature > 0 || pick->out_logprob != NULL || pick->n_top > 0;
     }
-    call->ask_bytes =
-        call->n * sizeof(PickAsk) + call->n_masks * call->mask_words * sizeof(uint32_t);
+    call->ask_bytes = call->n * sizeof(PickAsk) +
+                      (call->n_finds[0] + call->n_finds[1]) * sizeof(PickWant) +
+                      call->n_masks * call->mask_words * sizeof(uint32_t);
     call->result_bytes = call->n * sizeof(PickGot) + call->n_tops * sizeof(PickTop);
 }
 
 static void call_fill(const PickCall *call, size_t vocab)
 {
-    uint32_t *masks = (uint32_t *)(void *)(call->asks + call->n);
-    size_t n_masks = 0, n_tops = 0;
+    PickWant *wants = (PickWant *)(void *)(call->asks + call->n);
+    uint32_t *masks = (uint32_t *)(void *)(wants + call->n_finds[0] + call->n_finds[1]);
+    size_t n_masks = 0, n_tops = 0, n_finds[2] = {0, call->n_finds[0]};
     for (size_t i = 0; i < call->n; i++) {
         const KPick *pick = &call->picks[i];
         size_t before = n_masks;
         PickAsk ask = {};
+        bool wanted[3];
         assert(pick->n_top <= vocab);
         ask.temperature = pick->temperature > 0 ? pick->temperature : 0;
         ask.top_p = pick->top_p;
         ask.random = pick->random;
         ask.least = pick_least(pick->min_p);
         ask.row = pick->row;
-        ask.top_k = pick->top_k < vocab ? pick->top_k : 0;
+        ask.top_k = pick->top_k;
         ask.mask = mask_of(call, i, &n_masks);
         ask.sums = pick->out_logprob != NULL || pick->n_top > 0;
         ask.n_top = pick->n_top;
         ask.first_top = (uint32_t)n_tops;
         n_tops += pick->n_top;
+        wants_of(pick, vocab, wanted);
+        for (uint32_t what = 0; what < 3; what++) {
+            ask.finds[what] = NONE;
+            if (wanted[what]) {
+                size_t at = n_finds[what == PICK_TOP_P]++;
+                PickWant want = {(uint32_t)i, what};
+                wants[at] = want;
+                ask.finds[what] = (uint32_t)at;
+            }
+        }
         call->asks[i] = ask;
         if (n_masks > before) {
             memcpy(masks + before * call->mask_words, pick->allowed,
@@ -394,22 +817,62 @@ static void call_fill(const PickCall *call, size_t vocab)
     }
 }
 
+/** Scratch, with the results in front; and what was sent. */
+static bool work_place(KStream *stream, const PickCall *call, PickWork *work, Err *err)
+{
+    size_t n_finds = call->n_finds[0] + call->n_finds[1], n_parts = call->n * work->n_pieces;
+    size_t n_zeros = call->n + n_finds * (sizeof(PickFind) / sizeof(uint64_t));
+    size_t bytes = call->result_bytes + n_parts * (sizeof(PickBest) + sizeof(uint64_t)) +
+                   n_zeros * sizeof(uint64_t) + n_finds * PICK_LIST * sizeof(PickItem);
+    const void *asks;
+    void *scratch;
+    assert(n_zeros < UINT32_MAX);
+    if (!cuda_upload(stream, call->asks, call->ask_bytes, &asks, err) ||
+        !cuda_scratch(stream, bytes, &scratch, err)) {
+        return false;
+    }
+    work->asks = (const PickAsk *)asks;
+    work->wants = (const PickWant *)(const void *)(work->asks + call->n);
+    work->masks = (const uint32_t *)(const void *)(work->wants + n_finds);
+    work->gots = (PickGot *)scratch;
+    work->tops = (PickTop *)(void *)(work->gots + call->n);
+    work->bests = (PickBest *)(void *)(work->tops + call->n_tops);
+    work->kept = (uint64_t *)(void *)(work->bests + n_parts);
+    work->sums = work->kept + n_parts;
+    work->finds = (PickFind *)(void *)(work->sums + call->n);
+    work->lists = (PickItem *)(void *)(work->finds + n_finds);
+    work->n_zeros = (uint32_t)n_zeros;
+    return true;
+}
+
 static bool call_run(KStream *stream, const KBuffer *logits, size_t vocab, const PickCall *call,
                      Err *err)
 {
-    const void *asks;
-    void *scratch;
-    if (!cuda_upload(stream, call->asks, call->ask_bytes, &asks, err) ||
-        !cuda_scratch(stream, call->result_bytes, &scratch, err)) {
+    PickWork work = {};
+    work.logits = logits->data;
+    work.vocab = (uint32_t)vocab;
+    work.n_pieces = (uint32_t)((vocab + PICK_PIECE - 1) / PICK_PIECE);
+    if (!work_place(stream, call, &work, err)) {
         return false;
     }
-    PickGot *gots = (PickGot *)scratch;
-    LAUNCH(pick_rows, dim3((uint32_t)call->n), dim3(PICK_THREADS), 0, stream->gpu, logits->data,
-           (uint32_t)vocab, (const PickAsk *)asks,
-           (const uint32_t *)(const void *)((const PickAsk *)asks + call->n), gots,
-           (PickTop *)(void *)(gots + call->n));
+    dim3 block(PICK_THREADS), pieces((uint32_t)call->n, work.n_pieces);
+    LAUNCH_EARLY(pick_best, pieces, block, 0, stream->gpu, work);
+    for (size_t s = 0, first = 0; s < 2; first += call->n_finds[s], s++) {
+        uint32_t n = (uint32_t)call->n_finds[s];
+        if (n > 0) {
+            dim3 grid(n, work.n_pieces);
+            LAUNCH_EARLY(pick_count, grid, block, 0, stream->gpu, work, (uint32_t)first);
+            LAUNCH_EARLY(pick_gather, grid, block, 0, stream->gpu, work, (uint32_t)first);
+            LAUNCH_EARLY(pick_select, dim3(n), dim3(PICK_SELECT_THREADS), 0, stream->gpu, work,
+                         (uint32_t)first);
+        }
+    }
+    if (call->weighs) {
+        LAUNCH_EARLY(pick_weigh, pieces, block, 0, stream->gpu, work);
+    }
+    LAUNCH_EARLY(pick_draw, dim3((uint32_t)call->n), block, 0, stream->gpu, work);
     return CUDA_LAUNCHED(err, "picking tokens") &&
-           cuda_download(stream, scratch, call->result, call->result_bytes, err);
+           cuda_download(stream, work.gots, call->result, call->result_bytes, err);
 }
 
 /** The most likely first: by insertion, the lists are short. */

@@ -154,6 +154,7 @@ void emulate_cp_async(void *shared, const void *global, bool valid, const char *
 void emulate_cp_async_commit(void);
 void emulate_cp_async_wait(int n_left);
 uint32_t emulate_atomic_add(uint32_t *at, uint32_t x);
+uint64_t emulate_atomic_add64(uint64_t *at, uint64_t x);
 uint32_t emulate_atomic_max(uint32_t *at, uint32_t x);
 
 #ifdef __SANITIZE_THREAD__ // the checker sees all that is inlined into kernels: this is not theirs
@@ -372,6 +373,14 @@ inline int popcount(uint32_t x)
 inline uint32_t atomic_add(uint32_t *at, uint32_t x)
 {
     return emulate_atomic_add(at, x);
+}
+inline uint64_t atomic_add(uint64_t *at, uint64_t x)
+{
+    return emulate_atomic_add64(at, x);
+}
+inline void atomic_add_shared(uint64_t *at, uint64_t x)
+{
+    (void)emulate_atomic_add64(at, x);
 }
 inline uint32_t atomic_max(uint32_t *at, uint32_t x)
 {

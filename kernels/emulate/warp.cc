@@ -372,6 +372,13 @@ uint32_t emulate_atomic_add(uint32_t *at, uint32_t x)
     return old;
 }
 
+uint64_t emulate_atomic_add64(uint64_t *at, uint64_t x)
+{
+    uint64_t old = *at;
+    *at = old + x;
+    return old;
+}
+
 uint32_t emulate_atomic_max(uint32_t *at, uint32_t x)
 {
     uint32_t old = *at;

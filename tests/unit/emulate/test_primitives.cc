@@ -361,8 +361,18 @@ static void test_copies__arrive(void)
     }
 }
 
-KERNEL(counters)(uint32_t *sum, uint32_t *most)
+KERNEL(counters)(uint32_t *sum, uint32_t *most, uint64_t *wide)
 {
+    SHARED(uint64_t, own, [1]);
+    if (thread_x() == 0) {
+        own[0] = UINT32_MAX;
+    }
+    SYNC();
+    atomic_add_shared(&own[0], (uint64_t)1 << thread_x() / 2);
+    SYNC();
+    if (thread_x() == 0) {
+        (void)atomic_add(wide, own[0]);
+    }
     atomic_add(sum, thread_x());
     atomic_max(most, block_x() * 100 + thread_x());
 }
@@ -372,7 +382,11 @@ static void test_atomics__count(void)
     emulate_as(3, false);
     uint32_t zero[2] = {0, 0}, out[2];
     uint32_t *d = device_of(zero, 2);
-    LAUNCH(counters, dim3(7), dim3(64), 0, NULL, d, d + 1);
+    uint64_t none[1] = {5}, wide[1];
+    uint64_t *w = device_of(none, 1);
+    LAUNCH(counters, dim3(7), dim3(64), 0, NULL, d, d + 1, w);
+    CHECK_INT(device_take(w, wide, 1), GPU_OK);
+    CHECK(wide[0] == 5 + 7 * 3 * (uint64_t)UINT32_MAX);
     CHECK_INT(device_take(d, out, 2), GPU_OK);
     CHECK_INT(out[0], 7 * 64 * 63 / 2);
     CHECK_INT(out[1], 663);
