@@ -15,7 +15,7 @@
 
 // All of them are smaller in emulation, so that tests meet many pieces and lists that overflow.
 #ifndef PICK_THREADS
-#define PICK_THREADS        256
+#define PICK_THREADS        512
 #define PICK_SELECT_THREADS 1024
 #define PICK_PIECE          2048 // tokens; 4 for each thread, or a multiple
 #define PICK_BUCKET_BITS    11
@@ -186,8 +186,8 @@ DEVICE static inline uint64_t measure(const PickView &view, float x, uint32_t i)
 DEVICE static inline uint32_t bucket_of(const PickView &view, float x)
 {
     const int32_t first = (127 - 20) << 23, shift = 23 + 5 - PICK_BUCKET_BITS;
-    int32_t at = (int32_t)float_to_bits(view.top - x) - first; // of -0 it is below 0, too
-    at = at < 0 ? 0 : at >> shift;
+    int32_t at = (int32_t)float_to_bits(view.top - x);
+    at = at < first ? 0 : (at - first) >> shift; // -0 is below, too
     return at < (int32_t)PICK_BUCKETS ? (uint32_t)at : PICK_BUCKETS - 1;
 }
 
@@ -361,7 +361,7 @@ DEVICE static inline PickFound find_part(const uint64_t *parts, const PickScan &
 // ---- Kernels ------------------------------------------------------------------------------------
 
 /** The best of each piece; and zeros for all that is summed later. grid (picks, pieces). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_best)(PickWork work)
+KERNEL_BOUNDS(PICK_THREADS, 2, pick_best)(PickWork work)
 {
     SHARED(PickBest, bests, [PICK_THREADS / 32]);
     EARLY_START();
@@ -408,7 +408,7 @@ KERNEL_BOUNDS(PICK_THREADS, 1, pick_best)(PickWork work)
 }
 
 /** Sum by buckets. grid (finds, pieces). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_count)(PickWork work, uint32_t first)
+KERNEL_BOUNDS(PICK_THREADS, 2, pick_count)(PickWork work, uint32_t first)
 {
     SHARED(uint64_t, parts, [PICK_BUCKETS]);
     EARLY_START();
@@ -446,25 +446,18 @@ KERNEL_BOUNDS(PICK_THREADS, 1, pick_count)(PickWork work, uint32_t first)
     }
 }
 
-/** The lanes' tokens that are in a list get places in it, in any order. */
-DEVICE static inline void list_add(PickFind &find, PickItem *list, bool in, const PickItem &item)
+/** Places in a list, in any order, for a thread's n tokens: the first of them. */
+DEVICE static inline uint64_t list_places(PickFind &find, uint32_t n)
 {
-    uint32_t lanes = ballot(in), lane = thread_x() % 32;
-    if (lanes == 0) {
-        return;
+    uint64_t running = warp_running(n), total = shfl(running, 31), at = 0;
+    if (total > 0 && thread_x() % 32 == 0) {
+        at = atomic_add(&find.n_list, total);
     }
-    uint64_t at = 0;
-    if (lane == 0) {
-        at = atomic_add(&find.n_list, (uint64_t)popcount(lanes));
-    }
-    at = shfl(at, 0) + (uint64_t)popcount(lanes & ((1u << lane) - 1));
-    if (in && at < PICK_LIST) {
-        list[at] = item;
-    }
+    return shfl(at, 0) + running - n;
 }
 
 /** Find the bucket that the cut is in, and gather its tokens. grid (finds, pieces). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_gather)(PickWork work, uint32_t first)
+KERNEL_BOUNDS(PICK_THREADS, 2, pick_gather)(PickWork work, uint32_t first)
 {
     SHARED(PickShared, shareds, [1]);
     PickShared &shared = shareds[0];
@@ -492,20 +485,31 @@ KERNEL_BOUNDS(PICK_THREADS, 1, pick_gather)(PickWork work, uint32_t first)
         find.bucket = found.part;
         find.left = found.left;
     }
-    PickItem *list = work.lists + (size_t)(first + block_x()) * PICK_LIST;
+    uint32_t in[PICK_FOURS], n = 0; // bits
     UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
     {
-        uint32_t i = four_of(k);
-        const PickFour &four = fours[k];
+        in[k] = 0;
         UNROLL for (uint32_t j = 0; j < 4; j++)
         {
-            bool in = (four.allowed >> j & 1) != 0 && bucket_of(view, four.x[j]) == found.part;
-            PickItem item = {};
-            if (in) {
-                item.order = order_of(four.x[j], i + j);
-                item.measure = measure(view, four.x[j], i + j);
+            float x = fours[k].x[j];
+            bool is = (fours[k].allowed >> j & 1) != 0 && bucket_of(view, x) == found.part &&
+                      order_of(x, four_of(k) + j) >= view.cut;
+            in[k] |= is ? 1u << j : 0;
+        }
+        n += (uint32_t)popcount(in[k]);
+    }
+    PickItem *list = work.lists + (size_t)(first + block_x()) * PICK_LIST;
+    uint64_t at = list_places(find, n);
+    UNROLL for (uint32_t k = 0; k < PICK_FOURS; k++)
+    {
+        UNROLL for (uint32_t j = 0; j < 4; j++)
+        {
+            if ((in[k] >> j & 1) != 0 && at < PICK_LIST) {
+                float x = fours[k].x[j];
+                uint32_t i = four_of(k) + j;
+                PickItem item = {order_of(x, i), measure(view, x, i)};
+                list[at++] = item;
             }
-            list_add(find, list, item.measure > 0, item);
         }
     }
 }
@@ -624,7 +628,7 @@ KERNEL_BOUNDS(PICK_SELECT_THREADS, 1, pick_select)(PickWork work, uint32_t first
 
 /** The sums of what is kept of each piece, and of the softmax; and the most likely tokens in any
  * order. grid (picks, pieces). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_weigh)(PickWork work)
+KERNEL_BOUNDS(PICK_THREADS, 2, pick_weigh)(PickWork work)
 {
     SHARED(PickShared, shareds, [1]);
     PickShared &shared = shareds[0];
@@ -681,7 +685,7 @@ KERNEL_BOUNDS(PICK_THREADS, 1, pick_weigh)(PickWork work)
 }
 
 /** Draw a token, or take the best; all results of a pick. grid (picks). */
-KERNEL_BOUNDS(PICK_THREADS, 1, pick_draw)(PickWork work)
+KERNEL_BOUNDS(PICK_THREADS, 2, pick_draw)(PickWork work)
 {
     SHARED(uint64_t, parts, [PICK_PIECE]);
     SHARED(PickShared, shareds, [1]);

@@ -3,6 +3,8 @@
 // most likely ones, for all settings, masks and ties, over vocabularies that nothing divides.
 #include "rig.h"
 
+#include <math.h>
+
 typedef struct Got {
     int32_t id;
     float logprob;
@@ -68,10 +70,9 @@ static float *random_logits(uint64_t seed, size_t n, bool coarse)
     return x;
 }
 
-static void check_vocab(const Rig *rig, size_t vocab, uint64_t seed, size_t n)
+/** Settings by random, for n <= PICKS picks from ROWS rows. */
+static void check_rows(const Rig *rig, const float *logits, size_t vocab, uint64_t seed, size_t n)
 {
-    arena_reset(&arena);
-    const float *logits = random_logits(seed, ROWS * vocab, seed % 2 == 0);
     KPick picks[PICKS];
     Got want[PICKS], got[PICKS];
     Err err = ERR_INIT;
@@ -94,9 +95,15 @@ static void check_vocab(const Rig *rig, size_t vocab, uint64_t seed, size_t n)
     }
 }
 
+static void check_vocab(const Rig *rig, size_t vocab, uint64_t seed, size_t n)
+{
+    arena_reset(&arena);
+    check_rows(rig, random_logits(seed, ROWS * vocab, seed % 2 == 0), vocab, seed, n);
+}
+
 static void test_pick__equals_the_cpus(void)
 {
-    static const size_t vocabs[] = {1, 2, 33, 320, 1025, 5003};
+    static const size_t vocabs[] = {1, 2, 33, 320, 511, 512, 1028, 5003};
     Rig rig;
     rig_open(&rig, false);
     for (size_t i = 0; i < sizeof(vocabs) / sizeof(vocabs[0]); i++) {
@@ -112,6 +119,76 @@ static void test_pick__equals_the_cpus_on_a_whole_vocabulary(void)
     Rig rig;
     rig_open(&rig, false);
     check_vocab(&rig, 49152, 1, 4);
+    rig_close(&rig);
+}
+
+/** Rows in which the best tokens, or those at a cut, crowd in ways of their own. */
+static float odd_logit(size_t kind, size_t vocab, size_t i)
+{
+    float u = (float)rng_at(77, 5, i);
+    switch (kind) {
+    case 0: // all equal, of both zeros
+        return i % 3 == 0 ? -0.0f : 0.0f;
+    case 1: // the best one again and again, all else far below
+        return i % 997 == 5 ? 3 : -80;
+    case 2: // two values a hair apart
+        return u < 0.4f ? 1 : 1.0000001f;
+    case 3: // so close that few buckets tell them apart
+        return u * 1e-7f;
+    case 4: // one far above, the others in a row
+        return i == vocab - 1 ? 1e30f : (float)i * -0x1p-10f;
+    case 5: // distances that overflow
+        return i % 1000 == 7 ? 3e38f : i % 2 == 0 ? -3e38f : u;
+    case 6: // a long tail, as models have it
+        return 20 - 2 * logf((float)(rng_mix(i) % vocab) + 1);
+    default: // many ties at each of few values
+        return floorf(u * 4);
+    }
+}
+
+static void test_pick__equals_the_cpus_on_odd_rows(void)
+{
+    static const size_t vocabs[] = {1536, 9001};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t v = 0; v < 2; v++) {
+        for (size_t kind = 0; kind < 8; kind++) {
+            arena_reset(&arena);
+            float *logits = ARENA_ARRAY(&arena, float, ROWS *vocabs[v]);
+            for (size_t i = 0; i < ROWS * vocabs[v]; i++) {
+                logits[i] = odd_logit(kind, vocabs[v], i % vocabs[v]);
+            }
+            check_rows(&rig, logits, vocabs[v], 500 + v * 10 + kind, v == 0 ? PICKS : 4);
+        }
+    }
+    rig_close(&rig);
+}
+
+/** The one token that is allowed, wherever it is; none. */
+static void test_pick__takes_what_is_allowed(void)
+{
+    enum { VOCAB = 4099 };
+    static const int32_t ids[] = {0, 511, 512, 2047, 2048, 4095, 4096, 4098, -1};
+    Rig rig;
+    rig_open(&rig, false);
+    const float *logits = random_logits(3, ROWS * VOCAB, false);
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        uint32_t mask[VOCAB / 32 + 1] = {0};
+        if (ids[i] >= 0) {
+            mask[ids[i] / 32] = 1u << ids[i] % 32;
+        }
+        KPick picks[] = {{.row = 0, .allowed = mask},
+                         {.row = 1, .allowed = mask, .temperature = 0.7, .top_p = 0.4},
+                         {.row = 2, .allowed = mask, .temperature = 1, .top_k = 3, .top_p = 1}};
+        Got want[3], got[3];
+        Err err = ERR_INIT;
+        CHECK_OK(run(&rig.cpu, logits, VOCAB, picks, 3, want, &err), &err);
+        CHECK_OK(run(&rig.cuda, logits, VOCAB, picks, 3, got, &err), &err);
+        for (size_t p = 0; p < 3; p++) {
+            CHECK_INT(got[p].id, ids[i]);
+        }
+        CHECK(memcmp(want, got, sizeof(want)) == 0);
+    }
     rig_close(&rig);
 }
 
@@ -139,6 +216,8 @@ int main(void)
     tap_run("picks equal the CPU's", test_pick__equals_the_cpus);
     tap_run("picks equal the CPU's on a whole vocabulary",
             test_pick__equals_the_cpus_on_a_whole_vocabulary);
+    tap_run("picks equal the CPU's on odd rows", test_pick__equals_the_cpus_on_odd_rows);
+    tap_run("picks take what is allowed", test_pick__takes_what_is_allowed);
     tap_run("picks refuse what is no number", test_pick__refuses_what_is_no_number);
     arena_finish(&arena);
     return tap_done();
