@@ -82,7 +82,7 @@ typedef struct PickFind {
 
 typedef struct PickItem {
     uint64_t order;
-    uint64_t measure;
+    uint64_t measure; // may be 0
 } PickItem;
 
 /** What kernels share. */
@@ -492,8 +492,7 @@ KERNEL_BOUNDS(PICK_THREADS, 2, pick_gather)(PickWork work, uint32_t first)
         UNROLL for (uint32_t j = 0; j < 4; j++)
         {
             float x = fours[k].x[j];
-            bool is = (fours[k].allowed >> j & 1) != 0 && bucket_of(view, x) == found.part &&
-                      order_of(x, four_of(k) + j) >= view.cut;
+            bool is = (fours[k].allowed >> j & 1) != 0 && bucket_of(view, x) == found.part;
             in[k] |= is ? 1u << j : 0;
         }
         n += (uint32_t)popcount(in[k]);
@@ -533,7 +532,6 @@ DEVICE static inline bool source_at(const PickSource &source, const PickView &vi
         float x = view.logits[i];
         bool allowed = view.allowed == NULL || (view.allowed[i / 32] >> i % 32 & 1) != 0;
         order = allowed && bucket_of(view, x) == source.bucket ? order_of(x, i) : 0;
-        order = order >= view.cut ? order : 0;
     }
     return order >= source.low && order <= source.high;
 }
@@ -849,6 +847,26 @@ static bool work_place(KStream *stream, const PickCall *call, PickWork *work, Er
     return true;
 }
 
+/** The cuts [first, first + n). No kernel runs on what one that was not launched did not write. */
+static bool find_cuts(KStream *stream, const PickWork *work, size_t first, size_t n, Err *err)
+{
+    dim3 grid((uint32_t)n, work->n_pieces), block(PICK_THREADS);
+    if (n == 0) {
+        return true;
+    }
+    LAUNCH_EARLY(pick_count, grid, block, 0, stream->gpu, *work, (uint32_t)first);
+    if (!CUDA_LAUNCHED(err, "summing logits")) {
+        return false;
+    }
+    LAUNCH_EARLY(pick_gather, grid, block, 0, stream->gpu, *work, (uint32_t)first);
+    if (!CUDA_LAUNCHED(err, "gathering tokens")) {
+        return false;
+    }
+    LAUNCH_EARLY(pick_select, dim3((uint32_t)n), dim3(PICK_SELECT_THREADS), 0, stream->gpu, *work,
+                 (uint32_t)first);
+    return CUDA_LAUNCHED(err, "cutting off tokens");
+}
+
 static bool call_run(KStream *stream, const KBuffer *logits, size_t vocab, const PickCall *call,
                      Err *err)
 {
@@ -859,20 +877,18 @@ static bool call_run(KStream *stream, const KBuffer *logits, size_t vocab, const
     if (!work_place(stream, call, &work, err)) {
         return false;
     }
-    dim3 block(PICK_THREADS), pieces((uint32_t)call->n, work.n_pieces);
+    dim3 pieces((uint32_t)call->n, work.n_pieces), block(PICK_THREADS);
     LAUNCH_EARLY(pick_best, pieces, block, 0, stream->gpu, work);
-    for (size_t s = 0, first = 0; s < 2; first += call->n_finds[s], s++) {
-        uint32_t n = (uint32_t)call->n_finds[s];
-        if (n > 0) {
-            dim3 grid(n, work.n_pieces);
-            LAUNCH_EARLY(pick_count, grid, block, 0, stream->gpu, work, (uint32_t)first);
-            LAUNCH_EARLY(pick_gather, grid, block, 0, stream->gpu, work, (uint32_t)first);
-            LAUNCH_EARLY(pick_select, dim3(n), dim3(PICK_SELECT_THREADS), 0, stream->gpu, work,
-                         (uint32_t)first);
-        }
+    if (!CUDA_LAUNCHED(err, "reading logits") ||
+        !find_cuts(stream, &work, 0, call->n_finds[0], err) ||
+        !find_cuts(stream, &work, call->n_finds[0], call->n_finds[1], err)) {
+        return false;
     }
     if (call->weighs) {
         LAUNCH_EARLY(pick_weigh, pieces, block, 0, stream->gpu, work);
+        if (!CUDA_LAUNCHED(err, "weighing tokens")) {
+            return false;
+        }
     }
     LAUNCH_EARLY(pick_draw, dim3((uint32_t)call->n), block, 0, stream->gpu, work);
     return CUDA_LAUNCHED(err, "picking tokens") &&

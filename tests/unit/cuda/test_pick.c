@@ -164,6 +164,35 @@ static void test_pick__equals_the_cpus_on_odd_rows(void)
     rig_close(&rig);
 }
 
+static void test_pick__equals_the_cpus_by_each_setting_alone(void)
+{
+    static const KPick settings[] = {{.top_p = 1},
+                                     {.temperature = 1, .top_p = 1},
+                                     {.temperature = 0.7, .top_p = 1},
+                                     {.temperature = 1, .top_p = 1, .min_p = 0.02},
+                                     {.temperature = 1, .top_p = 0.9},
+                                     {.temperature = 1, .top_p = 1, .top_k = 40}};
+    enum { VOCAB = 2050, N = sizeof(settings) / sizeof(settings[0]) };
+    Rig rig;
+    rig_open(&rig, false);
+    arena_reset(&arena);
+    const float *logits = random_floats(5, ROWS * VOCAB, 4);
+    for (size_t i = 0; i < N; i++) {
+        KPick picks[3]; // each with its log-probability
+        for (size_t p = 0; p < 3; p++) {
+            picks[p] = settings[i];
+            picks[p].row = (uint32_t)p;
+            picks[p].random = rng_at(i, 7, p);
+        }
+        Got want[3], got[3];
+        Err err = ERR_INIT;
+        CHECK_OK(run(&rig.cpu, logits, VOCAB, picks, 3, want, &err), &err);
+        CHECK_OK(run(&rig.cuda, logits, VOCAB, picks, 3, got, &err), &err);
+        CHECK(memcmp(want, got, sizeof(want)) == 0);
+    }
+    rig_close(&rig);
+}
+
 /** The one token that is allowed, wherever it is; none. */
 static void test_pick__takes_what_is_allowed(void)
 {
@@ -217,6 +246,8 @@ int main(void)
     tap_run("picks equal the CPU's on a whole vocabulary",
             test_pick__equals_the_cpus_on_a_whole_vocabulary);
     tap_run("picks equal the CPU's on odd rows", test_pick__equals_the_cpus_on_odd_rows);
+    tap_run("picks equal the CPU's by each setting alone",
+            test_pick__equals_the_cpus_by_each_setting_alone);
     tap_run("picks take what is allowed", test_pick__takes_what_is_allowed);
     tap_run("picks refuse what is no number", test_pick__refuses_what_is_no_number);
     arena_finish(&arena);
