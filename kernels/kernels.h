@@ -129,6 +129,8 @@ typedef struct KPick {
  * run on its device. */
 typedef struct KOps {
     const char *name; // "cpu", "cuda"
+    /** Replies that are best decoded together, and rows of logits that are best held at once. */
+    size_t batch_rows;
 
     bool (*device_open)(const KDeviceOptions *options, KDevice **out, Err *err);
     void (*device_close)(KDevice *device); // after all that was created on it

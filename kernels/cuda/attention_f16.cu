@@ -75,10 +75,11 @@ DEVICE static inline void tile_load(const AttendView &view, const AttendItem &it
     }
 }
 
-/** Scores of a tile of keys become weights; maxima, sums and what was summed so far follow. */
+/** Scores of a tile of keys become weights; maxima, sums and what was summed so far follow. Eight
+ * keys that no query of the block sees are left out: their weights are zero. */
 template <int DIM>
-DEVICE static inline void tile_weigh(const uint8_t *keys, uint32_t first, Queries<DIM> &to,
-                                     uint32_t (*weights)[2])
+DEVICE static inline void tile_weigh(const uint8_t *keys, uint32_t first, uint32_t n_keys,
+                                     Queries<DIM> &to, uint32_t (*weights)[2])
 {
     constexpr int N = Attend<DIM>::keys / 8;
     uint32_t lane = thread_x() % 32;
@@ -89,14 +90,19 @@ DEVICE static inline void tile_weigh(const uint8_t *keys, uint32_t first, Querie
         {
             scores[n][i] = 0;
         }
-        const uint8_t *row =
-            keys + ((uint32_t)n * 8 + lane / 4) * Attend<DIM>::key_row + lane % 4 * 16;
-        UNROLL for (int b = 0; b < DIM / 32; b++)
+    }
+    UNROLL for (int b = 0; b < DIM / 32; b++)
+    {
+        UNROLL for (int n = 0; n < N; n++) // neighbours do not wait for each other
         {
-            uint4 k = *(const uint4 *)(row + b * 64);
-            const uint32_t b0[2] = {k.x, k.y}, b1[2] = {k.z, k.w};
-            mma_m16n8k16_f16(scores[n], to.q[b], b0);
-            mma_m16n8k16_f16(scores[n], to.q[b] + 4, b1);
+            if (first + (uint32_t)n * 8 < n_keys) {
+                uint4 k =
+                    *(const uint4 *)(keys + ((uint32_t)n * 8 + lane / 4) * Attend<DIM>::key_row +
+                                     b * 64 + lane % 4 * 16);
+                const uint32_t b0[2] = {k.x, k.y}, b1[2] = {k.z, k.w};
+                mma_m16n8k16_f16(scores[n], to.q[b], b0);
+                mma_m16n8k16_f16(scores[n], to.q[b] + 4, b1);
+            }
         }
     }
     float max[2] = {to.max[0], to.max[1]};
@@ -127,6 +133,10 @@ DEVICE static inline void tile_weigh(const uint8_t *keys, uint32_t first, Querie
     }
     UNROLL for (int n = 0; n < N; n++)
     {
+        if (first + (uint32_t)n * 8 >= n_keys) {
+            weights[n][0] = weights[n][1] = 0;
+            continue;
+        }
         UNROLL for (int half = 0; half < 2; half++)
         {
             float w[2];
@@ -144,12 +154,15 @@ DEVICE static inline void tile_weigh(const uint8_t *keys, uint32_t first, Querie
 
 /** out += weights * values over a tile of keys. */
 template <int DIM>
-DEVICE static inline void tile_sum(const uint8_t *values, const uint32_t (*weights)[2],
-                                   Queries<DIM> &to)
+DEVICE static inline void tile_sum(const uint8_t *values, uint32_t first, uint32_t n_keys,
+                                   const uint32_t (*weights)[2], Queries<DIM> &to)
 {
     uint32_t lane = thread_x() % 32;
     UNROLL for (int s = 0; s < Attend<DIM>::keys / 16; s++)
     {
+        if (first + (uint32_t)s * 16 >= n_keys) {
+            break;
+        }
         const uint32_t a[4] = {weights[2 * s][0], weights[2 * s][1], weights[2 * s + 1][0],
                                weights[2 * s + 1][1]};
         UNROLL for (int t = 0; t < DIM / 16; t++)
@@ -200,27 +213,36 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
     SHARED(uint4, keys, [Attend<DIM>::keys * Attend<DIM>::key_row / 16]);
     SHARED(uint4, values, [Attend<DIM>::keys * Attend<DIM>::value_row / 16]);
     uint8_t *key_tile = (uint8_t *)keys, *value_tile = (uint8_t *)values;
+    AttendItem item = view.items[view.first_item + block_x()]; // lists come from the host
+    if (item.n_queries > 0) {
+        item_slots(view, item, slots);
+    }
     EARLY();
-    AttendItem item = view.items[view.first_item + block_x()];
     if (item.n_queries == 0) {
         return; // it fills up the grid
     }
-    item_slots(view, item, slots);
     SYNC();
     tile_load<DIM>(view, item, view.kv.keys, slots, 0, key_tile, Attend<DIM>::key_row);
+    cp_async_commit();
+    tile_load<DIM>(view, item, view.kv.values, slots, 0, value_tile, Attend<DIM>::value_row);
     cp_async_commit();
     bool works = thread_x() / 32 * 16 < item.n_queries;
     Queries<DIM> queries;
     queries_load<DIM>(view, item, queries);
     for (uint32_t first = 0; first < item.n_keys; first += Attend<DIM>::keys) {
-        cp_async_wait<0>();
-        SYNC(); // keys are there, everyone is done with the values before
-        tile_load<DIM>(view, item, view.kv.values, slots, first, value_tile,
-                       Attend<DIM>::value_row);
-        cp_async_commit();
+        if (first == 0) {
+            cp_async_wait<1>();
+            SYNC(); // keys are there
+        } else {
+            cp_async_wait<0>();
+            SYNC(); // keys are there, everyone is done with the values before
+            tile_load<DIM>(view, item, view.kv.values, slots, first, value_tile,
+                           Attend<DIM>::value_row);
+            cp_async_commit();
+        }
         uint32_t weights[Attend<DIM>::keys / 8][2];
         if (works) {
-            tile_weigh<DIM>(key_tile, first, queries, weights);
+            tile_weigh<DIM>(key_tile, first, item.n_keys, queries, weights);
         }
         cp_async_wait<0>();
         SYNC(); // values are there, everyone is done with the keys
@@ -230,7 +252,7 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
         }
         cp_async_commit();
         if (works) {
-            tile_sum<DIM>(value_tile, weights, queries);
+            tile_sum<DIM>(value_tile, first, item.n_keys, weights, queries);
         }
     }
     if (works) {

@@ -11,13 +11,13 @@
 //                                   queue it; gpu_last_error() says what went wrong. Blocks have
 //                                   one dimension. More than 48 KiB are arranged for. While the
 //                                   thread records the stream (GpuRecorder, below) it is kept.
-//   LAUNCH_EARLY(kernel, ...)       the same of a kernel that has EARLY_START() and EARLY_WAIT():
-//                                   where GPUs can, its blocks start before the kernels in front of
-//                                   it are done
-//   EARLY_START()                   all has begun here: the next kernel's blocks may start
+//   LAUNCH_EARLY(kernel, ...)       the same of a kernel that has EARLY_WAIT(): where GPUs can, its
+//                                   blocks start before the kernel in front of it is quite done
 //   EARLY_WAIT()                    the kernels in front are done. Before it nothing may be
-//   written,
-//                                   and only what no kernel writes may be read. EARLY() is both.
+//                                   written, and only what no kernel writes may be read
+//   EARLY_START()                   the next kernel's blocks may start: for small grids, since
+//                                   blocks that wait take room, on some processors more than on
+//                                   others. EARLY() waits, and does this if the grid is small
 //   SHARED(type, name, [dims]);     shared memory of a block, aligned to 16 bytes; not initialised
 //   DYN_SHARED(type, name);         type *name: the shared_bytes of the launch; aligned to 16 bytes
 //   SYNC()                          all threads of the block, none of which has ended
@@ -134,7 +134,7 @@ typedef struct GpuPlace {
 #define EARLY_WAIT()  ((void)0)
 #endif
 
-#define GPU_WARP  0xffffffffu
+#define GPU_WARP 0xffffffffu
 
 // ---- Kernels ------------------------------------------------------------------------------------
 
@@ -170,6 +170,13 @@ __device__ inline uint32_t grid_dim_z(void)
 {
     return gridDim.z;
 }
+#define EARLY()                                                                                    \
+    do {                                                                                           \
+        EARLY_WAIT();                                                                              \
+        if (grid_dim_x() * grid_dim_y() <= 64) {                                                   \
+            EARLY_START();                                                                         \
+        }                                                                                          \
+    } while (0)
 
 /** Whether kernels wait for what is before them by themselves: on the current device, and in the
  * code that it runs, which may have been made for an older one. */
@@ -185,7 +192,8 @@ inline bool gpu_starts_early(void)
         return false;
     }
     if (known[device] == 0) {
-        bool can = cudaFuncGetAttributes(&code, (const void *)gpu_code_of) == cudaSuccess &&
+        bool can = getenv("MUSTER_NOT_EARLY") == NULL &&
+                   cudaFuncGetAttributes(&code, (const void *)gpu_code_of) == cudaSuccess &&
                    code.ptxVersion >= 90;
         known[device] = can ? 1 : -1;
     }
@@ -577,13 +585,6 @@ inline const char *gpu_error_string(GpuError error)
 }
 
 #endif
-
-/** Of a kernel that has nothing to do before it waits. */
-#define EARLY()                                                                                    \
-    do {                                                                                           \
-        EARLY_START();                                                                             \
-        EARLY_WAIT();                                                                              \
-    } while (0)
 
 // ---- Recording ----------------------------------------------------------------------------------
 

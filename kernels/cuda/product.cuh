@@ -34,30 +34,38 @@ struct Rows8 {
     float4 scales; // scale and scale_sum of row 2c, then of row 2c+1
 };
 
-/** From shared memory. ROWS: of F16 and BF16 a lane's pieces are those of rows g and g+8, not the
- * words of operands. */
-template <int TYPE, bool ROWS>
-DEVICE inline void weights_load(const uint8_t *record, uint32_t lane, RawWeights<TYPE> &out)
+/** A piece of a record from global memory, where no one else reads it, or from shared memory. */
+template <bool GLOBAL, typename T> DEVICE inline T load_piece(const uint8_t *from)
+{
+    return GLOBAL ? load_stream((const T *)from) : *(const T *)from;
+}
+
+/** From a record; PLAIN: from a block of F16 or BF16 in the first row of a tile, whose rows are
+ * row_bytes apart. */
+template <int TYPE, bool GLOBAL, bool PLAIN>
+DEVICE inline void weights_load(const uint8_t *record, size_t row_bytes, uint32_t lane,
+                                RawWeights<TYPE> &out)
 {
     if (is_half(TYPE)) {
-        uint4 a = *(const uint4 *)(record + lane * 16);
-        uint4 b = *(const uint4 *)(record + 512 + lane * 16);
+        const uint8_t *piece = record + (PLAIN ? lane / 4 * row_bytes + lane % 4 * 16 : lane * 16);
+        uint4 a = load_piece<GLOBAL, uint4>(piece);
+        uint4 b = load_piece<GLOBAL, uint4>(piece + (PLAIN ? 8 * row_bytes : 512));
         uint32_t in_order[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
         uint32_t of_rows[8] = {a.x, b.x, a.y, b.y, a.z, b.z, a.w, b.w};
         UNROLL for (int i = 0; i < (is_half(TYPE) ? 8 : 0); i++)
         {
-            out.quants[i] = ROWS ? of_rows[i] : in_order[i];
+            out.quants[i] = PLAIN ? of_rows[i] : in_order[i];
         }
         return;
     }
     if (TYPE == K_Q8_0) {
-        uint4 q = *(const uint4 *)(record + lane * 16);
+        uint4 q = load_piece<GLOBAL, uint4>(record + lane * 16);
         uint32_t words[4] = {q.x, q.y, q.z, q.w};
         for (int i = 0; i < (TYPE == K_Q8_0 ? 4 : 0); i++) {
             out.quants[i] = words[i];
         }
     } else {
-        uint2 q = *(const uint2 *)(record + lane * 8);
+        uint2 q = load_piece<GLOBAL, uint2>(record + lane * 8);
         out.quants[0] = q.x;
         out.quants[1] = q.y;
     }

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT
 // Products with few rows (decode): memory decides, so every warp streams one tile of 16 outputs
-// through a ring of its own in shared memory, many blocks of K ahead. A product in segments gives
-// each segment a warp. PLAIN: the weights are rows as cuBLASLt takes them, and a warp reads 64
-// bytes of each of 16 rows instead of a record; the bits are the same.
+// straight from memory to registers, some blocks of K while those before are multiplied. A product
+// in segments gives each segment a warp. PLAIN: the weights are rows as cuBLASLt takes them, and a
+// warp reads 64 bytes of each of 16 rows instead of a record; the bits are the same.
 #include "kernels/cuda/product.cuh"
 
-#define RING 6 // groups of blocks: one is used, the others are on their way
+// ---- Loads --------------------------------------------------------------------------------------
 
-/** Blocks that are asked for together. */
-HOST_DEVICE constexpr uint32_t group_blocks(int type)
-{
-    return type == K_Q4_0 || type == K_Q4_1 ? 4 : 2;
-}
-HOST_DEVICE constexpr uint32_t group_bytes(int type)
-{
-    return group_blocks(type) * record_bytes(type);
-}
+/** What a warp works on. */
+struct Stream {
+    const uint8_t *tile; // its weights
+    size_t row_bytes;    // of rows of weights that lie plain; else 0
+    uint32_t row0;
+};
 
-// ---- Kernel -------------------------------------------------------------------------------------
+/** Blocks of K that are in registers together: their weights, and NT * 8 rows of them. */
+template <int TYPE, int NT, int N> struct Burst {
+    RawWeights<TYPE> weights[N];
+    Rows8 rows[N][NT];
+};
 
-/** A lane's share of one block of NT times 8 rows from row0 on. Past the last row it is that of
- * others, whose sums no one stores. */
+/** A lane's share of one block of NT times 8 rows. Past the last row it is that of others, whose
+ * sums no one stores: a branch here would keep the compiler from asking for all blocks at once. */
 template <int TYPE, int NT>
 DEVICE static inline void rows_load(const ProductsView &view, uint32_t row0, uint32_t block,
                                     Rows8 *out)
@@ -43,84 +44,86 @@ DEVICE static inline void rows_load(const ProductsView &view, uint32_t row0, uin
     }
 }
 
-/** Ask for n blocks of a tile, at most a group, from `block` on: as records, or as a lane's pieces
- * of rows. */
-template <int TYPE, bool PLAIN>
-DEVICE static inline void group_load(const uint8_t *tile, size_t row_bytes, uint32_t block,
-                                     uint32_t n, uint8_t *group)
+template <int TYPE, int NT, bool PLAIN, int N>
+DEVICE static inline void burst_weights(const Stream &s, uint32_t block, Burst<TYPE, NT, N> &to)
 {
-    constexpr uint32_t PIECES = record_bytes(TYPE) / 16;
-    const uint8_t *from = tile + (size_t)block * (PLAIN ? ROW_BLOCK : record_bytes(TYPE));
-    UNROLL for (uint32_t first = 0; first < group_blocks(TYPE) * PIECES; first += 32)
+    constexpr uint32_t STEP = PLAIN ? ROW_BLOCK : record_bytes(TYPE);
+    const uint8_t *record = s.tile + (size_t)block * STEP;
+    UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        uint32_t i = first + thread_x() % 32;
-        size_t at = PLAIN ? i % 64 / 4 * row_bytes + i / 64 * ROW_BLOCK + i % 4 * 16 : i * 16;
-        if (i < n * PIECES) {
-            cp_async16(group + i * 16, from + at, true);
+        weights_load<TYPE, true, PLAIN>(record + u * STEP, s.row_bytes, thread_x() % 32,
+                                        to.weights[u]);
+    }
+}
+
+template <int TYPE, int NT, int N>
+DEVICE static inline void burst_rows(const ProductsView &view, const Stream &s, uint32_t block,
+                                     Burst<TYPE, NT, N> &to)
+{
+    UNROLL for (uint32_t u = 0; u < N; u++)
+    {
+        rows_load<TYPE, NT>(view, s.row0, block + u, to.rows[u]);
+    }
+}
+
+template <int TYPE, int NT, int N>
+DEVICE static inline void burst_multiply(const Burst<TYPE, NT, N> &burst, float (*acc)[4])
+{
+    UNROLL for (int u = 0; u < N; u++)
+    {
+        Weights<TYPE> weights;
+        weights_unpack<TYPE>(burst.weights[u], weights);
+        UNROLL for (int t = 0; t < NT; t++)
+        {
+            products_step<TYPE, 1>(&weights, burst.rows[u][t], &acc[t], 0);
         }
     }
 }
 
-/** acc (NT, 4): blocks from .. to-1 of a tile against NT * 8 rows. */
-template <int TYPE, int NT, bool PLAIN>
-DEVICE static inline void run_tile(const ProductsView &view, const uint8_t *tile, uint32_t row0,
-                                   uint32_t from, uint32_t to, uint8_t *ring, float (*acc)[4])
+// ---- Kernel -------------------------------------------------------------------------------------
+
+/** acc (NT, 4): blocks from .. to-1 of a tile against NT * 8 rows, N at once. */
+template <int TYPE, int NT, bool PLAIN, int N>
+DEVICE static inline void run_tile(const ProductsView &view, const Stream &s, uint32_t from,
+                                   uint32_t to, float (*acc)[4])
 {
-    constexpr uint32_t N = group_blocks(TYPE);
-    constexpr bool ROWS_AHEAD = NT <= 2; // more would not fit in registers
-    size_t row_bytes = (size_t)view.n_blocks * ROW_BLOCK;
-    uint32_t next = from, there = 0; // the next group to ask for, the place of the one to use
-    for (uint32_t i = 0; i < RING - 1; i++, next += N) {
-        if (next < to) {
-            group_load<TYPE, PLAIN>(tile, row_bytes, next, to - next < N ? to - next : N,
-                                    ring + i * group_bytes(TYPE));
-        }
-        cp_async_commit();
+    Burst<TYPE, NT, N> even, odd;
+    uint32_t n = (to - from) / N, b = from; // whole bursts
+    if (n > 0) {
+        burst_weights<TYPE, NT, PLAIN, N>(s, b, even);
     }
-    EARLY_WAIT(); // weights do not depend on what came before
-    for (uint32_t b = from; b < to; b += N, next += N) {
-        Rows8 rows[ROWS_AHEAD ? N : 1][NT];
-        UNROLL for (uint32_t u = 0; ROWS_AHEAD && u < N; u++)
-        {
-            rows_load<TYPE, NT>(view, row0, b + u < to ? b + u : to - 1, rows[u]);
+    EARLY_WAIT(); // weights do not depend on what came before, rows do
+    if (n > 0) {
+        burst_rows<TYPE, NT, N>(view, s, b, even);
+    }
+    for (; n >= 2; n -= 2, b += 2 * N) {
+        burst_weights<TYPE, NT, PLAIN, N>(s, b + N, odd);
+        burst_rows<TYPE, NT, N>(view, s, b + N, odd);
+        burst_multiply<TYPE, NT, N>(even, acc);
+        if (n > 2) {
+            burst_weights<TYPE, NT, PLAIN, N>(s, b + 2 * N, even);
+            burst_rows<TYPE, NT, N>(view, s, b + 2 * N, even);
         }
-        cp_async_wait<RING - 2>();
-        SYNC_WARP(); // the group is there, and all lanes are done with the one before
-        const uint8_t *group = ring + there * group_bytes(TYPE);
-        uint32_t before = there == 0 ? RING - 1 : there - 1;
-        if (next < to) {
-            group_load<TYPE, PLAIN>(tile, row_bytes, next, to - next < N ? to - next : N,
-                                    ring + before * group_bytes(TYPE));
-        }
-        cp_async_commit();
-        UNROLL for (uint32_t u = 0; u < N; u++)
-        {
-            if (b + u < to) {
-                RawWeights<TYPE> raw;
-                Weights<TYPE> weights;
-                weights_load<TYPE, PLAIN>(group + u * record_bytes(TYPE), thread_x() % 32, raw);
-                weights_unpack<TYPE>(raw, weights);
-                Rows8 *x = rows[ROWS_AHEAD ? u : 0];
-                if (!ROWS_AHEAD) {
-                    rows_load<TYPE, NT>(view, row0, b + u, x);
-                }
-                UNROLL for (int t = 0; t < NT; t++)
-                {
-                    products_step<TYPE, 1>(&weights, x[t], &acc[t], 0);
-                }
-            }
-        }
-        there = there + 1 == RING ? 0 : there + 1;
+        burst_multiply<TYPE, NT, N>(odd, acc);
+    }
+    EARLY_START(); // what follows is small
+    if (n > 0) {
+        burst_multiply<TYPE, NT, N>(even, acc);
+        b += N;
+    }
+    for (; b < to; b++) {
+        Burst<TYPE, NT, 1> last;
+        burst_weights<TYPE, NT, PLAIN, 1>(s, b, last);
+        burst_rows<TYPE, NT, 1>(view, s, b, last);
+        burst_multiply<TYPE, NT, 1>(last, acc);
     }
 }
 
 /** grid (panels of NT * 8 rows, tiles): a warp, or one for each segment. */
-template <int TYPE, int NT, int SEGMENTS, bool PLAIN>
-KERNEL_BOUNDS(SEGMENTS * 32, SEGMENTS == 1 ? 16 : 2, product_few)
+template <int TYPE, int NT, int SEGMENTS, bool PLAIN, int N>
+KERNEL_BOUNDS(SEGMENTS * 32, SEGMENTS == 1 ? 8 : 2, product_few)
 (ProductsView view)
 {
-    DYN_SHARED(uint8_t, rings);
-    EARLY_START();
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32, row0 = block_x() * NT * 8;
     const ProductView &product = view.products[product_of_cut(view, block_y())];
     uint32_t tile = block_y() - product.first_cut;
@@ -134,9 +137,9 @@ KERNEL_BOUNDS(SEGMENTS * 32, SEGMENTS == 1 ? 16 : 2, product_few)
             acc[t][i] = 0;
         }
     }
-    run_tile<TYPE, NT, PLAIN>(view,
-                              product.weights + (size_t)tile * view.n_blocks * record_bytes(TYPE),
-                              row0, from, to, rings + warp * RING * group_bytes(TYPE), acc);
+    Stream s = {product.weights + (size_t)tile * view.n_blocks * record_bytes(TYPE),
+                PLAIN ? (size_t)view.n_blocks * ROW_BLOCK : 0, row0};
+    run_tile<TYPE, NT, PLAIN, N>(view, s, from, to, acc);
     uint32_t output = tile * TILE + lane / 4, row = row0 + lane % 4 * 2;
     if constexpr (SEGMENTS == 1) {
         UNROLL for (int t = 0; t < NT; t++)
@@ -148,24 +151,23 @@ KERNEL_BOUNDS(SEGMENTS * 32, SEGMENTS == 1 ? 16 : 2, product_few)
             }
         }
     } else {
-        float *parts = (float *)rings; // (SEGMENTS, NT * 4, 32)
-        SYNC();                        // all warps are done with their rings
+        SHARED(float, parts, [SEGMENTS][NT * 4][32]);
         UNROLL for (int t = 0; t < NT; t++)
         {
             UNROLL for (int i = 0; i < 4; i++)
             {
-                parts[(warp * NT * 4 + (uint32_t)(t * 4 + i)) * 32 + lane] = acc[t][i];
+                parts[warp][t * 4 + i][lane] = acc[t][i];
             }
         }
         SYNC();
         for (uint32_t at = warp; at < NT * 4; at += SEGMENTS) {
-            float s[SEGMENTS];
-            UNROLL for (uint32_t i = 0; i < SEGMENTS; i++)
+            float sums[SEGMENTS];
+            UNROLL for (int i = 0; i < SEGMENTS; i++)
             {
-                s[i] = parts[(i * NT * 4 + at) * 32 + lane];
+                sums[i] = parts[i][at][lane];
             }
             product_store(product, view.n_rows, row + at / 4 * 8 + at % 2, output + at % 4 / 2 * 8,
-                          parts_tree<SEGMENTS>(s));
+                          parts_tree<SEGMENTS>(sums));
         }
     }
 }
@@ -182,10 +184,14 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
         n_cuts += (v.products[p].n_out + TILE - 1) / TILE;
     }
     dim3 grid((v.n_rows + NT * 8 - 1) / (NT * 8), n_cuts);
-    auto kernel = v.n_segments == 1 ? product_few<TYPE, NT, 1, PLAIN>
-                                    : product_few<TYPE, NT, K_SEGMENTS, PLAIN>;
-    uint32_t warps = (uint32_t)v.n_segments;
-    LAUNCH_EARLY(kernel, grid, dim3(warps * 32), warps * RING * group_bytes(TYPE), stream->gpu, v);
+    // Few warps ask for more at once, many leave no registers for that.
+    bool cut = v.n_segments > 1, long_bursts = grid.x * n_cuts <= 8u * stream->device->n_processors;
+    constexpr int SHORT = NT == 1 ? 4 : NT == 2 ? 2 : 1, LONG = 2 * SHORT;
+    constexpr int CUT = TYPE == K_Q8_0 && NT == 1 ? 2 : SHORT;
+    auto kernel = cut           ? product_few<TYPE, NT, K_SEGMENTS, PLAIN, CUT>
+                  : long_bursts ? product_few<TYPE, NT, 1, PLAIN, LONG>
+                                : product_few<TYPE, NT, 1, PLAIN, SHORT>;
+    LAUNCH_EARLY(kernel, grid, dim3((uint32_t)v.n_segments * 32), 0, stream->gpu, v);
     return CUDA_LAUNCHED(err, "product of few rows");
 }
 

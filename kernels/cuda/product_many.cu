@@ -7,7 +7,8 @@
 #include "kernels/cuda/product.cuh"
 
 #define MANY_TILES 8 // tiles of 16 outputs of a thread block
-#define STAGES     4
+#define STAGES     6 // blocks of K in shared memory: two are used,
+#define AHEAD      4 // and four are on their way
 #define PAIRS      (K_SEGMENTS / 2)
 
 /** How many tiles a warp takes by half of the rows. Quantised weights have more to do for each sum
@@ -31,8 +32,9 @@ template <int TYPE, int ROWS> struct Stage {
 
 /** What a thread block works on. */
 struct Panel {
-    const uint8_t *weights; // of its first tile
-    uint32_t n_tiles;       // that exist from there on
+    const ProductView *product;
+    uint32_t tile0;
+    uint32_t n_tiles; // that exist from there on
     uint32_t row0;
     uint32_t from, middle, to; // blocks of K, in one run or in two segments
 };
@@ -54,9 +56,10 @@ DEVICE static inline Sources sources_start(const ProductsView &view, const Panel
 {
     constexpr uint32_t WARPS = many_threads(TYPE) / 32, ROWS_AT_ONCE = many_threads(TYPE) / 4;
     Sources from;
+    uint32_t warp = thread_x() / 32;
     size_t tile_bytes = (size_t)view.n_blocks * record_bytes(TYPE);
     size_t row_bytes = (size_t)view.x.n_blocks * ROW_BLOCK;
-    from.record = panel.weights + thread_x() / 32 * tile_bytes +
+    from.record = panel.product->weights + (panel.tile0 + warp) * tile_bytes +
                   (size_t)panel.from * record_bytes(TYPE) + thread_x() % 32 * 16;
     from.tile_stride = WARPS * tile_bytes;
     const uint8_t *x = TYPE == K_F16    ? (const uint8_t *)view.x.f16
@@ -118,7 +121,7 @@ DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[ROWS
     {
         RawWeights<TYPE> raw;
         uint32_t tile = warp % CUTS * TILES + (uint32_t)t;
-        weights_load<TYPE, false>(stage + tile * record_bytes(TYPE), lane, raw);
+        weights_load<TYPE, false, false>(stage + tile * record_bytes(TYPE), 0, lane, raw);
         weights_unpack<TYPE>(raw, weights[t]);
     }
     const uint8_t *rows = stage + Stage<TYPE, ROWS>::records;
@@ -151,15 +154,15 @@ template <int TILES, int N> DEVICE static inline void sums_clear(float (*acc)[N]
 
 /** Store sums, or add them to what is there: of one tile all is asked for at once. */
 template <int TYPE, int ROWS, bool ADD>
-DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_rows, uint32_t tile0,
-                                      uint32_t row0, const float (*acc)[ROWS / 16][4])
+DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_rows,
+                                      const Panel &panel, const float (*acc)[ROWS / 16][4])
 {
     constexpr int TILES = warp_tiles(TYPE), CUTS = MANY_TILES / TILES, N = ROWS / 16;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
-    uint32_t row = opaque(row0 + warp / CUTS * (ROWS / 2) + lane % 4 * 2);
+    uint32_t row = opaque(panel.row0 + warp / CUTS * (ROWS / 2) + lane % 4 * 2);
     UNROLL for (int t = 0; t < TILES; t++)
     {
-        uint32_t output = (tile0 + warp % CUTS * TILES + (uint32_t)t) * TILE + lane / 4;
+        uint32_t output = (panel.tile0 + warp % CUTS * TILES + (uint32_t)t) * TILE + lane / 4;
         float *first = out + (size_t)row * n_out + output;
         float before[N][4];
         UNROLL for (int n = 0; n < N; n++)
@@ -186,23 +189,68 @@ DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_row
 
 // ---- Kernels ------------------------------------------------------------------------------------
 
-/** Blocks b .. end-1 of a panel, whose next copies go to stage `at`. */
-template <int TYPE, int ROWS>
-DEVICE static inline void panel_run(const ProductsView &view, const Panel &panel, Sources &from,
-                                    uint8_t *stages, uint32_t b, uint32_t end, uint32_t &at,
-                                    float (*acc)[ROWS / 16][4])
+/** What a block goes through a panel with. */
+template <int TYPE, int ROWS> struct Run {
+    Sources from;
+    uint32_t at; // the stage of the next block
+    float acc[warp_tiles(TYPE)][ROWS / 16][4];
+};
+
+DEVICE static inline uint32_t stage_after(uint32_t stage, uint32_t n)
 {
-    constexpr uint32_t BYTES = Stage<TYPE, ROWS>::bytes;
-    sums_clear<warp_tiles(TYPE), ROWS / 16>(acc);
-    for (; b < end; b++) {
-        cp_async_wait<STAGES - 2>();
-        SYNC(); // block b is there, and everyone is done with block b-1
-        if (b + STAGES - 1 < panel.to) {
-            stage_load<TYPE, ROWS>(view, panel, from, stages + (at + STAGES - 1) % STAGES * BYTES);
+    return stage + n < STAGES ? stage + n : stage + n - STAGES;
+}
+
+/** The first blocks are on their way. */
+template <int TYPE, int ROWS>
+DEVICE static inline void run_start(const ProductsView &view, const Panel &panel, uint8_t *stages,
+                                    Run<TYPE, ROWS> &run)
+{
+    run.from = sources_start<TYPE>(view, panel);
+    run.at = 0;
+    for (uint32_t s = 0; s < AHEAD; s++) {
+        if (panel.from + s < panel.to) {
+            stage_load<TYPE, ROWS>(view, panel, run.from, stages + s * Stage<TYPE, ROWS>::bytes);
         }
         cp_async_commit();
-        stage_multiply<TYPE, ROWS>(stages + at * BYTES, acc);
-        at = (at + 1) % STAGES;
+    }
+}
+
+/** Blocks b .. b+N-1, where others took part in what came before. What comes next is asked for
+ * last: operands are wanted first. */
+template <int TYPE, int ROWS, uint32_t N>
+DEVICE static inline void run_some(const ProductsView &view, const Panel &panel, uint8_t *stages,
+                                   uint32_t b, Run<TYPE, ROWS> &run)
+{
+    constexpr uint32_t BYTES = Stage<TYPE, ROWS>::bytes;
+    cp_async_wait<AHEAD - 2>();
+    SYNC(); // these blocks are there, and everyone is done with those before
+    UNROLL for (uint32_t u = 0; u < N; u++)
+    {
+        stage_multiply<TYPE, ROWS>(stages + stage_after(run.at, u) * BYTES, run.acc);
+    }
+    UNROLL for (uint32_t u = 0; u < N; u++)
+    {
+        if (b + AHEAD + u < panel.to) {
+            stage_load<TYPE, ROWS>(view, panel, run.from,
+                                   stages + stage_after(run.at, AHEAD + u) * BYTES);
+        }
+        cp_async_commit();
+    }
+    run.at = stage_after(run.at, N);
+}
+
+/** Blocks b .. end-1, two for each time that all wait for all. */
+template <int TYPE, int ROWS>
+DEVICE static inline void run_blocks(const ProductsView &view, const Panel &panel, uint8_t *stages,
+                                     uint32_t b, uint32_t end, Run<TYPE, ROWS> &run)
+{
+    sums_clear<warp_tiles(TYPE), ROWS / 16>(run.acc);
+    for (; b + 1 < end; b += 2) {
+        run_some<TYPE, ROWS, 2>(view, panel, stages, b, run);
+    }
+    if (b < end) {
+        run_some<TYPE, ROWS, 1>(view, panel, stages, b, run);
     }
 }
 
@@ -211,11 +259,12 @@ DEVICE static inline void panel_run(const ProductsView &view, const Panel &panel
 template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)(ProductsView view)
 {
     DYN_SHARED(uint8_t, stages);
-    EARLY();
+    EARLY_WAIT();
     const ProductView &product = view.products[product_of_cut(view, block_y())];
     bool cut = view.n_segments > 1;
     uint32_t tile0 = (block_y() - product.first_cut) * MANY_TILES, pair = block_z() * 2;
-    Panel panel = {product.weights + (size_t)tile0 * view.n_blocks * record_bytes(TYPE),
+    Panel panel = {&product,
+                   tile0,
                    (product.n_out + TILE - 1) / TILE - tile0,
                    block_x() * ROWS,
                    cut ? segment_start(view.n_blocks, pair) : 0,
@@ -223,24 +272,17 @@ template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)
                    cut ? segment_start(view.n_blocks, pair + 2) : view.n_blocks};
     float *out =
         cut ? view.partials + (size_t)block_z() * view.n_rows * product.n_out : product.out;
-    Sources from = sources_start<TYPE>(view, panel);
-    for (uint32_t s = 0; s < STAGES - 1; s++) {
-        if (panel.from + s < panel.to) {
-            stage_load<TYPE, ROWS>(view, panel, from, stages + s * Stage<TYPE, ROWS>::bytes);
-        }
-        cp_async_commit();
-    }
-    uint32_t at = 0; // the stage of the next block
-    float acc[warp_tiles(TYPE)][ROWS / 16][4];
+    Run<TYPE, ROWS> run;
+    run_start<TYPE, ROWS>(view, panel, stages, run);
     if (cut) {
-        panel_run<TYPE, ROWS>(view, panel, from, stages, panel.from, panel.middle, at, acc);
-        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, tile0, panel.row0, acc);
+        run_blocks<TYPE, ROWS>(view, panel, stages, panel.from, panel.middle, run);
+        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, panel, run.acc);
     }
-    panel_run<TYPE, ROWS>(view, panel, from, stages, panel.middle, panel.to, at, acc);
+    run_blocks<TYPE, ROWS>(view, panel, stages, panel.middle, panel.to, run);
     if (cut || product.add) {
-        panel_store<TYPE, ROWS, true>(out, product.n_out, view.n_rows, tile0, panel.row0, acc);
+        panel_store<TYPE, ROWS, true>(out, product.n_out, view.n_rows, panel, run.acc);
     } else {
-        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, tile0, panel.row0, acc);
+        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, panel, run.acc);
     }
 }
 
@@ -274,7 +316,32 @@ bool products_tree(KStream *stream, const ProductsView *view, int n_parts, Err *
 }
 
 template <int TYPE, int ROWS>
-static bool launch_many(KStream *stream, const ProductsView *view, Err *err)
+static bool launch_many(KStream *stream, const ProductsView *view, uint32_t n_cuts, Err *err)
+{
+    auto kernel = product_many<TYPE, ROWS>;
+    dim3 grid((view->n_rows + ROWS - 1) / ROWS, n_cuts, view->n_segments > 1 ? PAIRS : 1);
+    LAUNCH_EARLY(kernel, grid, dim3(many_threads(TYPE)), STAGES * (Stage<TYPE, ROWS>::bytes),
+                 stream->gpu, *view);
+    return CUDA_LAUNCHED(err, "product of many rows") &&
+           (view->n_segments == 1 || products_tree(stream, view, PAIRS, err));
+}
+
+/** Whether panels of 64 rows are better than of 128: more processors are busy, but the weights are
+ * read more often. The time of a processor goes with the panels that it gets: as measured on an
+ * H200 those of 64 rows take 28/45 of the time of the others. */
+static bool small_panels(const KStream *stream, const ProductsView *view, size_t n_cuts)
+{
+    size_t most[2], processors = (size_t)stream->device->n_processors;
+    n_cuts *= view->n_segments > 1 ? PAIRS : 1;
+    for (size_t i = 0; i < 2; i++) {
+        size_t rows = i == 0 ? 64 : 128;
+        most[i] = ((view->n_rows + rows - 1) / rows * n_cuts + processors - 1) / processors;
+    }
+    return view->n_rows <= 64 || most[0] * 28 < most[1] * 45;
+}
+
+/** Quantised weights are small, and what is made of them leaves no registers for large panels. */
+template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
 {
     ProductsView v = *view;
     uint32_t n_cuts = 0;
@@ -282,33 +349,10 @@ static bool launch_many(KStream *stream, const ProductsView *view, Err *err)
         v.products[p].first_cut = n_cuts;
         n_cuts += (v.products[p].n_out + MANY_TILES * TILE - 1) / (MANY_TILES * TILE);
     }
-    auto kernel = product_many<TYPE, ROWS>;
-    dim3 grid((v.n_rows + ROWS - 1) / ROWS, n_cuts, v.n_segments > 1 ? PAIRS : 1);
-    LAUNCH_EARLY(kernel, grid, dim3(many_threads(TYPE)), STAGES * (Stage<TYPE, ROWS>::bytes),
-                 stream->gpu, v);
-    return CUDA_LAUNCHED(err, "product of many rows") &&
-           (v.n_segments == 1 || products_tree(stream, &v, PAIRS, err));
-}
-
-/** Rows that the busiest processor gets when panels have so many. */
-static size_t most_rows(const KStream *stream, const ProductsView *view, size_t rows)
-{
-    size_t n_blocks = 0, processors = (size_t)stream->device->n_processors;
-    for (int p = 0; p < view->n_products; p++) {
-        n_blocks += (view->products[p].n_out + MANY_TILES * TILE - 1) / (MANY_TILES * TILE);
-    }
-    n_blocks *= (view->n_rows + rows - 1) / rows * (view->n_segments > 1 ? PAIRS : 1);
-    return (n_blocks + processors - 1) / processors * rows;
-}
-
-/** Large panels read weights less often, small ones keep more processors busy. Quantised weights
- * are small, and what is made of them leaves no registers for large panels. */
-template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
-{
-    bool large = is_half(TYPE) && view->n_rows > 64 &&
-                 most_rows(stream, view, 64) * 9 >= most_rows(stream, view, 128) * 8;
-    return large ? launch_many < TYPE, is_half(TYPE) ? 128 : 64 > (stream, view, err)
-                 : launch_many<TYPE, 64>(stream, view, err);
+    return is_half(TYPE) && !small_panels(stream, &v, n_cuts)
+           ? launch_many < TYPE,
+           is_half(TYPE) ? 128 : 64 > (stream, &v, n_cuts, err)
+           : launch_many<TYPE, 64>(stream, &v, n_cuts, err);
 }
 
 bool products_many(KStream *stream, const ProductsView *view, Err *err)

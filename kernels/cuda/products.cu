@@ -40,8 +40,7 @@ static bool run_plain(KStream *stream, const KProduct *products, const ProductsV
     return true;
 }
 
-static bool run_alike(KStream *stream, const KProduct *products, size_t n, const KActs *x,
-                      size_t n_rows, Err *err)
+static ProductsView view_of(const KProduct *products, size_t n, const KActs *x, size_t n_rows)
 {
     const KMatrix *first = products[0].matrix;
     ProductsView view = {};
@@ -60,6 +59,14 @@ static bool run_alike(KStream *stream, const KProduct *products, size_t n, const
         view.products[p].n_out = (uint32_t)m->n_out;
         view.products[p].add = products[p].add;
     }
+    return view;
+}
+
+static bool run_alike(KStream *stream, const KProduct *products, size_t n, const KActs *x,
+                      size_t n_rows, Err *err)
+{
+    const KMatrix *first = products[0].matrix;
+    ProductsView view = view_of(products, n, x, n_rows);
     bool f32 = stream->device->f32 || first->type == K_F32;
     bool few = !f32 && n_rows <= FEW_ROWS;
     if (view.plain && !few) {
@@ -101,17 +108,18 @@ bool cuda_gated(KStream *stream, const KMatrix *gate, const KMatrix *up, const K
     size_t n = n_rows * gate->n_out, up_at = (n + 63) / 64 * 64; // 256 bytes: cuBLASLt wants them
     assert(gate->n_out == up->n_out && gate->n_out == out->view.width);
     assert(n_rows <= out->max_rows);
-    void *scratch;
-    if (!cuda_enter(stream->device, err) ||
-        !cuda_scratch(stream, (up_at + n) * sizeof(float), &scratch, err)) {
-        return false;
-    }
-    // Products in one run need no scratch of their own.
     KBuffer of_gate = {}, of_up = {};
-    of_gate.data = (float *)scratch;
-    of_up.data = of_gate.data + up_at;
     of_gate.n = of_up.n = n;
     const KProduct products[] = {{gate, &of_gate, false, 1}, {up, &of_up, false, 1}};
+    if (!cuda_enter(stream->device, err)) {
+        return false;
+    }
+    void *scratch; // products in one run need none of their own
+    if (!cuda_scratch(stream, (up_at + n) * sizeof(float), &scratch, err)) {
+        return false;
+    }
+    of_gate.data = (float *)scratch;
+    of_up.data = of_gate.data + up_at;
     return cuda_products(stream, products, 2, x, n_rows, err) &&
            rows_swiglu(stream, of_gate.data, of_up.data, n_rows, out, err);
 }

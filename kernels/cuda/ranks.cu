@@ -567,6 +567,7 @@ static size_t step_rows(const KStream *stream, size_t n_rows)
 /** In the order of KOps: C++17 has no designators. */
 static const KOps cuda_ops = {
     "cuda",
+    256,
     ranks_device_open,
     ranks_device_close,
     ranks_device_describe,

@@ -30,23 +30,26 @@ DEVICE static float2 rotate(const float *x, const float *angles, const KvView &k
     return make_float2(fmaf(x0, c, -(x1 * s)) * scale, fmaf(x0, s, x1 * c) * scale);
 }
 
-/** grid (rows, query heads + KV heads); a thread has pairs of a head. */
+/** grid (rows, cuts of ROW_THREADS pairs of query heads and KV heads). */
 template <typename T>
 KERNEL(rope_rows)
 (KvView kv, float *q, const float *k, const float *v, const float *angles, const uint32_t *slots,
  float q_scale)
 {
     EARLY();
-    uint32_t row = block_x(), head = block_y(), dim = kv.head_dim;
+    uint32_t row = block_x(), dim = kv.head_dim, pairs = (dim + 1) / 2;
+    uint32_t at = block_y() * ROW_THREADS + thread_x(), head = at / pairs, i = at % pairs;
     const float *row_angles = angles + (size_t)row * (kv.rope_dim / 2) * 2;
+    if (head >= kv.n_heads + kv.n_kv_heads) {
+        return;
+    }
+    bool two = 2 * i + 1 < dim;
     if (head < kv.n_heads) {
         float *x = q + ((size_t)row * kv.n_heads + head) * dim;
-        for (uint32_t i = thread_x(); 2 * i < dim; i += block_dim_x()) {
-            float2 y = rotate(x, row_angles, kv, i, q_scale);
-            x[2 * i] = y.x;
-            if (2 * i + 1 < dim) {
-                x[2 * i + 1] = y.y;
-            }
+        float2 y = rotate(x, row_angles, kv, i, q_scale);
+        x[2 * i] = y.x;
+        if (two) {
+            x[2 * i + 1] = y.y;
         }
         return;
     }
@@ -54,14 +57,12 @@ KERNEL(rope_rows)
     size_t from = ((size_t)row * kv.n_kv_heads + head) * dim;
     size_t to = ((size_t)head * kv.n_slots + slots[row]) * kv.stride;
     T *key = (T *)kv.keys + to, *value = (T *)kv.values + to;
-    for (uint32_t i = thread_x(); 2 * i < dim; i += block_dim_x()) {
-        float2 y = rotate(k + from, row_angles, kv, i, 1.0f);
-        key[2 * i] = kv_element<T>(y.x);
-        value[2 * i] = kv_element<T>(v[from + 2 * i]);
-        if (2 * i + 1 < dim) {
-            key[2 * i + 1] = kv_element<T>(y.y);
-            value[2 * i + 1] = kv_element<T>(v[from + 2 * i + 1]);
-        }
+    float2 y = rotate(k + from, row_angles, kv, i, 1.0f);
+    key[2 * i] = kv_element<T>(y.x);
+    value[2 * i] = kv_element<T>(v[from + 2 * i]);
+    if (two) {
+        key[2 * i + 1] = kv_element<T>(y.y);
+        value[2 * i + 1] = kv_element<T>(v[from + 2 * i + 1]);
     }
 }
 
@@ -83,10 +84,10 @@ bool cuda_rope_store(KStream *stream, KKv *kv, size_t layer, KBuffer *q, const K
         return false;
     }
     auto kernel = stream->device->f32 ? rope_rows<float> : rope_rows<uint16_t>;
-    uint32_t pairs = (kv->heads.head_dim + 1) / 2;
-    LAUNCH_EARLY(kernel, dim3((uint32_t)n_rows, kv->heads.n_heads + kv->heads.n_kv_heads),
-                 dim3((pairs + 31) / 32 * 32), 0, stream->gpu, cuda_kv_view(kv, layer), q->data,
-                 k->data, v->data, (const float *)angles_there, (const uint32_t *)slots_there,
+    uint32_t pairs = (kv->heads.head_dim + 1) / 2 * (kv->heads.n_heads + kv->heads.n_kv_heads);
+    LAUNCH_EARLY(kernel, dim3((uint32_t)n_rows, (pairs + ROW_THREADS - 1) / ROW_THREADS),
+                 dim3(ROW_THREADS), 0, stream->gpu, cuda_kv_view(kv, layer), q->data, k->data,
+                 v->data, (const float *)angles_there, (const uint32_t *)slots_there,
                  1.0f / sqrtf((float)kv->heads.head_dim));
     return CUDA_LAUNCHED(err, "rotation");
 }

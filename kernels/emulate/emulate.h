@@ -37,6 +37,7 @@ typedef struct EmulateSite {
 #define LAUNCH_EARLY(...)      LAUNCH(__VA_ARGS__) // a launch begins when all before is done
 #define EARLY_START()          ((void)0)
 #define EARLY_WAIT()           ((void)0)
+#define EARLY()                ((void)0)
 #define LAUNCH(...)            gpu_launch(EmulatePlace{#__VA_ARGS__, __FILE__, __LINE__}, __VA_ARGS__)
 
 // ---- Types --------------------------------------------------------------------------------------

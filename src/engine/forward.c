@@ -11,8 +11,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_ROWS   512
-#define LOGIT_ROWS 64  // rows of logits that exist at once
+#define MAX_ROWS       512
+#define LOGIT_ROWS_MAX 256 // rows of logits that exist at once
+#define LOGIT_BYTES    ((size_t)256 << 20)
 #ifndef SPLIT_SEGMENTS // tests/bench measures what segments cost without them
 #define SPLIT_SEGMENTS K_SEGMENTS
 #endif
@@ -36,11 +37,12 @@ struct Forward {
     KBuffer *q_wanted;  // the same for wanted rows
     KBuffer *k;         // (n_kv_heads, head_dim)
     KBuffer *v;         // (n_kv_heads, head_dim)
-    KBuffer *logits;    // (LOGIT_ROWS, vocab)
+    size_t logit_rows;  // rows of logits that exist at once
+    KBuffer *logits;    // (logit_rows, vocab)
     KActs *normed;      // (dim) what q, k, v, gate and up read
     KActs *attended;    // (n_heads, head_dim)
     KActs *hidden;      // (ffn_dim)
-    KActs *last_normed; // (LOGIT_ROWS, dim)
+    KActs *last_normed; // (logit_rows, dim)
     Arena scratch;      // of one run
 };
 
@@ -67,12 +69,24 @@ static bool create_acts(Forward *f, Err *err)
                                &f->attended, err) &&
            f->ops->acts_create(f->device, MAX_ROWS, shape->ffn_dim, reads_ffn, shape->n_layers,
                                &f->hidden, err) &&
-           f->ops->acts_create(f->device, LOGIT_ROWS, shape->dim, &head, 1, &f->last_normed, err);
+           f->ops->acts_create(f->device, f->logit_rows, shape->dim, &head, 1, &f->last_normed,
+                               err);
+}
+
+/** As many as the device likes, fewer for large vocabularies. */
+static size_t choose_logit_rows(const Forward *f)
+{
+    size_t rows = f->ops->batch_rows < LOGIT_ROWS_MAX ? f->ops->batch_rows : LOGIT_ROWS_MAX;
+    while (rows > 64 && rows * f->weights->shape.vocab > LOGIT_BYTES / sizeof(float)) {
+        rows /= 2;
+    }
+    return rows;
 }
 
 static bool create_buffers(Forward *f, Err *err)
 {
     const ModelShape *shape = &f->weights->shape;
+    f->logit_rows = choose_logit_rows(f);
     size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
     size_t kv_dim = (size_t)shape->heads.n_kv_heads * shape->heads.head_dim;
     const struct {
@@ -85,10 +99,10 @@ static bool create_buffers(Forward *f, Err *err)
         {&f->q_wanted, MAX_ROWS, q_dim},
         {&f->k, MAX_ROWS, kv_dim},
         {&f->v, MAX_ROWS, kv_dim},
-        {&f->logits, LOGIT_ROWS, shape->vocab},
+        {&f->logits, f->logit_rows, shape->vocab},
     };
     // The activations between operations, at most as wide as float32.
-    size_t n_floats = MAX_ROWS * (shape->dim + q_dim + shape->ffn_dim) + LOGIT_ROWS * shape->dim;
+    size_t n_floats = MAX_ROWS * (shape->dim + q_dim + shape->ffn_dim) + f->logit_rows * shape->dim;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         n_floats += all[i].rows * all[i].width;
     }
@@ -250,6 +264,11 @@ uint32_t forward_max_rows(const Forward *f)
     return MAX_ROWS;
 }
 
+uint32_t forward_batch_rows(const Forward *f)
+{
+    return (uint32_t)f->ops->batch_rows;
+}
+
 // ---- One batch --------------------------------------------------------------------------------
 
 /** Residual stream and attention works as a layer sees them: all rows, or the wanted ones. */
@@ -317,8 +336,8 @@ static bool take_logprobs(Forward *f, const Batch *batch, const uint32_t *wanted
                           TargetLogprob *out_logprobs, Err *err)
 {
     size_t n_ask = 0;
-    KLogprobRow ask[LOGIT_ROWS];
-    int32_t argmax[LOGIT_ROWS];
+    KLogprobRow ask[LOGIT_ROWS_MAX];
+    int32_t argmax[LOGIT_ROWS_MAX];
     for (size_t i = 0; i < n; i++) {
         const BatchRow *row = &batch->rows[wanted[i]];
         if (row->n_targets > 0) {
@@ -448,7 +467,7 @@ static bool run_head(Forward *f, const Rows *rows, size_t from, size_t n, Err *e
 static bool run_step(Forward *f, const ForwardPlan *plan, bool repeats, Rows *rows, Err *err)
 {
     Err later = ERR_INIT; // a failure is that of the first operation
-    size_t n = plan->n_wanted < LOGIT_ROWS ? plan->n_wanted : LOGIT_ROWS;
+    size_t n = plan->n_wanted < f->logit_rows ? plan->n_wanted : f->logit_rows;
     bool ok = f->ops->step_begin(f->stream, repeats, err) && run_layers(f, plan, rows, err) &&
               (n == 0 || run_head(f, rows, 0, n, err));
     return f->ops->step_end(f->stream, ok ? err : &later) && ok;
@@ -473,7 +492,7 @@ bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogpro
     }
     uint32_t n_picked = 0;
     for (size_t from = 0, n; from < plan.n_wanted; from += n) {
-        n = plan.n_wanted - from < LOGIT_ROWS ? plan.n_wanted - from : LOGIT_ROWS;
+        n = plan.n_wanted - from < f->logit_rows ? plan.n_wanted - from : f->logit_rows;
         if ((from > 0 && !run_head(f, &rows, from, n, err)) ||
             !take_logprobs(f, &filled, plan.wanted + from, n, out_logprobs, err) ||
             !take_picks(f, &filled, plan.wanted + from, n, &n_picked, err) ||

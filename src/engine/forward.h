@@ -68,6 +68,8 @@ size_t forward_free_bytes(const Forward *forward);
 bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err);
 /** Most rows a batch may have. */
 uint32_t forward_max_rows(const Forward *forward);
+/** Replies that are best decoded together. */
+uint32_t forward_batch_rows(const Forward *forward);
 /**
  * Run one batch. Results are where its picks say, and in out_logprobs. One that asks for keys and
  * values alone may still be running on return; what goes wrong with it is said later.

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_DEFAULT 64
-
 // ---- Set-up -----------------------------------------------------------------------------------
 
 bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokenizer,
@@ -19,7 +17,7 @@ bool schedule_init(Schedule *schedule, Forward *forward, const Tokenizer *tokeni
     *schedule = (Schedule){
         .forward = forward,
         .tokenizer = tokenizer,
-        .max_batch = BATCH_DEFAULT,
+        .max_batch = forward_batch_rows(forward),
         .max_rows = forward_max_rows(forward),
         .max_piece = forward_max_rows(forward),
     };

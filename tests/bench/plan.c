@@ -75,6 +75,12 @@ uint32_t forward_max_rows(const Forward *forward)
     return 512;
 }
 
+uint32_t forward_batch_rows(const Forward *forward)
+{
+    (void)forward;
+    return 64;
+}
+
 bool forward_pool_create(Forward *forward, uint32_t n_slots, Err *err)
 {
     (void)forward;

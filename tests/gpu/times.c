@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// times [SECONDS]: how long each operation of the CUDA backend takes in the shapes of an 8B Llama
-// model in BF16 and Q4_0, at batches of decoding and at a prompt of 512. Prints one JSON object a
-// line, with the bytes that have to be read and the multiplications that have to be done; whoever
-// reads it divides by the roofline. Exit code 77 without a device.
+// times [SECONDS [WHAT]]: how long each operation of the CUDA backend takes in the shapes of an 8B
+// Llama model in BF16 and Q4_0, at batches of decoding and at a prompt of 512. Prints one JSON
+// object a line, with the bytes that have to be read and the multiplications that have to be done;
+// whoever reads it divides by the roofline. Exit code 77 without a device.
 #include "kernels/kernels.h"
 
 #include <stdio.h>
@@ -24,6 +24,7 @@ static const KOps *ops;
 static KDevice *device;
 static KStream *stream;
 static double seconds_each = 0.2;
+static const char *only = ""; // what is timed has this in its name
 
 static void must(bool ok, const Err *err)
 {
@@ -52,6 +53,9 @@ typedef struct Case {
 /** Run something for a while; print what one time takes. */
 static void timed(const Case *of, void (*run)(void *), void *ctx)
 {
+    if (strstr(of->what, only) == NULL) {
+        return;
+    }
     run(ctx);
     sync();
     int64_t from_ns = clock_ns();
@@ -302,6 +306,7 @@ int main(int argc, char **argv)
     if (argc > 1) {
         seconds_each = strtod(argv[1], NULL);
     }
+    only = argc > 2 ? argv[2] : "";
     ops = muster_cuda_ops();
     if (!ops->device_open(&options, &device, &err)) {
         fprintf(stderr, "%s\n", err.message);
