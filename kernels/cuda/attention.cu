@@ -122,8 +122,8 @@ KERNEL(merge_rows)(AttendView view, ActsView out)
 /** Chunks whose partials are in scratch together. */
 typedef struct Wave {
     uint32_t chunk0;
-    uint32_t first_item;
-    uint32_t n_items;
+    uint32_t first_item[2]; // of items with many queries, and of those with few
+    uint32_t n_items[2];
 } Wave;
 
 /** The list as it goes to the device, in one piece, and what it was made from. */
@@ -149,6 +149,12 @@ void cuda_attend_list_destroy(AttendList *list)
         free(list->waves);
         free(list);
     }
+}
+
+/** Whether the items of a work have few queries: 0 or 1. */
+static int work_kind(const KAttentionWork *work, uint32_t group)
+{
+    return work->n_rows * group <= ATTEND_FEW;
 }
 
 static uint32_t work_items(const KAttentionWork *work, uint32_t group)
@@ -179,12 +185,16 @@ static bool list_waves(const KStream *stream, AttendList *list, size_t *out_item
     }
     list->n_waves = 0;
     for (size_t w = 0; w < list->n_works;) {
-        Wave wave = {list->works[w].chunk, (uint32_t)n_items, 0};
+        Wave wave = {list->works[w].chunk, {0, 0}, {0, 0}};
         for (; w < list->n_works && list->works[w].chunk - wave.chunk0 < list->wave_chunks; w++) {
-            wave.n_items += work_items(&list->works[w], list->group);
+            wave.n_items[work_kind(&list->works[w], list->group)] +=
+                work_items(&list->works[w], list->group);
         }
-        wave.n_items = (uint32_t)cuda_step_size(stream, wave.n_items);
-        n_items += wave.n_items;
+        for (int kind = 0; kind < 2; kind++) {
+            wave.n_items[kind] = (uint32_t)cuda_step_size(stream, wave.n_items[kind]);
+            wave.first_item[kind] = (uint32_t)n_items;
+            n_items += wave.n_items[kind];
+        }
         list->waves[list->n_waves++] = wave;
     }
     *out_items = n_items;
@@ -260,9 +270,12 @@ static void list_fill(AttendList *list)
     const KAttentionWork *work = list->works, *end = work + list->n_works;
     for (size_t w = 0; w < list->n_waves; w++) {
         const Wave *wave = &list->waves[w];
-        AttendItem *item = list->items + wave->first_item;
+        AttendItem *item[2];
+        for (int kind = 0; kind < 2; kind++) {
+            item[kind] = list->items + wave->first_item[kind];
+        }
         for (; work < end && work->chunk - wave->chunk0 < list->wave_chunks; work++) {
-            fill_work(list, work, &item, &n_extents, &n_rows);
+            fill_work(list, work, &item[work_kind(work, list->group)], &n_extents, &n_rows);
         }
     }
 }
@@ -318,13 +331,15 @@ static bool take_scratch(KStream *stream, const KHeads *heads, AttendView *view,
     return true;
 }
 
-static bool run_wave(KStream *stream, const AttendView *view, uint32_t n_items, KActs *out,
-                     Err *err)
+static bool run_wave(KStream *stream, AttendView *view, const Wave *wave, KActs *out, Err *err)
 {
-    bool ok = stream->device->f32 ? attend_f32(stream, view, n_items, err)
-                                  : attend_f16(stream, view, n_items, err);
-    if (!ok) {
-        return false;
+    for (int kind = 0; kind < 2; kind++) {
+        uint32_t n = wave->n_items[kind];
+        view->first_item = wave->first_item[kind];
+        if (n > 0 && !(stream->device->f32 ? attend_f32(stream, view, n, err)
+                                           : attend_f16(stream, view, n, kind == 1, err))) {
+            return false;
+        }
     }
     uint32_t n_groups = out->view.n_blocks * 4;
     dim3 grid(view->n_rows, (n_groups + ROW_THREADS - 1) / ROW_THREADS);
@@ -339,9 +354,8 @@ static bool run_waves(KStream *stream, const AttendList *list, AttendView *view,
         const Wave *wave = &list->waves[w];
         view->chunk0 = wave->chunk0;
         view->chunk1 = wave->chunk0 + list->wave_chunks;
-        view->first_item = wave->first_item;
         view->last_wave = w + 1 == list->n_waves;
-        if (!run_wave(stream, view, wave->n_items, out, err)) {
+        if (!run_wave(stream, view, wave, out, err)) {
             return false;
         }
         float *after = view->after_max_sum;

@@ -6,7 +6,8 @@
 
 #include "kernels/cuda/backend.cuh"
 
-#define ATTEND_QUERIES 64 // of an item: rows times the heads of a KV head's group
+#define ATTEND_QUERIES 64 // of an item, at most: rows times the heads of a KV head's group
+#define ATTEND_FEW     16 // of an item that one warp takes
 
 /** A run of slots: positions at .. at+n-1 of the chunk. */
 typedef struct AttendExtent {
@@ -81,6 +82,6 @@ DEVICE inline void item_slots(const AttendView &view, const AttendItem &item, ui
     }
 }
 
-/** Partials of n_items items. */
-bool attend_f16(KStream *stream, const AttendView *view, uint32_t n_items, Err *err);
+/** Partials of n_items items; few: none has more than ATTEND_FEW queries. */
+bool attend_f16(KStream *stream, const AttendView *view, uint32_t n_items, bool few, Err *err);
 bool attend_f32(KStream *stream, const AttendView *view, uint32_t n_items, Err *err);

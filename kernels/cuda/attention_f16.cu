@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Attention on tensor cores with f16 operands and f32 sums. One thread block takes up to 64 queries
-// of one KV head, 16 a warp, over one chunk in tiles of 64 keys (fewer for wide heads, to fit in
-// registers): the tile is a part of the order of accumulation. A key that a query does not see gets
-// the weight 0, so what else is in the tile does not matter. The method is that of FlashAttention
-// (Dao et al. 2022).
+// of one KV head, 16 a warp, or with few queries is one warp, over one chunk in tiles of 64 keys
+// (fewer for wide heads, to fit in registers): the tile is a part of the order of accumulation. A
+// key that a query does not see gets the weight 0, so what else is in the tile does not matter. The
+// method is that of FlashAttention (Dao et al. 2022).
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/rows.cuh"
-
-#define ATTEND_THREADS 128
 
 /** Shapes for heads padded to DIM elements. */
 template <int DIM> struct Attend {
@@ -61,13 +59,13 @@ DEVICE static inline void queries_load(const AttendView &view, const AttendItem 
 }
 
 /** Ask for a tile of keys or of values, positions from `first` on. */
-template <int DIM>
+template <int DIM, int WARPS>
 DEVICE static inline void tile_load(const AttendView &view, const AttendItem &item,
                                     const void *from, const uint32_t *slots, uint32_t first,
                                     uint8_t *tile, uint32_t row_bytes)
 {
     const uint16_t *head = (const uint16_t *)from + (size_t)block_y() * view.kv.n_slots * DIM;
-    for (uint32_t i = thread_x(); i < Attend<DIM>::keys * DIM / 8; i += ATTEND_THREADS) {
+    for (uint32_t i = thread_x(); i < Attend<DIM>::keys * DIM / 8; i += WARPS * 32) {
         uint32_t key = i / (DIM / 8), piece = i % (DIM / 8);
         bool inside = first + key < item.n_keys;
         size_t at = inside ? (size_t)slots[first + key] * DIM + piece * 8 : 0;
@@ -207,7 +205,7 @@ DEVICE static inline void partials_store(const AttendView &view, const AttendIte
 
 /** grid (items, KV heads). Values are on their way while keys are used, the next keys while values
  *  are; warps without queries only help to copy. */
-template <int DIM> KERNEL(attend_chunk)(AttendView view)
+template <int DIM, int WARPS> KERNEL(attend_chunk)(AttendView view)
 {
     SHARED(uint32_t, slots, [K_CHUNK]);
     SHARED(uint4, keys, [Attend<DIM>::keys * Attend<DIM>::key_row / 16]);
@@ -222,9 +220,9 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
         return; // it fills up the grid
     }
     SYNC();
-    tile_load<DIM>(view, item, view.kv.keys, slots, 0, key_tile, Attend<DIM>::key_row);
+    tile_load<DIM, WARPS>(view, item, view.kv.keys, slots, 0, key_tile, Attend<DIM>::key_row);
     cp_async_commit();
-    tile_load<DIM>(view, item, view.kv.values, slots, 0, value_tile, Attend<DIM>::value_row);
+    tile_load<DIM, WARPS>(view, item, view.kv.values, slots, 0, value_tile, Attend<DIM>::value_row);
     cp_async_commit();
     bool works = thread_x() / 32 * 16 < item.n_queries;
     Queries<DIM> queries;
@@ -236,8 +234,8 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
         } else {
             cp_async_wait<0>();
             SYNC(); // keys are there, everyone is done with the values before
-            tile_load<DIM>(view, item, view.kv.values, slots, first, value_tile,
-                           Attend<DIM>::value_row);
+            tile_load<DIM, WARPS>(view, item, view.kv.values, slots, first, value_tile,
+                                  Attend<DIM>::value_row);
             cp_async_commit();
         }
         uint32_t weights[Attend<DIM>::keys / 8][2];
@@ -248,7 +246,8 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
         SYNC(); // values are there, everyone is done with the keys
         uint32_t next = first + Attend<DIM>::keys;
         if (next < item.n_keys) {
-            tile_load<DIM>(view, item, view.kv.keys, slots, next, key_tile, Attend<DIM>::key_row);
+            tile_load<DIM, WARPS>(view, item, view.kv.keys, slots, next, key_tile,
+                                  Attend<DIM>::key_row);
         }
         cp_async_commit();
         if (works) {
@@ -263,28 +262,29 @@ template <int DIM> KERNEL(attend_chunk)(AttendView view)
 // ---- Launcher -----------------------------------------------------------------------------------
 
 template <int DIM>
-static bool launch(KStream *stream, const AttendView *view, uint32_t n_items, Err *err)
+static bool launch(KStream *stream, const AttendView *view, uint32_t n_items, bool few, Err *err)
 {
-    auto kernel = attend_chunk<DIM>;
-    LAUNCH_EARLY(kernel, dim3(n_items, view->kv.n_kv_heads), dim3(ATTEND_THREADS), 0, stream->gpu,
-                 *view);
+    constexpr int MOST = ATTEND_QUERIES / ATTEND_FEW;
+    auto kernel = few ? attend_chunk<DIM, 1> : attend_chunk<DIM, MOST>;
+    LAUNCH_EARLY(kernel, dim3(n_items, view->kv.n_kv_heads), dim3(few ? 32 : MOST * 32), 0,
+                 stream->gpu, *view);
     return CUDA_LAUNCHED(err, "attention");
 }
 
-bool attend_f16(KStream *stream, const AttendView *view, uint32_t n_items, Err *err)
+bool attend_f16(KStream *stream, const AttendView *view, uint32_t n_items, bool few, Err *err)
 {
     switch (view->kv.stride) {
     case 32:
-        return launch<32>(stream, view, n_items, err);
+        return launch<32>(stream, view, n_items, few, err);
     case 64:
-        return launch<64>(stream, view, n_items, err);
+        return launch<64>(stream, view, n_items, few, err);
     case 96:
-        return launch<96>(stream, view, n_items, err);
+        return launch<96>(stream, view, n_items, few, err);
     case 128:
-        return launch<128>(stream, view, n_items, err);
+        return launch<128>(stream, view, n_items, few, err);
     case 192:
-        return launch<192>(stream, view, n_items, err);
+        return launch<192>(stream, view, n_items, few, err);
     default:
-        return launch<256>(stream, view, n_items, err);
+        return launch<256>(stream, view, n_items, few, err);
     }
 }
