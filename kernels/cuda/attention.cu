@@ -323,10 +323,10 @@ static bool take_scratch(KStream *stream, const KHeads *heads, AttendView *view,
     if (!cuda_scratch(stream, (n_values + n_running + n_max_sum) * sizeof(float), &memory, err)) {
         return false;
     }
-    view->values = (float *)memory;
-    view->max_sum = view->values + n_values;
-    view->merged = view->max_sum + n_max_sum;
-    view->after_max_sum = view->merged + (several ? queries * stride : 0);
+    view->values = (float *)memory; // what is read in 16 bytes comes first
+    view->merged = view->values + n_values;
+    view->max_sum = view->merged + (several ? queries * stride : 0);
+    view->after_max_sum = view->max_sum + n_max_sum;
     view->before_max_sum = view->after_max_sum + (several ? queries * 2 : 0);
     return true;
 }

@@ -265,9 +265,11 @@ template <int DIM>
 static bool launch(KStream *stream, const AttendView *view, uint32_t n_items, bool few, Err *err)
 {
     constexpr int MOST = ATTEND_QUERIES / ATTEND_FEW;
-    auto kernel = few ? attend_chunk<DIM, 1> : attend_chunk<DIM, MOST>;
-    LAUNCH_EARLY(kernel, dim3(n_items, view->kv.n_kv_heads), dim3(few ? 32 : MOST * 32), 0,
-                 stream->gpu, *view);
+    dim3 grid(n_items, view->kv.n_kv_heads);
+    // Few blocks rather have more warps to copy with.
+    bool single = few && grid.x * grid.y > 4u * (uint32_t)stream->device->n_processors;
+    auto kernel = single ? attend_chunk<DIM, 1> : attend_chunk<DIM, MOST>;
+    LAUNCH_EARLY(kernel, grid, dim3(single ? 32 : MOST * 32), 0, stream->gpu, *view);
     return CUDA_LAUNCHED(err, "attention");
 }
 
