@@ -240,16 +240,18 @@ DEVICE static inline void run_some(const ProductsView &view, const Panel &panel,
     run.at = stage_after(run.at, N);
 }
 
-/** Blocks b .. end-1, two for each time that all wait for all. */
+/** Blocks b .. end-1, two for each time that all wait for all, where registers allow it. */
 template <int TYPE, int ROWS>
 DEVICE static inline void run_blocks(const ProductsView &view, const Panel &panel, uint8_t *stages,
                                      uint32_t b, uint32_t end, Run<TYPE, ROWS> &run)
 {
     sums_clear<warp_tiles(TYPE), ROWS / 16>(run.acc);
-    for (; b + 1 < end; b += 2) {
-        run_some<TYPE, ROWS, 2>(view, panel, stages, b, run);
+    if constexpr (is_half(TYPE) || TYPE == K_Q4_0) {
+        for (; b + 1 < end; b += 2) {
+            run_some<TYPE, ROWS, 2>(view, panel, stages, b, run);
+        }
     }
-    if (b < end) {
+    for (; b < end; b++) {
         run_some<TYPE, ROWS, 1>(view, panel, stages, b, run);
     }
 }
