@@ -45,16 +45,16 @@ DEVICE static inline void merged_load(const float *max_sum, const float *values,
     out.max = two.x;
     out.sum = two.y;
     const float *from = values + at * stride + element;
-    UNROLL for (int i = 0; i < N; i += 4)
-    {
-        if (N == 1) {
-            out.out[i] = *from;
-        } else {
+    if constexpr (N == 1) {
+        out.out[0] = *from;
+    } else {
+        UNROLL for (int i = 0; i < N; i += 4)
+        {
             float4 four = *(const float4 *)(from + i);
             out.out[i] = four.x;
-            out.out[N == 1 ? i : i + 1] = four.y;
-            out.out[N == 1 ? i : i + 2] = four.z;
-            out.out[N == 1 ? i : i + 3] = four.w;
+            out.out[i + 1] = four.y;
+            out.out[i + 2] = four.z;
+            out.out[i + 3] = four.w;
         }
     }
 }

@@ -14,10 +14,14 @@
 //   LAUNCH_EARLY(kernel, ...)       the same of a kernel that has EARLY_WAIT(): where GPUs can, its
 //                                   blocks start before the kernel in front of it is quite done
 //   EARLY_WAIT()                    the kernels in front are done. Before it nothing may be
-//                                   written, and only what no kernel writes may be read
-//   EARLY_START()                   the next kernel's blocks may start: for small grids, since
-//                                   blocks that wait take room, on some processors more than on
-//                                   others. EARLY() waits, and does this if the grid is small
+//                                   written, and only what no kernel writes may be read. Every
+//                                   thread gets here on every path: a kernel that ended without it
+//                                   might end before those in front, and the next one's wait would
+//                                   cover nothing
+//   EARLY_START()                   the next kernel's blocks may start. They take room, on some
+//                                   processors more than on others: not while a large kernel is at
+//                                   its main work. EARLY() waits, and does this if the grid is
+//                                   small
 //   SHARED(type, name, [dims]);     shared memory of a block, aligned to 16 bytes; not initialised
 //   DYN_SHARED(type, name);         type *name: the shared_bytes of the launch; aligned to 16 bytes
 //   SYNC()                          all threads of the block, none of which has ended
@@ -192,8 +196,7 @@ inline bool gpu_starts_early(void)
         return false;
     }
     if (known[device] == 0) {
-        bool can = getenv("MUSTER_NOT_EARLY") == NULL &&
-                   cudaFuncGetAttributes(&code, (const void *)gpu_code_of) == cudaSuccess &&
+        bool can = cudaFuncGetAttributes(&code, (const void *)gpu_code_of) == cudaSuccess &&
                    code.ptxVersion >= 90;
         known[device] = can ? 1 : -1;
     }

@@ -5,6 +5,8 @@
 // warp reads 64 bytes of each of 16 rows instead of a record; the bits are the same.
 #include "kernels/cuda/product.cuh"
 
+#define GRID_Y_MAX 65535
+
 // ---- Loads --------------------------------------------------------------------------------------
 
 /** What a warp works on. */
@@ -89,11 +91,9 @@ DEVICE static inline void run_tile(const ProductsView &view, const Stream &s, ui
 {
     Burst<TYPE, NT, N> even, odd;
     uint32_t n = (to - from) / N, b = from; // whole bursts
+    EARLY_WAIT();
     if (n > 0) {
         burst_weights<TYPE, NT, PLAIN, N>(s, b, even);
-    }
-    EARLY_WAIT(); // weights do not depend on what came before, rows do
-    if (n > 0) {
         burst_rows<TYPE, NT, N>(view, s, b, even);
     }
     for (; n >= 2; n -= 2, b += 2 * N) {
@@ -182,6 +182,10 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
     for (int p = 0; p < v.n_products; p++) {
         v.products[p].first_cut = n_cuts;
         n_cuts += (v.products[p].n_out + TILE - 1) / TILE;
+    }
+    if (n_cuts > GRID_Y_MAX) {
+        return CUDA_FAIL(err, ERR_LIMIT, "%zu outputs are more than a product of few rows can have",
+                         (size_t)n_cuts * TILE);
     }
     dim3 grid((v.n_rows + NT * 8 - 1) / (NT * 8), n_cuts);
     // Few warps ask for more at once, many leave no registers for that.

@@ -345,16 +345,15 @@ static bool small_panels(const KStream *stream, const ProductsView *view, size_t
 /** Quantised weights are small, and what is made of them leaves no registers for large panels. */
 template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
 {
+    constexpr int LARGE = is_half(TYPE) ? 128 : 64;
     ProductsView v = *view;
     uint32_t n_cuts = 0;
     for (int p = 0; p < v.n_products; p++) {
         v.products[p].first_cut = n_cuts;
         n_cuts += (v.products[p].n_out + MANY_TILES * TILE - 1) / (MANY_TILES * TILE);
     }
-    return is_half(TYPE) && !small_panels(stream, &v, n_cuts)
-           ? launch_many < TYPE,
-           is_half(TYPE) ? 128 : 64 > (stream, &v, n_cuts, err)
-           : launch_many<TYPE, 64>(stream, &v, n_cuts, err);
+    return small_panels(stream, &v, n_cuts) ? launch_many<TYPE, 64>(stream, &v, n_cuts, err)
+                                            : launch_many<TYPE, LARGE>(stream, &v, n_cuts, err);
 }
 
 bool products_many(KStream *stream, const ProductsView *view, Err *err)

@@ -83,7 +83,7 @@ KERNEL(swiglu_rows)(const float *gate, const float *up, uint32_t width, ActsView
     group_load(up + (size_t)row * width, group * GROUP, width, u);
     UNROLL for (int i = 0; i < GROUP; i++)
     {
-        y[i] = swiglu_of(y[i], u[i]);
+        y[i] = y[i] / (1.0f + exp_of(0.0f - y[i])) * u[i];
     }
     acts_emit(out, row, group, y);
 }

@@ -28,12 +28,6 @@ DEVICE inline float exp_of(float x)
     return bits_to_float(float_to_bits(p) + (float_to_bits(t) << 23));
 }
 
-/** silu(gate) * up. */
-DEVICE inline float swiglu_of(float gate, float up)
-{
-    return gate / (1.0f + exp_of(0.0f - gate)) * up;
-}
-
 /** Sum over the lanes of a warp, the same in all of them. */
 DEVICE inline float warp_sum(float x)
 {
