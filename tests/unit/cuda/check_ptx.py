@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Compile the CUDA kernels with nvcc for sm_80 and sm_90 and look at what came out, as TAP: no
 register is spilled, no kernel adds floats atomically, none needs more shared memory than every
-device has. Skipped where there is no nvcc.
+device has, and those that start early wait (gpu.cuh). Skipped where there is no nvcc.
 
 usage: check_ptx.py SOURCE_ROOT [NVCC]
 """
@@ -61,6 +61,22 @@ def problems(log, ptx):
     return found
 
 
+def early_problems(source, ptx):
+    """A file launches its kernels early or none of them; all of those wait for what is before them."""
+    with open(source, encoding="utf-8") as file:
+        text = file.read()
+    if "LAUNCH_EARLY(" not in text:
+        return []
+    found = ["some kernels are launched early, others not"] if re.search(r"\bLAUNCH\(", text) else []
+    for module in re.split(r"(?m)^\.version", ptx):
+        if not re.search(r"(?m)^\.target sm_90", module):
+            continue
+        for entry, body in re.findall(r"\.entry (\w+)\((.*?)(?=\.entry|\Z)", module, re.S):
+            if "gpu_code_of" not in entry and "griddepcontrol.wait" not in body:
+                found.append(f"{entry} starts early and does not wait")
+    return found
+
+
 def main():
     root = os.path.abspath(sys.argv[1])
     nvcc = find_nvcc(sys.argv)
@@ -73,7 +89,7 @@ def main():
         jobs = [pool.submit(compile_one, nvcc, root, source, folder) for source in sources]
         for number, (source, job) in enumerate(zip(sources, jobs), 1):
             code, log, ptx = job.result()
-            found = problems(log, ptx)
+            found = problems(log, ptx) + early_problems(source, ptx)
             if code != 0 or not ptx:
                 found.append("nvcc failed: " + log[-2000:])
             for sentence in found:
