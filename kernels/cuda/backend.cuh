@@ -215,6 +215,8 @@ typedef struct Fast Fast;             // fast.cu
 struct KDevice {
     int index;
     int n_processors;
+    size_t l2_bytes;     // of the cache before memory
+    size_t shared_bytes; // that a block can have
     bool f32;
     Fast *fast;       // NULL: products and sums are our own
     GpuStream load;   // of matrix_create

@@ -105,6 +105,8 @@ static bool device_fill(KDevice *device, Err *err)
         return false;
     }
     device->n_processors = info.n_processors;
+    device->l2_bytes = info.l2_bytes;
+    device->shared_bytes = (size_t)info.shared_bytes;
     if (info.major < 8) {
         return CUDA_FAIL(err, ERR_ENVIRONMENT,
                          "device %d (%s) has compute capability %d.%d; 8.0 or more is needed",

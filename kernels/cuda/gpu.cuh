@@ -88,6 +88,7 @@ typedef struct GpuInfo {
     size_t memory_bytes;
     int major, minor; // compute capability
     int n_processors;
+    size_t l2_bytes;
     int shared_bytes; // the most one block can have
 } GpuInfo;
 
@@ -444,6 +445,7 @@ inline GpuError gpu_device_info(int index, GpuInfo *out)
     out->major = p.major;
     out->minor = p.minor;
     out->n_processors = p.multiProcessorCount;
+    out->l2_bytes = (size_t)p.l2CacheSize;
     out->shared_bytes = (int)p.sharedMemPerBlockOptin;
     return cudaDeviceGetPCIBusId(out->pci, sizeof(out->pci), index);
 }

@@ -137,6 +137,7 @@ GpuError gpu_device_info(int index, GpuInfo *out)
     out->memory_bytes = options.memory_bytes;
     out->major = 8;
     out->n_processors = 4;
+    out->l2_bytes = 4096;
     out->shared_bytes = SHARED_MAX;
     return GPU_OK;
 }
