@@ -21,6 +21,7 @@ typedef struct EmulateOptions {
     bool guard;          // device memory can not be touched by the host
     int n_devices;       // -1: no driver; 0: 1
     size_t memory_bytes; // of a device; 0: 4 GiB
+    size_t shared_bytes; // that a block can have; 0: 227 KiB, as on sm_90 (sm_86: 99)
 } EmulateOptions;
 
 /** Set the options; no work may be queued. The devices, and what lives on them, stay. */

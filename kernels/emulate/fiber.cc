@@ -351,7 +351,7 @@ void *emulate_shared(EmulateSite *site, size_t bytes)
         for (uint32_t i = 1; i < now->n_pieces; i++) {
             total += now->pieces[i].bytes;
         }
-        if (total > STATIC_SHARED || total + now->shared_bytes > SHARED_MAX) {
+        if (total > STATIC_SHARED || total + now->shared_bytes > stream_options()->shared_bytes) {
             fault(site->file, site->line, "%zu bytes of shared memory in one block",
                   total + now->shared_bytes);
         }

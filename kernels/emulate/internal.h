@@ -22,8 +22,8 @@
 #define ALL_LANES     0xffffffffu
 #define THREADS_MAX   1024
 #define STATIC_SHARED (48 * 1024)
-#define SHARED_MAX    (99 * 1024) // what sm_86 and sm_89 give
-#define SHARED_GAP    64          // between two pieces of shared memory
+#define SHARED_MOST   (227 * 1024) // that a block can have, what sm_90 gives
+#define SHARED_GAP    64           // between two pieces of shared memory
 #define SHARED_ARENA  (512 * 1024)
 #define SITES_MAX     64
 #define FILL          0xff // of memory without a value: NaN in f32, f16 and bf16, -1

@@ -138,7 +138,7 @@ GpuError gpu_device_info(int index, GpuInfo *out)
     out->major = 8;
     out->n_processors = 4;
     out->l2_bytes = 4096;
-    out->shared_bytes = SHARED_MAX;
+    out->shared_bytes = (int)options.shared_bytes;
     return GPU_OK;
 }
 

@@ -15,7 +15,7 @@ namespace emulate
 {
 
 std::mutex lock;
-EmulateOptions options = {0, false, false, 1, (size_t)4 << 30};
+EmulateOptions options = {0, false, false, 1, (size_t)4 << 30, SHARED_MOST};
 std::list<EmulateStream> *streams;
 std::set<const void *> *handles;
 EmulateStream *defaults[EMULATE_DEVICES_MAX];
@@ -31,11 +31,15 @@ static std::condition_variable changed;
 static uint64_t n_changes; // operations added or done
 static uint64_t random_state;
 
+/** No time that means something: what is chosen by it shall be another one with another seed, and
+ * the same one again with the same seed. */
 static double clock_ms(void)
 {
-    return std::chrono::duration<double, std::milli>(
-               std::chrono::steady_clock::now().time_since_epoch())
-        .count();
+    static uint64_t n_looks;
+    static double ms;
+    uint64_t state = options.seed * 31 + ++n_looks;
+    ms += (double)(1 + random_next(&state) % 1000) / 64;
+    return ms;
 }
 
 // ---- Options ------------------------------------------------------------------------------------
@@ -53,6 +57,9 @@ static void options_set(const EmulateOptions *from)
     options.n_devices =
         options.n_devices > EMULATE_DEVICES_MAX ? EMULATE_DEVICES_MAX : options.n_devices;
     options.memory_bytes = options.memory_bytes == 0 ? (size_t)4 << 30 : options.memory_bytes;
+    options.shared_bytes = options.shared_bytes == 0            ? SHARED_MOST
+                           : options.shared_bytes > SHARED_MOST ? SHARED_MOST
+                                                                : options.shared_bytes;
     random_state = options.seed * 77 + 1;
 }
 
@@ -68,7 +75,8 @@ void emulate::begin(void)
         from_environment("MUSTER_EMULATE_LAZY", options.lazy) != 0,
         from_environment("MUSTER_EMULATE_GUARD", options.guard) != 0,
         (int)from_environment("MUSTER_EMULATE_DEVICES", (uint64_t)options.n_devices),
-        from_environment("MUSTER_EMULATE_MEMORY", options.memory_bytes)};
+        from_environment("MUSTER_EMULATE_MEMORY", options.memory_bytes),
+        from_environment("MUSTER_EMULATE_SHARED", options.shared_bytes)};
     options_set(&wish);
 }
 
@@ -332,11 +340,11 @@ void emulate_launch(EmulatePlace place, dim3 grid, dim3 block, size_t shared_byt
     bool fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= INT32_MAX && grid.y <= 65535 &&
                 grid.z <= 65535 && block.x > 0 && block.x <= THREADS_MAX && block.y == 1 &&
                 block.z == 1;
-    GpuError e = !fits                              ? GPU_ERROR_CONFIG
-                 : shared_bytes > SHARED_MAX        ? GPU_ERROR_VALUE
-                 : failure_now(EMULATE_FAIL_LAUNCH) ? GPU_ERROR_LAUNCH_RESOURCES
-                                                    : add(stream, std::move(op));
-    if (!fits || shared_bytes > SHARED_MAX) {
+    GpuError e = !fits                                 ? GPU_ERROR_CONFIG
+                 : shared_bytes > options.shared_bytes ? GPU_ERROR_VALUE
+                 : failure_now(EMULATE_FAIL_LAUNCH)    ? GPU_ERROR_LAUNCH_RESOURCES
+                                                       : add(stream, std::move(op));
+    if (!fits || shared_bytes > options.shared_bytes) {
         fault(place.file, place.line,
               "launch of (%u,%u,%u) blocks of (%u,%u,%u) threads with %zu bytes", grid.x, grid.y,
               grid.z, block.x, block.y, block.z, shared_bytes);

@@ -27,7 +27,7 @@ extern "C" {
 
 static inline void emulate_as(uint64_t seed, bool lazy)
 {
-    EmulateOptions options = {seed, lazy, false, 1, 0};
+    EmulateOptions options = {seed, lazy, false, 1, 0, 0};
     emulate_configure(&options);
 }
 

@@ -317,7 +317,7 @@ static void launch_misaligned(void)
 
 static void launch_other_device(void)
 {
-    EmulateOptions options = {0, false, false, 2, 0};
+    EmulateOptions options = {0, false, false, 2, 0, 0};
     emulate_configure(&options);
     gpu_set_device(1);
     LAUNCH(global_over, dim3(1), dim3(N), 0, NULL, device_out, 0);
@@ -493,8 +493,8 @@ static void test_launches__have_limits(void)
     } cases[] = {{dim3(0), dim3(32), 0, GPU_ERROR_CONFIG},
                  {dim3(1), dim3(1025), 0, GPU_ERROR_CONFIG},
                  {dim3(1, 65536), dim3(32), 0, GPU_ERROR_CONFIG},
-                 {dim3(1), dim3(32), 100 * 1024, GPU_ERROR_VALUE},
-                 {dim3(1), dim3(32), 99 * 1024, GPU_OK}};
+                 {dim3(1), dim3(32), 228 * 1024, GPU_ERROR_VALUE},
+                 {dim3(1), dim3(32), 227 * 1024, GPU_OK}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         LAUNCH(blocks_collide, cases[i].grid, cases[i].block, cases[i].shared_bytes, NULL, out);
         CHECK_INT(gpu_last_error(), cases[i].want);

@@ -12,7 +12,7 @@
 
 static void devices(int n, uint64_t seed, bool lazy)
 {
-    EmulateOptions options = {seed, lazy, false, n, 0};
+    EmulateOptions options = {seed, lazy, false, n, 0, 0};
     emulate_configure(&options);
 }
 

@@ -178,7 +178,7 @@ static float *guarded;
 
 static void touches_device(void)
 {
-    EmulateOptions options = {0, false, true, 1, 0};
+    EmulateOptions options = {0, false, true, 1, 0, 0};
     emulate_configure(&options);
     gpu_malloc((void **)&guarded, N * sizeof(float));
     gpu_memset_async(guarded, 0, N * sizeof(float), NULL);
@@ -193,7 +193,7 @@ static void test_guard__keeps_the_host_out(void)
     CHECK(status != 0);
     CHECK_CONTAINS(text, "the host touches 1 bytes at byte 20 of 1024 bytes of device memory");
     // And lets kernels and copies in.
-    EmulateOptions options = {0, true, true, 1, 0};
+    EmulateOptions options = {0, true, true, 1, 0, 0};
     Setup s;
     setup(&s, 0, true);
     emulate_configure(&options);
@@ -224,7 +224,7 @@ static void test_copies__are_checked(void)
 
 static void test_memory__has_an_end(void)
 {
-    EmulateOptions options = {0, false, false, 2, 1 << 20};
+    EmulateOptions options = {0, false, false, 2, 1 << 20, 0};
     emulate_configure(&options);
     void *a, *b;
     size_t left, total;
