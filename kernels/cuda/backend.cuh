@@ -97,6 +97,7 @@ typedef struct ProductsView {
     uint32_t n_blocks;
     ActsView x;
     float *partials; // (parts, n_rows, n_out) of one product: K_SEGMENTS, or pairs of them
+    uint32_t ahead_bytes; // that a warp asks for before it waits: a multiple of 16
 } ProductsView;
 
 /** Keys and values of one layer. */

@@ -52,6 +52,9 @@
 //   atomic_add(uint64_t *, uint64_t)          of global memory
 //   atomic_add_shared(uint64_t *, uint64_t)   of shared memory, which none may read meanwhile
 //   load_stream(const uint4 * | const uint2 *): a read of what no one else reads
+//   prefetch_l2(global, bytes): multiples of 16 that will be wanted in the cache before memory; one
+//   lane is enough. For before EARLY_WAIT(), where the compiler does not let loads stay; nothing on
+//   GPUs that start no kernel early
 //   opaque(uint32_t): the same number, of which the compiler knows nothing: what is made of it is
 //   made there, not kept in registers from before
 //
@@ -417,6 +420,17 @@ __device__ inline uint2 load_stream(const uint2 *at)
                  : "=r"(v.x), "=r"(v.y)
                  : "l"(at));
     return v;
+}
+/** PTX ISA, cp.async.bulk.prefetch: the size is exact, where one address's prefetch is of a line,
+ * whatever that is. */
+__device__ inline void prefetch_l2(const void *global, uint32_t bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+#else
+    (void)global;
+    (void)bytes;
+#endif
 }
 
 // ---- Host ---------------------------------------------------------------------------------------

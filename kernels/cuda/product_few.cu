@@ -84,6 +84,18 @@ DEVICE static inline void burst_multiply(const Burst<TYPE, NT, N> &burst, float 
 
 // ---- Kernel -------------------------------------------------------------------------------------
 
+/** While the kernels in front end, the first records are on their way: no kernel writes weights. */
+template <int TYPE, bool PLAIN>
+DEVICE static inline void tile_ahead(const ProductsView &view, const Stream &s, uint32_t from,
+                                     uint32_t to)
+{
+    uint32_t bytes = (to - from) * record_bytes(TYPE);
+    bytes = bytes < view.ahead_bytes ? bytes : view.ahead_bytes;
+    if (!PLAIN && bytes > 0 && thread_x() % 32 == 0) {
+        prefetch_l2(s.tile + (size_t)from * record_bytes(TYPE), bytes);
+    }
+}
+
 /** acc (NT, 4): blocks from .. to-1 of a tile against NT * 8 rows, N at once. */
 template <int TYPE, int NT, bool PLAIN, int N>
 DEVICE static inline void run_tile(const ProductsView &view, const Stream &s, uint32_t from,
@@ -91,6 +103,7 @@ DEVICE static inline void run_tile(const ProductsView &view, const Stream &s, ui
 {
     Burst<TYPE, NT, N> even, odd;
     uint32_t n = (to - from) / N, b = from; // whole bursts
+    tile_ahead<TYPE, PLAIN>(view, s, from, to);
     EARLY_WAIT();
     if (n > 0) {
         burst_weights<TYPE, NT, PLAIN, N>(s, b, even);
@@ -195,6 +208,9 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
     auto kernel = cut           ? product_few<TYPE, NT, K_SEGMENTS, PLAIN, CUT>
                   : long_bursts ? product_few<TYPE, NT, 1, PLAIN, LONG>
                                 : product_few<TYPE, NT, 1, PLAIN, SHORT>;
+    // All warps together: what a small kernel in front leaves time for, and the cache room.
+    size_t n_warps = (size_t)grid.x * n_cuts * (size_t)v.n_segments;
+    v.ahead_bytes = (uint32_t)(stream->device->l2_bytes / 3 / n_warps / 16 * 16);
     LAUNCH_EARLY(kernel, grid, dim3((uint32_t)v.n_segments * 32), 0, stream->gpu, v);
     return CUDA_LAUNCHED(err, "product of few rows");
 }

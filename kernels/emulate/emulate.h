@@ -152,6 +152,7 @@ void emulate_sync(const char *file, int line);
 void emulate_meet(EmulateMeeting what, void *args, const char *file, int line);
 void emulate_fence(void);
 void emulate_cp_async(void *shared, const void *global, bool valid, const char *file, int line);
+void emulate_prefetch(const void *global, uint32_t bytes, const char *file, int line);
 void emulate_cp_async_commit(void);
 void emulate_cp_async_wait(int n_left);
 uint32_t emulate_atomic_add(uint32_t *at, uint32_t x);
@@ -248,6 +249,10 @@ inline bool all_lanes(bool p, EMULATE_PLACE)
 inline void cp_async16(void *shared, const void *global, bool valid, EMULATE_PLACE)
 {
     emulate_cp_async(shared, global, valid, file, line);
+}
+inline void prefetch_l2(const void *global, uint32_t bytes, EMULATE_PLACE)
+{
+    emulate_prefetch(global, bytes, file, line);
 }
 inline void cp_async_commit(void)
 {

@@ -295,6 +295,18 @@ void warp_copies_forget(Thread *thread)
     thread->group = 0;
 }
 
+void emulate_prefetch(const void *global, uint32_t bytes, const char *file, int line)
+{
+    if ((uintptr_t)global % 16 != 0 || bytes % 16 != 0 || bytes == 0) {
+        fault(file, line, "prefetch_l2 of %u bytes at %p: no multiples of 16", bytes, global);
+    }
+    if (!memory_valid(global, bytes)) {
+        char text[200];
+        memory_explain(global, bytes, text, sizeof(text));
+        fault(file, line, "prefetch_l2 of %s", text);
+    }
+}
+
 void emulate_cp_async(void *shared, const void *global, bool valid, const char *file, int line)
 {
     Thread *self = now->current;

@@ -441,6 +441,16 @@ KERNEL(copies_collide)(float *out)
     cp_async16(s + 1, out, true);
 }
 
+KERNEL(prefetch_past)(float *out)
+{
+    prefetch_l2(out + 16, N * 4 - 48);
+}
+
+KERNEL(prefetch_unaligned)(float *out)
+{
+    prefetch_l2(out + 1, 16);
+}
+
 typedef struct Meet {
     int line;
     void (*kernel)(float *);
@@ -456,6 +466,8 @@ static const Meet meets[] = {
     {__LINE__, lanes_differ, 32, "divergent warp"},
     {__LINE__, lane_at_barrier, 32, "deadlock; threads 0-15 wait for the block"},
     {__LINE__, copies_collide, 1, "is not aligned to 16 bytes"},
+    {__LINE__, prefetch_past, 1, "prefetch_l2 of"},
+    {__LINE__, prefetch_unaligned, 1, "no multiples of 16"},
 };
 
 static void test_meetings__are_checked(void)
