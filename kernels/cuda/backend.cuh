@@ -210,6 +210,29 @@ typedef struct Step {
     StepGraph graphs[STEP_GRAPHS];
 } Step;
 
+/** Kernels that take products; all give the same bits for one type. */
+typedef enum ProductKernel {
+    PRODUCT_FEW,       // any number of rows, but it is made for up to 32
+    PRODUCT_64,        // panels of as many rows
+    PRODUCT_128,       //
+    PRODUCT_128_WARPS, // the same with twice the warps, for few panels
+    PRODUCT_256,
+    PRODUCT_KERNELS,
+} ProductKernel;
+
+#define PANEL           128 // outputs of a panel
+#define PRODUCT_CHOICES 64  // of a stream
+
+/** Which kernel is best for products of a shape (product_choose.cu). */
+typedef struct ProductChoice {
+    int type;
+    int n_segments;
+    uint32_t n_blocks;
+    uint32_t n_panels;
+    uint32_t rows; // up to here
+    ProductKernel kernel;
+} ProductChoice;
+
 typedef struct AttendList AttendList; // attention.cu
 typedef struct Fast Fast;             // fast.cu
 
@@ -240,6 +263,8 @@ struct KStream {
     uint64_t clock;
     Step step;
     AttendList *attend; // the last that was made
+    ProductChoice choices[PRODUCT_CHOICES];
+    uint32_t n_choices; // that were ever made: the oldest go
     uint8_t *scratch;   // grows; used in stream order
     size_t scratch_bytes;
     uint8_t *list; // the host's, for lists that an operation makes
@@ -346,11 +371,15 @@ size_t cuda_row_bytes(KType type, size_t n_in);
 /** Keys and values of a layer, for kernels. */
 KvView cuda_kv_view(const KKv *kv, size_t layer);
 void cuda_attend_list_destroy(AttendList *list);
-/** Products of one type in one launch: few rows (any number, but it is made for up to 32), more, in
- * plain f32. All give the same bits for one type, but for the last. Weights that lie plain are for
- * products_few alone. */
+/** Products of one type in one launch. Weights that lie plain are for products_few alone;
+ * products_chosen takes what is best of the others, and products_many all of those but PRODUCT_FEW.
+ */
 bool products_few(KStream *stream, const ProductsView *view, Err *err);
-bool products_many(KStream *stream, const ProductsView *view, Err *err);
+bool products_many(KStream *stream, const ProductsView *view, ProductKernel kernel, Err *err);
+bool products_chosen(KStream *stream, const ProductsView *view, Err *err);
+/** Bytes of shared memory that a block of products_many takes. */
+size_t products_many_shared(int type, ProductKernel kernel);
+/** In plain f32. */
 bool products_f32(KStream *stream, const ProductsView *view, Err *err);
 /** Sum n_parts of view->partials, K_SEGMENTS or half as many pairs, as the fixed tree. */
 bool products_tree(KStream *stream, const ProductsView *view, int n_parts, Err *err);

@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: MIT
-// Products with many rows (prefill): a thread block takes 128 outputs and 64 or 128 rows, its
-// warps 64 or 32 outputs each by half of the rows. Records and rows go through shared memory in
-// stages, copied asynchronously; both lie there as they lie in memory, which no bank conflicts
-// with. Products in segments are cut over the grid, too, two segments a block, and their pairs
-// summed by a kernel of their own.
+// Products with many rows (prefill): a thread block takes a panel of 128 outputs and 64 to 256
+// rows, its warps 64 or 32 outputs each by a half or a quarter of the rows. Records and rows go
+// through shared memory in stages, copied asynchronously; both lie there as they lie in memory,
+// which no bank conflicts with. Products in segments are cut over the grid, too, two segments a
+// block, and their pairs summed by a kernel of their own.
 #include "kernels/cuda/product.cuh"
 
-#define MANY_TILES 8 // tiles of 16 outputs of a thread block
+#define MANY_TILES (PANEL / TILE)
 #define STAGES     6 // blocks of K in shared memory: two are used,
 #define AHEAD      4 // and four are on their way
 #define PAIRS      (K_SEGMENTS / 2)
 
-/** How many tiles a warp takes by half of the rows. Quantised weights have more to do for each sum
- *  and want more warps; halves want few, which read less from shared memory. */
-HOST_DEVICE constexpr int warp_tiles(int type)
-{
-    return is_half(type) ? 4 : 2;
-}
-HOST_DEVICE constexpr int many_threads(int type)
-{
-    return MANY_TILES / warp_tiles(type) * 2 * 32;
-}
-
-/** One stage, in bytes: records, rows, scales. */
-template <int TYPE, int ROWS> struct Stage {
-    static constexpr uint32_t records = MANY_TILES * record_bytes(TYPE);
-    static constexpr uint32_t rows = ROWS * ROW_BLOCK;
-    static constexpr uint32_t scales = is_half(TYPE) ? 0 : ROWS * 8;
+/** How a block takes a panel of R rows: PARTS warps by cuts of the outputs. Larger panels read less
+ * for each product, smaller ones and more warps fill more processors. Quantised weights have more
+ * to do for each sum and want more warps; halves want few, which read less from shared memory. */
+template <int T, int R, int PARTS> struct Shape {
+    static constexpr int type = T;
+    static constexpr int panel_rows = R;
+    static constexpr int warp_rows = R / PARTS;
+    static constexpr int warp_tiles = is_half(T) ? 4 : 2;
+    static constexpr int cuts = MANY_TILES / warp_tiles;
+    static constexpr int warps = cuts * PARTS;
+    static constexpr int threads = warps * 32;
+    static constexpr int blocks = R * PARTS <= 256 ? 2 : 1; // of a processor
+    // One stage, in bytes: records, rows, scales.
+    static constexpr uint32_t records = MANY_TILES * record_bytes(T);
+    static constexpr uint32_t rows = R * ROW_BLOCK;
+    static constexpr uint32_t scales = is_half(T) ? 0 : R * 8;
     static constexpr uint32_t bytes = records + rows + scales;
+    static constexpr int n = warp_rows / 8; // sums of a warp: (warp_tiles, n, 4) a lane
 };
 
 /** What a thread block works on. */
@@ -51,10 +52,11 @@ typedef struct Sources {
     size_t row_stride;
 } Sources;
 
-template <int TYPE>
+template <class S>
 DEVICE static inline Sources sources_start(const ProductsView &view, const Panel &panel)
 {
-    constexpr uint32_t WARPS = many_threads(TYPE) / 32, ROWS_AT_ONCE = many_threads(TYPE) / 4;
+    constexpr int TYPE = S::type;
+    constexpr uint32_t WARPS = S::warps, ROWS_AT_ONCE = S::threads / 4;
     Sources from;
     uint32_t warp = thread_x() / 32;
     size_t tile_bytes = (size_t)view.n_blocks * record_bytes(TYPE);
@@ -74,11 +76,12 @@ DEVICE static inline Sources sources_start(const ProductsView &view, const Panel
 }
 
 /** Ask for the next block of all tiles and rows; there are zeros for those outside. */
-template <int TYPE, int ROWS>
+template <class S>
 DEVICE static inline void stage_load(const ProductsView &view, const Panel &panel, Sources &from,
                                      uint8_t *stage)
 {
-    constexpr uint32_t WARPS = many_threads(TYPE) / 32, ROWS_AT_ONCE = many_threads(TYPE) / 4;
+    constexpr int TYPE = S::type, ROWS = S::panel_rows;
+    constexpr uint32_t WARPS = S::warps, ROWS_AT_ONCE = S::threads / 4;
     constexpr uint32_t PIECES = record_bytes(TYPE) / 16;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
     UNROLL for (uint32_t t = 0; t < MANY_TILES / WARPS; t++)
@@ -93,7 +96,7 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
         }
     }
     from.record += record_bytes(TYPE);
-    stage += Stage<TYPE, ROWS>::records;
+    stage += S::records;
     UNROLL for (uint32_t r = 0; r < ROWS; r += ROWS_AT_ONCE)
     {
         bool inside = panel.row0 + r + thread_x() / 4 < view.n_rows;
@@ -103,38 +106,38 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
     from.row += ROW_BLOCK;
     if (!is_half(TYPE) && thread_x() < ROWS / 2) {
         bool inside = panel.row0 + thread_x() * 2 < view.n_rows;
-        cp_async16(stage + Stage<TYPE, ROWS>::rows + thread_x() * 16, from.scales, inside);
+        cp_async16(stage + S::rows + thread_x() * 16, from.scales, inside);
         from.scales += view.x.max_rows * 2;
     }
 }
 
 // ---- Sums ---------------------------------------------------------------------------------------
 
-/** One block of K: a warp's tiles by half of the rows. */
-template <int TYPE, int ROWS>
-DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[ROWS / 16][4])
+/** One block of K: a warp's tiles by its rows. */
+template <class S>
+DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[S::n][4])
 {
+    constexpr int TYPE = S::type, TILES = S::warp_tiles;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
-    constexpr int TILES = warp_tiles(TYPE), CUTS = MANY_TILES / TILES;
     Weights<TYPE> weights[TILES];
     UNROLL for (int t = 0; t < TILES; t++)
     {
         RawWeights<TYPE> raw;
-        uint32_t tile = warp % CUTS * TILES + (uint32_t)t;
+        uint32_t tile = warp % S::cuts * TILES + (uint32_t)t;
         weights_load<TYPE, false, false>(stage + tile * record_bytes(TYPE), 0, lane, raw);
         weights_unpack<TYPE>(raw, weights[t]);
     }
-    const uint8_t *rows = stage + Stage<TYPE, ROWS>::records;
-    const uint8_t *scales = rows + Stage<TYPE, ROWS>::rows;
-    UNROLL for (int n = 0; n < ROWS / 16; n++)
+    const uint8_t *rows = stage + S::records;
+    const uint8_t *scales = rows + S::rows;
+    UNROLL for (int n = 0; n < S::n; n++)
     {
-        uint32_t row = warp / CUTS * (ROWS / 2) + (uint32_t)n * 8;
+        uint32_t row = warp / S::cuts * S::warp_rows + (uint32_t)n * 8;
         Rows8 x;
         x.x = *(const uint4 *)(rows + row * ROW_BLOCK + lane * 16);
         if (!is_half(TYPE)) {
             x.scales = *(const float4 *)(scales + row * 8 + lane % 4 * 16);
         }
-        products_step<TYPE, TILES>(weights, x, &acc[0][n], ROWS / 16);
+        products_step<TYPE, TILES>(weights, x, &acc[0][n], S::n);
     }
 }
 
@@ -153,13 +156,13 @@ template <int TILES, int N> DEVICE static inline void sums_clear(float (*acc)[N]
 }
 
 /** Store sums, or add them to what is there: of one tile all is asked for at once. */
-template <int TYPE, int ROWS, bool ADD>
+template <class S, bool ADD>
 DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_rows,
-                                      const Panel &panel, const float (*acc)[ROWS / 16][4])
+                                      const Panel &panel, const float (*acc)[S::n][4])
 {
-    constexpr int TILES = warp_tiles(TYPE), CUTS = MANY_TILES / TILES, N = ROWS / 16;
+    constexpr int TILES = S::warp_tiles, CUTS = S::cuts, N = S::n;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
-    uint32_t row = opaque(panel.row0 + warp / CUTS * (ROWS / 2) + lane % 4 * 2);
+    uint32_t row = opaque(panel.row0 + warp / CUTS * S::warp_rows + lane % 4 * 2);
     UNROLL for (int t = 0; t < TILES; t++)
     {
         uint32_t output = (panel.tile0 + warp % CUTS * TILES + (uint32_t)t) * TILE + lane / 4;
@@ -190,10 +193,10 @@ DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_row
 // ---- Kernels ------------------------------------------------------------------------------------
 
 /** What a block goes through a panel with. */
-template <int TYPE, int ROWS> struct Run {
+template <class S> struct Run {
     Sources from;
     uint32_t at; // the stage of the next block
-    float acc[warp_tiles(TYPE)][ROWS / 16][4];
+    float acc[S::warp_tiles][S::n][4];
 };
 
 DEVICE static inline uint32_t stage_after(uint32_t stage, uint32_t n)
@@ -202,15 +205,15 @@ DEVICE static inline uint32_t stage_after(uint32_t stage, uint32_t n)
 }
 
 /** The first blocks are on their way. */
-template <int TYPE, int ROWS>
+template <class S>
 DEVICE static inline void run_start(const ProductsView &view, const Panel &panel, uint8_t *stages,
-                                    Run<TYPE, ROWS> &run)
+                                    Run<S> &run)
 {
-    run.from = sources_start<TYPE>(view, panel);
+    run.from = sources_start<S>(view, panel);
     run.at = 0;
     for (uint32_t s = 0; s < AHEAD; s++) {
         if (panel.from + s < panel.to) {
-            stage_load<TYPE, ROWS>(view, panel, run.from, stages + s * Stage<TYPE, ROWS>::bytes);
+            stage_load<S>(view, panel, run.from, stages + s * S::bytes);
         }
         cp_async_commit();
     }
@@ -218,22 +221,21 @@ DEVICE static inline void run_start(const ProductsView &view, const Panel &panel
 
 /** Blocks b .. b+N-1, where others took part in what came before. What comes next is asked for
  * last: operands are wanted first. */
-template <int TYPE, int ROWS, uint32_t N>
+template <class S, uint32_t N>
 DEVICE static inline void run_some(const ProductsView &view, const Panel &panel, uint8_t *stages,
-                                   uint32_t b, Run<TYPE, ROWS> &run)
+                                   uint32_t b, Run<S> &run)
 {
-    constexpr uint32_t BYTES = Stage<TYPE, ROWS>::bytes;
+    constexpr uint32_t BYTES = S::bytes;
     cp_async_wait<AHEAD - 2>();
     SYNC(); // these blocks are there, and everyone is done with those before
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        stage_multiply<TYPE, ROWS>(stages + stage_after(run.at, u) * BYTES, run.acc);
+        stage_multiply<S>(stages + stage_after(run.at, u) * BYTES, run.acc);
     }
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
         if (b + AHEAD + u < panel.to) {
-            stage_load<TYPE, ROWS>(view, panel, run.from,
-                                   stages + stage_after(run.at, AHEAD + u) * BYTES);
+            stage_load<S>(view, panel, run.from, stages + stage_after(run.at, AHEAD + u) * BYTES);
         }
         cp_async_commit();
     }
@@ -241,24 +243,24 @@ DEVICE static inline void run_some(const ProductsView &view, const Panel &panel,
 }
 
 /** Blocks b .. end-1, two for each time that all wait for all, where registers allow it. */
-template <int TYPE, int ROWS>
+template <class S>
 DEVICE static inline void run_blocks(const ProductsView &view, const Panel &panel, uint8_t *stages,
-                                     uint32_t b, uint32_t end, Run<TYPE, ROWS> &run)
+                                     uint32_t b, uint32_t end, Run<S> &run)
 {
-    sums_clear<warp_tiles(TYPE), ROWS / 16>(run.acc);
-    if constexpr (is_half(TYPE) || TYPE == K_Q4_0) {
+    sums_clear<S::warp_tiles, S::n>(run.acc);
+    if constexpr (is_half(S::type) || S::type == K_Q4_0) {
         for (; b + 1 < end; b += 2) {
-            run_some<TYPE, ROWS, 2>(view, panel, stages, b, run);
+            run_some<S, 2>(view, panel, stages, b, run);
         }
     }
     for (; b < end; b++) {
-        run_some<TYPE, ROWS, 1>(view, panel, stages, b, run);
+        run_some<S, 1>(view, panel, stages, b, run);
     }
 }
 
-/** grid (panels of ROWS rows, cuts of 128 outputs, pairs of segments): thread blocks that run side
- *  by side read the same weights. */
-template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)(ProductsView view)
+/** grid (panels, cuts of 128 outputs, pairs of segments): thread blocks that run side by side read
+ *  the same weights. */
+template <class S> KERNEL_BOUNDS(S::threads, S::blocks, product_many)(ProductsView view)
 {
     DYN_SHARED(uint8_t, stages);
     EARLY_WAIT();
@@ -268,23 +270,23 @@ template <int TYPE, int ROWS> KERNEL_BOUNDS(many_threads(TYPE), 2, product_many)
     Panel panel = {&product,
                    tile0,
                    (product.n_out + TILE - 1) / TILE - tile0,
-                   block_x() * ROWS,
+                   block_x() * S::panel_rows,
                    cut ? segment_start(view.n_blocks, pair) : 0,
                    cut ? segment_start(view.n_blocks, pair + 1) : 0,
                    cut ? segment_start(view.n_blocks, pair + 2) : view.n_blocks};
     float *out =
         cut ? view.partials + (size_t)block_z() * view.n_rows * product.n_out : product.out;
-    Run<TYPE, ROWS> run;
-    run_start<TYPE, ROWS>(view, panel, stages, run);
+    Run<S> run;
+    run_start<S>(view, panel, stages, run);
     if (cut) {
-        run_blocks<TYPE, ROWS>(view, panel, stages, panel.from, panel.middle, run);
-        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, panel, run.acc);
+        run_blocks<S>(view, panel, stages, panel.from, panel.middle, run);
+        panel_store<S, false>(out, product.n_out, view.n_rows, panel, run.acc);
     }
-    run_blocks<TYPE, ROWS>(view, panel, stages, panel.middle, panel.to, run);
+    run_blocks<S>(view, panel, stages, panel.middle, panel.to, run);
     if (cut || product.add) {
-        panel_store<TYPE, ROWS, true>(out, product.n_out, view.n_rows, panel, run.acc);
+        panel_store<S, true>(out, product.n_out, view.n_rows, panel, run.acc);
     } else {
-        panel_store<TYPE, ROWS, false>(out, product.n_out, view.n_rows, panel, run.acc);
+        panel_store<S, false>(out, product.n_out, view.n_rows, panel, run.acc);
     }
 }
 
@@ -317,57 +319,56 @@ bool products_tree(KStream *stream, const ProductsView *view, int n_parts, Err *
     return CUDA_LAUNCHED(err, "sum of segments");
 }
 
-template <int TYPE, int ROWS>
-static bool launch_many(KStream *stream, const ProductsView *view, uint32_t n_cuts, Err *err)
+template <class S> static bool launch(KStream *stream, const ProductsView *view, Err *err)
 {
-    auto kernel = product_many<TYPE, ROWS>;
-    dim3 grid((view->n_rows + ROWS - 1) / ROWS, n_cuts, view->n_segments > 1 ? PAIRS : 1);
-    LAUNCH_EARLY(kernel, grid, dim3(many_threads(TYPE)), STAGES * (Stage<TYPE, ROWS>::bytes),
-                 stream->gpu, *view);
-    return CUDA_LAUNCHED(err, "product of many rows") &&
-           (view->n_segments == 1 || products_tree(stream, view, PAIRS, err));
-}
-
-/** Whether panels of 64 rows are better than of 128: more processors are busy, but the weights are
- * read more often. The time of a processor goes with the panels that it gets: as measured on an
- * H200 those of 64 rows take 28/45 of the time of the others. */
-static bool small_panels(const KStream *stream, const ProductsView *view, size_t n_cuts)
-{
-    size_t most[2], processors = (size_t)stream->device->n_processors;
-    n_cuts *= view->n_segments > 1 ? PAIRS : 1;
-    for (size_t i = 0; i < 2; i++) {
-        size_t rows = i == 0 ? 64 : 128;
-        most[i] = ((view->n_rows + rows - 1) / rows * n_cuts + processors - 1) / processors;
-    }
-    return view->n_rows <= 64 || most[0] * 28 < most[1] * 45;
-}
-
-/** Quantised weights are small, and what is made of them leaves no registers for large panels. */
-template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
-{
-    constexpr int LARGE = is_half(TYPE) ? 128 : 64;
     ProductsView v = *view;
     uint32_t n_cuts = 0;
     for (int p = 0; p < v.n_products; p++) {
         v.products[p].first_cut = n_cuts;
         n_cuts += (v.products[p].n_out + MANY_TILES * TILE - 1) / (MANY_TILES * TILE);
     }
-    return small_panels(stream, &v, n_cuts) ? launch_many<TYPE, 64>(stream, &v, n_cuts, err)
-                                            : launch_many<TYPE, LARGE>(stream, &v, n_cuts, err);
+    auto kernel = product_many<S>;
+    dim3 grid((v.n_rows + S::panel_rows - 1) / S::panel_rows, n_cuts, v.n_segments > 1 ? PAIRS : 1);
+    LAUNCH_EARLY(kernel, grid, dim3(S::threads), STAGES * (S::bytes), stream->gpu, v);
+    return CUDA_LAUNCHED(err, "product of many rows") &&
+           (v.n_segments == 1 || products_tree(stream, &v, PAIRS, err));
 }
 
-bool products_many(KStream *stream, const ProductsView *view, Err *err)
+template <int TYPE>
+static bool launch_half(KStream *stream, const ProductsView *view, ProductKernel kernel, Err *err)
+{
+    switch (kernel) {
+    case PRODUCT_64:
+        return launch<Shape<TYPE, 64, 2>>(stream, view, err);
+    case PRODUCT_128:
+        return launch<Shape<TYPE, 128, 2>>(stream, view, err);
+    case PRODUCT_128_WARPS:
+        return launch<Shape<TYPE, 128, 4>>(stream, view, err);
+    default:
+        return launch<Shape<TYPE, 256, 4>>(stream, view, err);
+    }
+}
+
+/** What is made of quantised weights leaves no registers for large panels. */
+bool products_many(KStream *stream, const ProductsView *view, ProductKernel kernel, Err *err)
 {
     switch (view->type) {
     case K_F16:
-        return launch_type<K_F16>(stream, view, err);
+        return launch_half<K_F16>(stream, view, kernel, err);
     case K_BF16:
-        return launch_type<K_BF16>(stream, view, err);
+        return launch_half<K_BF16>(stream, view, kernel, err);
     case K_Q8_0:
-        return launch_type<K_Q8_0>(stream, view, err);
+        return launch<Shape<K_Q8_0, 64, 2>>(stream, view, err);
     case K_Q4_0:
-        return launch_type<K_Q4_0>(stream, view, err);
+        return launch<Shape<K_Q4_0, 64, 2>>(stream, view, err);
     default:
-        return launch_type<K_Q4_1>(stream, view, err);
+        return launch<Shape<K_Q4_1, 64, 2>>(stream, view, err);
     }
+}
+
+size_t products_many_shared(int type, ProductKernel kernel)
+{
+    size_t rows = kernel == PRODUCT_64 ? 64 : kernel == PRODUCT_256 ? 256 : 128;
+    return STAGES *
+           (MANY_TILES * record_bytes(type) + rows * (ROW_BLOCK + (is_half(type) ? 0 : 8)));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Products: which kernel takes them. The choice may look at the number of rows, since all kernels
-// give the same bits. Under --fast cuBLASLt takes more than few rows of F16 and BF16 weights, and
+// Products: what takes them. The choice may look at the number of rows, since all kernels give the
+// same bits. Under --fast cuBLASLt takes more than few rows of F16 and BF16 weights, and
 // has bits of its own.
 #include "kernels/cuda/product.cuh"
 
@@ -83,7 +83,7 @@ static bool run_alike(KStream *stream, const KProduct *products, size_t n, const
     }
     return f32   ? products_f32(stream, &view, err)
            : few ? products_few(stream, &view, err)
-                 : products_many(stream, &view, err);
+                 : products_chosen(stream, &view, err);
 }
 
 bool cuda_products(KStream *stream, const KProduct *products, size_t n_products, const KActs *x,
