@@ -131,6 +131,8 @@ typedef struct KOps {
     const char *name; // "cpu", "cuda"
     /** Replies that are best decoded together, and rows of logits that are best held at once. */
     size_t batch_rows;
+    /** Rows of a step, at most: more would not make it better. */
+    size_t max_rows;
 
     bool (*device_open)(const KDeviceOptions *options, KDevice **out, Err *err);
     void (*device_close)(KDevice *device); // after all that was created on it

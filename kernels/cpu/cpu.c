@@ -185,6 +185,7 @@ static bool buffer_read(KStream *stream, const KBuffer *buffer, size_t offset, f
 const KOps k_cpu_ops = {
     .name = "cpu",
     .batch_rows = 64,
+    .max_rows = 512,
     .device_open = device_open,
     .device_close = device_close,
     .device_describe = device_describe,

@@ -13,7 +13,7 @@
 
 #ifndef ATTEND_WAVE_BYTES
 #define ATTEND_WAVE_BYTES                                                                          \
-    ((size_t)128 << 20) // partials held at once; one chunk of all rows at least
+    ((size_t)256 << 20) // partials held at once; one chunk of all rows at least
 #endif
 
 // ---- Merge kernel -------------------------------------------------------------------------------

@@ -568,6 +568,7 @@ static size_t step_rows(const KStream *stream, size_t n_rows)
 static const KOps cuda_ops = {
     "cuda",
     256,
+    2048,
     ranks_device_open,
     ranks_device_close,
     ranks_device_describe,

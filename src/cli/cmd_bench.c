@@ -172,10 +172,11 @@ static int32_t token_at(const Bench *bench, uint64_t i)
 static bool run_prompt(Bench *bench, uint32_t n, uint32_t slot, bool with_token, Err *err)
 {
     int32_t id;
-    BatchRow rows[PROMPT];
+    bool ok = true;
     uint32_t piece = forward_max_rows(bench->forward);
-    piece = piece < PROMPT ? piece : PROMPT;
-    for (uint32_t from = 0; from < n; from += piece) {
+    piece = piece < n ? piece : n;
+    BatchRow *rows = mem_alloc(piece, sizeof(*rows));
+    for (uint32_t from = 0; ok && from < n; from += piece) {
         uint32_t take = n - from < piece ? n - from : piece;
         for (uint32_t i = 0; i < take; i++) {
             bool last = with_token && from + i + 1 == n;
@@ -188,24 +189,24 @@ static bool run_prompt(Bench *bench, uint32_t n, uint32_t slot, bool with_token,
         Batch batch = {.rows = rows, .n_rows = take, .spans = &span, .n_spans = 1};
         batch.picks = &greedy;
         batch.n_picks = with_token && from + take == n ? 1 : 0;
-        if (!forward_run(bench->forward, &batch, NULL, NULL, err)) {
-            return false;
-        }
+        ok = forward_run(bench->forward, &batch, NULL, NULL, err);
     }
-    return forward_wait(bench->forward, err);
+    mem_free(rows);
+    return ok && forward_wait(bench->forward, err);
 }
 
-static bool bench_prompt(Bench *bench, const char *what, bool with_token, BenchRow *out, Err *err)
+static bool bench_prompt(Bench *bench, const char *what, uint32_t n, bool with_token, BenchRow *out,
+                         Err *err)
 {
     double *times = mem_alloc(bench->repeat, sizeof(*times));
-    bool ok = run_prompt(bench, PROMPT, 0, with_token, err); // the first time warms up
+    bool ok = run_prompt(bench, n, 0, with_token, err); // the first time warms up
     for (size_t i = 0; ok && i < bench->repeat; i++) {
         int64_t from_ns = clock_ns();
-        ok = run_prompt(bench, PROMPT, 0, with_token, err);
+        ok = run_prompt(bench, n, 0, with_token, err);
         times[i] = (double)(clock_ns() - from_ns) * 1e-9;
     }
     if (ok) {
-        *out = row_make(what, 1, PROMPT, times, bench->repeat);
+        *out = row_make(what, 1, n, times, bench->repeat);
     }
     mem_free(times);
     return ok;
@@ -270,10 +271,13 @@ static void print_table(const Bench *bench, const BenchRow *rows, size_t n)
         printf(", reading them at %.1f GB/s", bench->read_bytes_per_s / 1e9);
     }
     printf("\n\n");
-    printf("%-12s %5s %9s %9s %9s %9s %9s\n", "what", "batch", "tok/s", "p50 ms", "p90 ms",
+    printf("%-17s %5s %9s %9s %9s %9s %9s\n", "what", "batch", "tok/s", "p50 ms", "p90 ms",
            "p99 ms", "of memory");
     for (size_t i = 0; i < n; i++) {
-        printf("%-12s %5u %9.0f %9.2f %9.2f %9.2f", rows[i].what, rows[i].batch, rate_of(&rows[i]),
+        char what[32];
+        bool prompt = rows[i].tokens > rows[i].batch;
+        snprintf(what, sizeof(what), prompt ? "%s, %u" : "%s", rows[i].what, rows[i].tokens);
+        printf("%-17s %5u %9.0f %9.2f %9.2f %9.2f", what, rows[i].batch, rate_of(&rows[i]),
                rows[i].p50 * 1e3, rows[i].p90 * 1e3, rows[i].p99 * 1e3);
         if (isnan(rows[i].of_read)) {
             printf(" %9s\n", "");
@@ -281,9 +285,10 @@ static void print_table(const Bench *bench, const BenchRow *rows, size_t n)
             printf(" %7.0f %%\n", rows[i].of_read * 100);
         }
     }
-    printf("\nprefill, first token: a prompt of %d tokens; decode: a step at context %u, every "
-           "sequence on its own.\n",
-           PROMPT, bench->context);
+    printf(
+        "\nprefill, first token: a prompt of so many tokens; decode: a step at context %u, every "
+        "sequence on its own.\n",
+        bench->context);
     if (!isnan(bench->read_bytes_per_s)) {
         printf("of memory: the time of reading all weights once as a share of a step.\n");
     }
@@ -337,6 +342,14 @@ static void print_json(Cli *cli, const Bench *bench, const BenchRow *rows, size_
     cli_print_json(&value);
 }
 
+/** Rows of the largest step that the context allows. */
+static uint32_t step_rows(const Bench *bench)
+{
+    uint32_t most = forward_max_rows(bench->forward);
+    int64_t context = bench->info->context_tokens;
+    return context < (int64_t)most ? (uint32_t)context : most;
+}
+
 static bool bench_open(Cli *cli, Bench *bench, Err *err)
 {
     const BenchOptions *opts = bench->opts;
@@ -370,8 +383,18 @@ static bool bench_open(Cli *cli, Bench *bench, Err *err)
         return ERR_SET(err, ERR_USAGE, "the model's context of %lld tokens is too short for this",
                        (long long)bench->info->context_tokens);
     }
-    uint32_t n_slots = SEQUENCES_MAX * (bench->context + STEPS_PER_REPEAT);
-    return forward_pool_create(bench->forward, n_slots > PROMPT ? n_slots : PROMPT, err);
+    uint32_t n_slots = SEQUENCES_MAX * (bench->context + STEPS_PER_REPEAT), step = step_rows(bench);
+    n_slots = n_slots > PROMPT ? n_slots : PROMPT;
+    return forward_pool_create(bench->forward, n_slots > step ? n_slots : step, err);
+}
+
+/** Prompts of 512, and of a whole step where that is more. */
+static bool bench_prompts(Bench *bench, BenchRow *rows, size_t *n, Err *err)
+{
+    uint32_t step = step_rows(bench);
+    return bench_prompt(bench, "prefill", PROMPT, false, &rows[(*n)++], err) &&
+           (step <= PROMPT || bench_prompt(bench, "prefill", step, false, &rows[(*n)++], err)) &&
+           bench_prompt(bench, "first token", PROMPT, true, &rows[(*n)++], err);
 }
 
 static int cmd_bench_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
@@ -384,7 +407,7 @@ static int cmd_bench_run(Cli *cli, void *options_struct, const Str *args, size_t
                    .threads = opts->threads > 0 ? (int)opts->threads : threads_usable_cpus(),
                    .repeat = opts->repeat > 0 ? (size_t)opts->repeat : 8,
                    .context = opts->context > 0 ? (uint32_t)opts->context : 64};
-    BenchRow rows[2 + sizeof(batches) / sizeof(batches[0])];
+    BenchRow rows[3 + sizeof(batches) / sizeof(batches[0])];
     size_t n = 0;
     bool ok = str_eq(args[0], STR("engine")) ||
               ERR_SET(&err, ERR_USAGE, "bench: '" STR_FMT "' is not engine", STR_ARG(args[0]));
@@ -392,8 +415,7 @@ static int cmd_bench_run(Cli *cli, void *options_struct, const Str *args, size_t
     if (ok) {
         bool on_cpu = str_eq(bench.info->device, STR("cpu"));
         bench.read_bytes_per_s = on_cpu ? measure_reading(&bench) : (double)NAN;
-        ok = bench_prompt(&bench, "prefill", false, &rows[n++], &err) &&
-             bench_prompt(&bench, "first token", true, &rows[n++], &err);
+        ok = bench_prompts(&bench, rows, &n, &err);
     }
     for (size_t i = 0; ok && i < sizeof(batches) / sizeof(batches[0]); i++) {
         ok = bench_decode(&bench, batches[i], &rows[n++], &err);
@@ -413,8 +435,10 @@ const Command cmd_bench = {
     .name = "bench",
     .args = "engine",
     .summary = "measure how fast the local engine is on this machine",
-    .details = "Prefill of 512 tokens, time to the first token, steps of decoding for 1, 4, 16 and "
-               "64 sequences,\nwith percentiles over repetitions, beside what the memory delivers.",
+    .details =
+        "Prefill of 512 tokens and of a whole step, time to the first token, steps of decoding "
+        "for 1, 4, 16\nand 64 sequences, with percentiles over repetitions, beside what the "
+        "memory delivers.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(BenchOptions),

@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_ROWS       512
+#define ROWS_LEAST     512 // of a step
 #define LOGIT_ROWS_MAX 256 // rows of logits that exist at once
 #define LOGIT_BYTES    ((size_t)256 << 20)
 #ifndef SPLIT_SEGMENTS // tests/bench measures what segments cost without them
@@ -30,7 +30,8 @@ struct Forward {
     uint32_t n_slots;  // of the pool; behind them: those of rows that only fill up a step
     WeightsHash *hash; // of the file, computed beside everything else
     EngineModelInfo *info;
-    // Rows on the device: (MAX_ROWS, ...) unless said otherwise.
+    // Rows on the device: (max_rows, ...) unless said otherwise.
+    size_t max_rows;    // of a step
     KBuffer *x;         // (dim) the residual stream
     KBuffer *x_wanted;  // (dim) its rows that are wanted, in the last layer
     KBuffer *q;         // (n_heads, head_dim)
@@ -63,11 +64,11 @@ static bool create_acts(Forward *f, Err *err)
     }
     const KMatrix *head = f->weights->head;
     size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
-    return f->ops->acts_create(f->device, MAX_ROWS, shape->dim, reads_dim, shape->n_layers * 5,
+    return f->ops->acts_create(f->device, f->max_rows, shape->dim, reads_dim, shape->n_layers * 5,
                                &f->normed, err) &&
-           f->ops->acts_create(f->device, MAX_ROWS, q_dim, reads_heads, shape->n_layers,
+           f->ops->acts_create(f->device, f->max_rows, q_dim, reads_heads, shape->n_layers,
                                &f->attended, err) &&
-           f->ops->acts_create(f->device, MAX_ROWS, shape->ffn_dim, reads_ffn, shape->n_layers,
+           f->ops->acts_create(f->device, f->max_rows, shape->ffn_dim, reads_ffn, shape->n_layers,
                                &f->hidden, err) &&
            f->ops->acts_create(f->device, f->logit_rows, shape->dim, &head, 1, &f->last_normed,
                                err);
@@ -83,33 +84,50 @@ static size_t choose_logit_rows(const Forward *f)
     return rows;
 }
 
-static bool create_buffers(Forward *f, Err *err)
+/** Floats of all rows: the residual stream, queries, keys and values, and the activations between
+ * operations, at most as wide as float32. */
+static size_t count_floats(const Forward *f)
 {
     const ModelShape *shape = &f->weights->shape;
+    size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
+    size_t kv_dim = (size_t)shape->heads.n_kv_heads * shape->heads.head_dim;
+    size_t a_row = 3 * shape->dim + 3 * q_dim + 2 * kv_dim + shape->ffn_dim;
+    return f->max_rows * a_row + f->logit_rows * (shape->vocab + shape->dim);
+}
+
+/** As many as the device likes, fewer for wide models. */
+static bool choose_rows(Forward *f, Err *err)
+{
     f->logit_rows = choose_logit_rows(f);
+    f->max_rows = f->ops->max_rows;
+    while (f->max_rows > ROWS_LEAST && count_floats(f) > ROWS_BYTES_MAX / sizeof(float)) {
+        f->max_rows /= 2;
+    }
+    return count_floats(f) <= ROWS_BYTES_MAX / sizeof(float) ||
+           ERR_SET(err, ERR_LIMIT, "the model's rows need %zu MiB, more than %zu",
+                   count_floats(f) * sizeof(float) >> 20, ROWS_BYTES_MAX >> 20);
+}
+
+static bool create_buffers(Forward *f, Err *err)
+{
+    if (!choose_rows(f, err)) {
+        return false;
+    }
+    const ModelShape *shape = &f->weights->shape;
     size_t q_dim = (size_t)shape->heads.n_heads * shape->heads.head_dim;
     size_t kv_dim = (size_t)shape->heads.n_kv_heads * shape->heads.head_dim;
     const struct {
         KBuffer **buffer;
         size_t rows, width;
     } all[] = {
-        {&f->x, MAX_ROWS, shape->dim},
-        {&f->x_wanted, MAX_ROWS, shape->dim},
-        {&f->q, MAX_ROWS, q_dim},
-        {&f->q_wanted, MAX_ROWS, q_dim},
-        {&f->k, MAX_ROWS, kv_dim},
-        {&f->v, MAX_ROWS, kv_dim},
+        {&f->x, f->max_rows, shape->dim},
+        {&f->x_wanted, f->max_rows, shape->dim},
+        {&f->q, f->max_rows, q_dim},
+        {&f->q_wanted, f->max_rows, q_dim},
+        {&f->k, f->max_rows, kv_dim},
+        {&f->v, f->max_rows, kv_dim},
         {&f->logits, f->logit_rows, shape->vocab},
     };
-    // The activations between operations, at most as wide as float32.
-    size_t n_floats = MAX_ROWS * (shape->dim + q_dim + shape->ffn_dim) + f->logit_rows * shape->dim;
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        n_floats += all[i].rows * all[i].width;
-    }
-    if (n_floats > ROWS_BYTES_MAX / sizeof(float)) {
-        return ERR_SET(err, ERR_LIMIT, "the model's rows need %zu MiB, more than %zu",
-                       n_floats * sizeof(float) >> 20, ROWS_BYTES_MAX >> 20);
-    }
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (!f->ops->buffer_create(f->device, all[i].rows * all[i].width, all[i].buffer, err)) {
             return false;
@@ -238,7 +256,7 @@ size_t forward_free_bytes(const Forward *f)
 static size_t step_rows(const Forward *f, size_t n)
 {
     size_t rows = f->ops->step_rows != NULL ? f->ops->step_rows(f->stream, n) : n;
-    return rows <= MAX_ROWS ? rows : n;
+    return rows <= f->max_rows ? rows : n;
 }
 
 bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
@@ -250,7 +268,7 @@ bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
     f->kv = NULL;
     f->n_slots = n_slots;
     size_t n_spare = 0;
-    for (size_t n = 1; n <= MAX_ROWS; n++) {
+    for (size_t n = 1; n <= f->max_rows; n++) {
         size_t more = step_rows(f, n) - n;
         n_spare = more > n_spare ? more : n_spare;
     }
@@ -260,8 +278,7 @@ bool forward_pool_create(Forward *f, uint32_t n_slots, Err *err)
 
 uint32_t forward_max_rows(const Forward *f)
 {
-    (void)f;
-    return MAX_ROWS;
+    return (uint32_t)f->max_rows;
 }
 
 uint32_t forward_batch_rows(const Forward *f)
@@ -476,7 +493,7 @@ static bool run_step(Forward *f, const ForwardPlan *plan, bool repeats, Rows *ro
 bool forward_run(Forward *f, const Batch *batch, float *out_logits, TargetLogprob *out_logprobs,
                  Err *err)
 {
-    assert(f->kv != NULL && batch->n_rows >= 1 && batch->n_rows <= MAX_ROWS);
+    assert(f->kv != NULL && batch->n_rows >= 1 && batch->n_rows <= f->max_rows);
     arena_reset(&f->scratch);
     ForwardPlan plan;
     Batch filled = *batch;

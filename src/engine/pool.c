@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define POOL_DEFAULT_BYTES ((uint64_t)2 << 30)
-#define SPARE_BYTES        ((uint64_t)512 << 20) // of a device's memory, for what comes later
+#define SPARE_BYTES        ((uint64_t)1 << 30) // of a device's memory, for what comes later
 #define SLOTS_LEAST        64
 #define SLOTS_MAX          ((uint64_t)INT32_MAX - 4096)
 
