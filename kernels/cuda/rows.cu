@@ -47,6 +47,9 @@ DEVICE static float row_sum(float x)
 KERNEL(norm_rows)
 (const float *x, const float *weight, float eps, uint32_t dim, const uint32_t *rows, ActsView out)
 {
+    if (block_x() + thread_x() == 0) {
+        prefetch_l2(weight, dim / 4 * 16);
+    }
     EARLY();
     uint32_t row = block_x(), n_groups = out.n_blocks * 4;
     const float *from = x + (size_t)(rows != NULL ? rows[row] : row) * dim;
