@@ -10,7 +10,8 @@ typedef struct ListOptions {
 
 static const Option options[] = {
     {"limit", 'n', OPT_INT_AT(ListOptions, limit), .arg = "N",
-     .help = "only the newest N experiments (or moves of a baseline)", .min = 1, .max = INT64_MAX},
+     .help = "only the newest N experiments (or moves of a baseline)", .min = 1, .max = INT64_MAX,
+     .flag_only = true},
     CHOOSE_OPTION_ROWS(ListOptions, choose),
     {"since", 0, OPT_STR_AT(ListOptions, since), .arg = "DATE", .flag_only = true,
      .help = "experiments started since 2026-11-25, 2026-11-25T17:46 (UTC), or 7d, 12h ago"},

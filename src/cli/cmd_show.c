@@ -18,20 +18,119 @@ typedef struct ShowOptions {
 
 #define O ShowOptions
 static const Option options[] = {
+    // flag_only: the model or limit that muster.yaml gives to run must not hide what is shown here
     {"failed", 0, OPT_FLAG_AT(O, failed),
-     .help = "attempts that failed, were wrong or could not be scored"},
-    {"sample", 's', OPT_STR_AT(O, sample), .arg = "ID", .help = "the attempts of one sample"},
-    {"samples", 0, OPT_FLAG_AT(O, samples), .help = "all attempts"},
-    {"eval", 0, OPT_STR_AT(O, eval), .arg = "EVAL", .help = "only this eval"},
-    {"part", 0, OPT_STR_AT(O, part), .arg = "PART", .help = "only this part"},
-    {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant"},
-    {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "only this model"},
+     .help = "attempts that failed, were wrong or could not be scored", .flag_only = true},
+    {"sample", 's', OPT_STR_AT(O, sample), .arg = "ID", .help = "the attempts of one sample",
+     .flag_only = true},
+    {"samples", 0, OPT_FLAG_AT(O, samples), .help = "all attempts", .flag_only = true},
+    {"eval", 0, OPT_STR_AT(O, eval), .arg = "EVAL", .help = "only this eval", .flag_only = true},
+    {"part", 0, OPT_STR_AT(O, part), .arg = "PART", .help = "only this part", .flag_only = true},
+    {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant",
+     .flag_only = true},
+    {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "only this model",
+     .flag_only = true},
     {"limit", 'n', OPT_INT_AT(O, limit), .arg = "N", .help = "at most N attempts (default 20)",
-     .min = 1, .max = INT64_MAX},
+     .min = 1, .max = INT64_MAX, .flag_only = true},
     {"digest", 0, OPT_FLAG_AT(O, digest),
-     .help = "only the SHA-256 of all results: equal runs have equal digests"},
+     .help = "only the SHA-256 of all results: equal runs have equal digests", .flag_only = true},
 };
 #undef O
+
+/** One of the options that say which runs are shown. */
+typedef struct Narrowing {
+    Str wanted; // "" any
+    const char *what;
+    size_t offset; // of the Str in a RunInfo
+} Narrowing;
+#define N_NARROWINGS 4
+
+static void narrowings_of(const ShowOptions *opts, Narrowing out[N_NARROWINGS])
+{
+    out[0] = (Narrowing){opts->eval, "eval", offsetof(RunInfo, eval)};
+    out[1] = (Narrowing){opts->part, "part", offsetof(RunInfo, part)};
+    out[2] = (Narrowing){opts->variant, "variant", offsetof(RunInfo, variant)};
+    out[3] = (Narrowing){opts->model, "model", offsetof(RunInfo, model)};
+}
+
+static Str run_member(const RunInfo *run, const Narrowing *choice)
+{
+    return *(const Str *)((const char *)run + choice->offset);
+}
+
+static bool is_chosen(const RunInfo *run, const Narrowing by[N_NARROWINGS])
+{
+    for (size_t i = 0; i < N_NARROWINGS; i++) {
+        if (by[i].wanted.len > 0 && !str_eq(run_member(run, &by[i]), by[i].wanted)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Say which of the names no run answers to. */
+static bool nothing_chosen(Cli *cli, const ExperimentInfo *info, const RunInfo *runs, size_t n,
+                           const Narrowing by[N_NARROWINGS], Err *err)
+{
+    Str *there = ARENA_ARRAY(&cli->arena, Str, n);
+    for (size_t i = 0; i < N_NARROWINGS; i++) {
+        bool met = by[i].wanted.len == 0;
+        for (size_t r = 0; r < n; r++) {
+            there[r] = run_member(&runs[r], &by[i]);
+            met = met || str_eq(there[r], by[i].wanted);
+        }
+        if (!met) {
+            size_t near = str_nearest(by[i].wanted, there, n);
+            near = near != STR_NONE && there[near].len == 0 ? STR_NONE : near;
+            return ERR_SET(err, ERR_NOT_FOUND,
+                           "experiment '" STR_FMT "' has no %s '" STR_FMT "'%s" STR_FMT "%s",
+                           STR_ARG(info->name), by[i].what, STR_ARG(by[i].wanted),
+                           near == STR_NONE ? "" : "; did you mean '",
+                           STR_ARG(near == STR_NONE ? STR_EMPTY : there[near]),
+                           near == STR_NONE ? "" : "'?");
+        }
+    }
+    return ERR_SET(err, ERR_NOT_FOUND, "experiment '" STR_FMT "' has no run that is all of this",
+                   STR_ARG(info->name));
+}
+
+/** Keep the runs that the options choose. fails ERR_NOT_FOUND when these are none. */
+static bool runs_choose(Cli *cli, const ExperimentInfo *info, const ShowOptions *opts,
+                        RunInfo *runs, size_t *n, Err *err)
+{
+    Narrowing by[N_NARROWINGS];
+    narrowings_of(opts, by);
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        kept += is_chosen(&runs[i], by);
+    }
+    if (kept == 0 && *n > 0) {
+        return nothing_chosen(cli, info, runs, *n, by, err);
+    }
+    kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        if (is_chosen(&runs[i], by)) {
+            runs[kept++] = runs[i];
+        }
+    }
+    *n = kept;
+    return true;
+}
+
+/** The same for values over several runs; a value over all parts says nothing about one of them. */
+static size_t cross_choose(const ShowOptions *opts, CrossMetric *cross, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool other = (opts->eval.len > 0 && !str_eq(opts->eval, cross[i].eval)) ||
+                     (opts->variant.len > 0 && !str_eq(opts->variant, cross[i].variant)) ||
+                     (opts->model.len > 0 && !str_eq(opts->model, cross[i].model));
+        if (opts->part.len == 0 && !other) {
+            cross[kept++] = cross[i];
+        }
+    }
+    return kept;
+}
 
 static Value experiment_value(Cli *cli, const ExperimentInfo *info, const RunInfo *runs,
                               size_t n_runs, const CrossMetric *cross, size_t n_cross)
@@ -65,16 +164,19 @@ static void show_engines(Cli *cli, const ExperimentInfo *info)
     }
 }
 
-static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info, Err *err)
+static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info,
+                       const ShowOptions *opts, Err *err)
 {
     RunInfo *runs = NULL;
     CrossMetric *cross = NULL;
     size_t n_runs = 0;
     size_t n_cross = 0;
     if (!results_runs(results, &cli->arena, info->id, &runs, &n_runs, err) ||
+        !runs_choose(cli, info, opts, runs, &n_runs, err) ||
         !results_cross_metrics(results, &cli->arena, info->id, &cross, &n_cross, err)) {
         return false;
     }
+    n_cross = cross_choose(opts, cross, n_cross);
     if (cli->global.json) {
         Value value = experiment_value(cli, info, runs, n_runs, cross, n_cross);
         cli_print_json(&value);
@@ -138,6 +240,14 @@ static bool show_attempts(Cli *cli, Results *results, const ExperimentInfo *info
                        "experiment '" STR_FMT "' has no attempt of sample '" STR_FMT "'",
                        STR_ARG(info->name), STR_ARG(opts->sample));
     }
+    if (v.n == 0) { // nothing to show, or nothing that is called so?
+        RunInfo *runs = NULL;
+        size_t n_runs = 0;
+        if (!results_runs(results, &cli->arena, info->id, &runs, &n_runs, err) ||
+            !runs_choose(cli, info, opts, runs, &n_runs, err)) {
+            return false;
+        }
+    }
     if (!cli->global.json && !cli->global.quiet) {
         fflush(stdout);
         fprintf(stderr, "%zu attempt%s%s\n", v.n, PLURAL(v.n),
@@ -172,7 +282,7 @@ static int cmd_show_run(Cli *cli, void *options_struct, const Str *args, size_t 
         ok = show_digest(results, &info, &err);
     } else if (ok) {
         ok = attempts ? show_attempts(cli, results, &info, opts, &err)
-                      : show_table(cli, results, &info, &err);
+                      : show_table(cli, results, &info, opts, &err);
     }
     results_close(results);
     return ok ? EXIT_OK : cli_fail(cli, &err);
@@ -182,7 +292,8 @@ const Command cmd_show = {
     .name = "show",
     .args = "[EXPERIMENT]",
     .summary = "show an experiment: its scores, or single attempts with prompt, reply and why",
-    .details = "EXPERIMENT is a name, a short id, latest (the default), latest~1 or @BASELINE.",
+    .details = "EXPERIMENT is a name, a short id, latest (the default), latest~1 or @BASELINE.\n"
+               "--eval, --part, --variant and --model narrow the scores as well as the attempts.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(ShowOptions),

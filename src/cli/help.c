@@ -40,7 +40,7 @@ static void program_help(FILE *to)
             "  muster pull smollm2-135m-instruct                  a small model (98 MB)\n"
             "  muster run arithmetic -m local/smollm2-135m-instruct\n"
             "  muster show latest                                 what came out\n"
-            "\nmuster COMMAND --help says more. Each option can be set by a variable, --limit by "
+            "\nmuster COMMAND --help says more. Most options can be set by a variable, --limit by "
             "MUSTER_LIMIT,\nor in muster.yaml (limit: 10).\n");
 }
 

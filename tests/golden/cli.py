@@ -193,6 +193,13 @@ def settings(room):
         expect(room.json("run capitals.yaml --json -q")["experiment"]["planned"] == 2, "limit of muster.yaml")
         out, _ = room.run("run capitals.yaml --json -q", env={"MUSTER_LIMIT": "1"})
         expect(json.loads(out)["experiment"]["planned"] == 1, "a variable before muster.yaml")
+        # What runs get by default hides nothing of what others show, and its words are not theirs.
+        room.write("muster.yaml", "limit: 1-2\nmodel: [local/other]\nvariant: none\n")
+        out, err = room.run("show latest --samples")
+        expect("capitals  sample 0" in out and "1 attempt" in err, f"muster.yaml chose attempts: {out}{err}")
+        room.run("show latest", env={"MUSTER_MARKDOWN": "gate.md", "MUSTER_SAMPLES": "5"})
+        expect(len(room.json("list experiments --json")) == 5, "muster.yaml chose experiments")
+        room.run("diff latest~1 latest", env={"MUSTER_MARKDOWN": "gate.md"})
         room.write("muster.yaml", "limt: 2\n")
         room.run("list evals", 2, "muster.yaml:1: limt is not an option of any command")
     finally:
@@ -228,6 +235,21 @@ def run_and_show(room):
     failed = room.run("show one --failed")[0]
     expect("'Vienna' is not in the answer" in failed, "show --failed says why")
     room.run("show one --sample 9", 2, "has no attempt of sample '9'")
+
+
+def narrowed_show(room):
+    """--part and the like choose lines of the table too, and a name that nothing has is no empty answer."""
+    room.write("parts.yaml", EVAL.replace("eval: capitals", "eval: parts\nmatrix: {side: [north, south]}"))
+    room.run("run parts.yaml -m echo --name parts --db parts.db -q")
+    whole = room.json("show parts --json --db parts.db")
+    expect((len(whole["runs"]), len(whole["metrics"]) > 0) == (2, True), f"{whole}")
+    north = room.json("show parts --part north --json --db parts.db")
+    expect([r["part"] for r in north["runs"]] == ["north"] and north["metrics"] == [], f"{north}")
+    out = room.run("show parts --part north --db parts.db")[0]
+    expect("north" in out and "south" not in out and "(all 2)" not in out, out)
+    for more in ("", " --samples"):
+        room.run(f"show parts --part nort{more} --db parts.db", 2, "experiment 'parts' has no part 'nort'; did you mean 'north'?")
+        room.run(f"show parts --variant x{more} --db parts.db", 2, "experiment 'parts' has no variant 'x' [")
     room.run("show nothere", 2, "there is no experiment 'nothere'")
 
 
@@ -537,6 +559,7 @@ TESTS = [
     ("--version and the help of each command", version_and_help),
     ("wrong usage exits 2 and says why", wrong_usage),
     ("run, show, list: one experiment as table, JSON, digest", run_and_show),
+    ("show: lines and attempts by part, variant, model", narrowed_show),
     ("muster.yaml and variables", settings),
     ("our own evals: list, check, run, explain", own_evals),
     ("check: faults with their place, as JSON too", check_faults),
