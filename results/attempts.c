@@ -5,6 +5,7 @@
 #include "text/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool scores_read(Results *results, Arena *arena, AttemptInfo *attempt, Err *err)
@@ -85,6 +86,39 @@ static bool call_from_row(sqlite3_stmt *row, Arena *arena, Value *out, Err *err)
     return true;
 }
 
+/** How many bytes at the start of s are digits. */
+static size_t digits_at(Str s)
+{
+    size_t n = 0;
+    while (n < s.len && s.data[n] >= '0' && s.data[n] <= '9') {
+        n++;
+    }
+    return n;
+}
+
+/** By the numbers of their paths, 2 before 10: the order in which a solver asked. */
+static int compare_calls(const void *a, const void *b)
+{
+    Str x = value_get_str(a, "path", STR_EMPTY);
+    Str y = value_get_str(b, "path", STR_EMPTY);
+    while (x.len > 0 && y.len > 0) {
+        size_t n_x = digits_at(x);
+        size_t n_y = digits_at(y);
+        if (n_x != n_y) { // two numbers: the shorter is less; else a number before a letter
+            bool numbers = n_x > 0 && n_y > 0;
+            return (n_x < n_y) == numbers ? -1 : 1;
+        }
+        size_t n = n_x > 0 ? n_x : 1;
+        int order = memcmp(x.data, y.data, n);
+        if (order != 0) {
+            return order;
+        }
+        x = str_slice(x, n, x.len);
+        y = str_slice(y, n, y.len);
+    }
+    return (x.len > 0) - (y.len > 0);
+}
+
 static bool calls_read(Results *results, Arena *arena, AttemptInfo *attempt, Err *err)
 {
     sqlite3_stmt *row = db_statement(&results->db, READ_SQL_ATTEMPT_CALLS);
@@ -112,6 +146,9 @@ static bool calls_read(Results *results, Arena *arena, AttemptInfo *attempt, Err
             sqlite3_reset(row);
             return false;
         }
+    }
+    if (n > 1) {
+        qsort(calls, n, sizeof(*calls), compare_calls);
     }
     attempt->calls = value_list(calls, n);
     return true;

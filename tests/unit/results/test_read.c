@@ -337,6 +337,40 @@ static void test_attempts__canonical_order_and_filters(void)
     filling_end(&f);
 }
 
+static bool append_paths(void *ctx, const AttemptInfo *attempt)
+{
+    for (size_t i = 0; i < attempt->calls.as.list.n; i++) {
+        Str path = value_get_str(&attempt->calls.as.list.items[i], "path", STR_EMPTY);
+        buf_printf(ctx, STR_FMT " ", STR_ARG(path));
+    }
+    return true;
+}
+
+/** A long conversation reads in the order in which it was had. */
+static void test_attempts__calls_in_the_order_asked(void)
+{
+    static const char *const paths[] = {"10", "2",      "g0.0.1", "1.10.0",  "1.2.10", "0",
+                                        "11", "g0.0.0", "1.2.9",  "g10.0.0", "g2.0.0"};
+    Filling f = {0};
+    RunSpec run = run_make(&f.arena, "a", "m");
+    filling_begin(&f, &run, 1);
+    AttemptRow row = attempt_make(&f.arena, f.open.run_ids[0], 1, 0, 1);
+    Err err = ERR_INIT;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        CHECK_OK(call_put(f.store, &row, paths[i], &err), &err);
+    }
+    CHECK_OK(store_put_attempt(f.store, &row, &err), &err);
+    CHECK_OK(store_flush(f.store, &err), &err);
+    Results *results = results_at(&f.place);
+    AttemptFilter filter = {.with_calls = true};
+    Buf got = {0};
+    CHECK_OK(results_attempts(results, f.open.id, &filter, append_paths, &got, &err), &err);
+    CHECK(str_eq_c(buf_view(&got), "0 1.2.9 1.2.10 1.10.0 2 10 11 g0.0.0 g0.0.1 g2.0.0 g10.0.0 "));
+    buf_finish(&got);
+    results_close(results);
+    filling_end(&f);
+}
+
 /** The digest of an experiment with 300 attempts, put in an order that depends on how. */
 static Hash digest_of(int how, double last_value)
 {
@@ -395,6 +429,7 @@ int main(void)
     tap_run("experiment: is found by many names", test_experiment__is_found_by_many_names);
     tap_run("experiment: an empty store says so", test_experiment__an_empty_store_says_so);
     tap_run("attempts: canonical order and filters", test_attempts__canonical_order_and_filters);
+    tap_run("attempts: calls in the order asked", test_attempts__calls_in_the_order_asked);
     tap_run("digest: depends on results alone", test_digest__depends_on_results_alone);
     return tap_done();
 }
