@@ -124,10 +124,11 @@ const ExportFormat export_jsonl = {
 
 // ---- CSV (RFC 4180) -----------------------------------------------------------------------------
 
-/** What a spreadsheet would take for a formula. */
+/** What a spreadsheet would take for a formula. A number with a sign is one nowhere, and stays. */
 static bool looks_like_formula(Str s)
 {
-    return s.len > 0 && memchr("=+-@\t\r\n", s.data[0], 7) != NULL;
+    double number;
+    return s.len > 0 && memchr("=+-@\t\r\n", s.data[0], 7) != NULL && !str_to_f64(s, &number);
 }
 
 /** A cell of text: harmless to a spreadsheet, valid UTF-8 without NUL, quoted where it has to be.

@@ -168,8 +168,10 @@ const Command cmd_export = {
     .name = "export",
     .args = "EXPERIMENT[:eval=..,part=..,variant=..,model=..]",
     .summary = "write an experiment for other programs",
-    .details = "EXPERIMENT is a name, a short id, latest, latest~1 or @BASELINE; what follows the "
-               "colon\nselects runs of it.",
+    .details =
+        "EXPERIMENT is a name, a short id, latest, latest~1 or @BASELINE; what follows the "
+        "colon\nselects runs of it. In CSV, a ' stands before a text that a spreadsheet would take "
+        "for a formula.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(ExportCommandOptions),

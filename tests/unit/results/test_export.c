@@ -165,8 +165,13 @@ static void test_export__csv_cells(void)
         const char *cell;
     } cases[] = {
         {__LINE__, STR_INIT("=1+1"), "'=1+1"},
-        {__LINE__, STR_INIT("+1"), "'+1"},
-        {__LINE__, STR_INIT("-5"), "'-5"},
+        {__LINE__, STR_INIT("-5"), "-5"}, // a number is data, and runs nowhere
+        {__LINE__, STR_INIT("-1.5e-3"), "-1.5e-3"},
+        {__LINE__, STR_INIT("-"), "'-"},
+        {__LINE__, STR_INIT("-5 apples"), "'-5 apples"},
+        {__LINE__, STR_INIT("+1+A1"), "'+1+A1"},
+        {__LINE__, STR_INIT("-1-1"), "'-1-1"},
+        {__LINE__, STR_INIT("-inf"), "'-inf"},
         {__LINE__, STR_INIT("@SUM(A1)"), "'@SUM(A1)"},
         {__LINE__, STR_INIT("\t=1"), "'\t=1"},
         {__LINE__, STR_INIT("\r=1"), "\"'\r=1\""},
