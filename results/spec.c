@@ -181,16 +181,45 @@ static void diff_hash(SpecDiff *diff, const char *name, const Hash *old, const H
     }
 }
 
+/** A run's spec without what has a line of its own. */
+static Value spec_rest(Arena *arena, const Value *spec)
+{
+    static const char *const said[] = {"eval",      "version",      "part",      "variant",
+                                       "model",     "epochs",       "n_planned", "eval_hash",
+                                       "data_hash", "program_hash", "model_hash"};
+    if (spec->kind != VALUE_MAP) {
+        return *spec;
+    }
+    MapBuilder rest;
+    map_builder_init(&rest, arena);
+    for (size_t i = 0; i < spec->as.map.n; i++) {
+        const ValuePair *pair = &spec->as.map.pairs[i];
+        bool again = false;
+        for (size_t s = 0; s < sizeof(said) / sizeof(said[0]); s++) {
+            again = again || str_eq_c(pair->key, said[s]);
+        }
+        if (!again) {
+            map_builder_put(&rest, pair->key, pair->value);
+        }
+    }
+    return map_builder_done(&rest);
+}
+
+/** What people can act on comes first: a text that changed, a setting; then what only hashes tell.
+ */
 static void diff_run(SpecDiff *diff, const RunSpec *old, const RunSpec *new)
 {
-    diff_hash(diff, "model_hash", &old->model_hash, &new->model_hash);
-    diff_hash(diff, "data_hash", &old->data_hash, &new->data_hash);
-    diff_hash(diff, "eval_hash", &old->eval_hash, &new->eval_hash);
-    diff_hash(diff, "program_hash", &old->program_hash, &new->program_hash);
     diff_i64(diff, "eval_version", old->eval_version, new->eval_version);
     diff_i64(diff, "epochs", old->epochs, new->epochs);
     diff_i64(diff, "n_planned", old->n_planned, new->n_planned);
-    spec_diff_values(diff, STR_EMPTY, true, &old->spec, &new->spec);
+    diff_hash(diff, "model (weights, or address and settings of an endpoint)", &old->model_hash,
+              &new->model_hash);
+    diff_hash(diff, "data (the dataset's files)", &old->data_hash, &new->data_hash);
+    Value old_rest = spec_rest(diff->arena, &old->spec);
+    Value new_rest = spec_rest(diff->arena, &new->spec);
+    spec_diff_values(diff, STR_EMPTY, true, &old_rest, &new_rest);
+    diff_hash(diff, "eval (its file)", &old->eval_hash, &new->eval_hash);
+    diff_hash(diff, "program (Lua and templates)", &old->program_hash, &new->program_hash);
 }
 
 Str spec_run_words(Arena *arena, const RunSpec *run)
