@@ -258,22 +258,111 @@ static Value usage_value(const Usage *usage, double cost_usd, Arena *arena)
     return map_builder_done(&map);
 }
 
-static Value stats_value(const Side *side, Arena *arena)
+static void usage_add(Usage *sum, const Usage *more, int sign)
+{
+    sum->input += sign * more->input;
+    sum->output += sign * more->output;
+    sum->cached += sign * more->cached;
+    sum->reasoning += sign * more->reasoning;
+}
+
+/** What the models that play roles have used, beside the model under test. */
+typedef struct Others {
+    const Value *roles; // {role: {model, ..}} of the run that is visited
+    Str model;          // under test
+    Str *models;        // n of them, no two alike
+    Usage *usages;
+    size_t n;
+} Others;
+
+static const Value *roles_of(const RunInfo *run)
+{
+    const Value *roles = value_get_c(&run->spec.spec, "roles");
+    return roles != NULL && roles->kind == VALUE_MAP ? roles : NULL;
+}
+
+/** The place of the model that played a role; NULL for the model under test. */
+static Usage *usage_of_role(Others *others, Str role)
+{
+    Str model = value_get_str(value_get(others->roles, role), "model", STR_EMPTY);
+    for (size_t i = 0; i < others->n; i++) {
+        if (str_eq(others->models[i], model)) {
+            return &others->usages[i];
+        }
+    }
+    return NULL;
+}
+
+static bool others_attempt(void *ctx, const AttemptInfo *attempt)
+{
+    Others *others = ctx;
+    for (size_t i = 0; attempt->calls.kind == VALUE_LIST && i < attempt->calls.as.list.n; i++) {
+        const Value *call = &attempt->calls.as.list.items[i];
+        Str role = value_get_str(value_get_c(call, "request"), "role", STR_EMPTY);
+        Usage *sum = role.len > 0 ? usage_of_role(others, role) : NULL;
+        const Value *usage = value_get_c(value_get_c(call, "reply"), "usage");
+        if (sum != NULL && usage != NULL) {
+            Usage more = {.input = value_get_int(usage, "input", 0),
+                          .output = value_get_int(usage, "output", 0),
+                          .cached = value_get_int(usage, "cached", 0),
+                          .reasoning = value_get_int(usage, "reasoning", 0)};
+            usage_add(sum, &more, 1);
+        }
+    }
+    return true;
+}
+
+/** Read the calls of runs in which other models played roles; there are none of them else. */
+static bool others_read(Results *results, const Side *side, Arena *arena, Others *out, Err *err)
+{
+    size_t most = 0;
+    *out = (Others){.model = side->runs[0].model};
+    for (size_t i = 0; i < side->n_runs; i++) {
+        const Value *roles = roles_of(&side->runs[i]);
+        most += roles != NULL ? roles->as.map.n : 0;
+    }
+    out->models = ARENA_ARRAY(arena, Str, most);
+    out->usages = ARENA_ARRAY(arena, Usage, most);
+    for (size_t i = 0; i < side->n_runs; i++) {
+        out->roles = roles_of(&side->runs[i]);
+        for (size_t r = 0; out->roles != NULL && r < out->roles->as.map.n; r++) {
+            const ValuePair *role = &out->roles->as.map.pairs[r];
+            Str model = value_get_str(&role->value, "model", STR_EMPTY);
+            if (!str_eq(model, out->model) && usage_of_role(out, role->key) == NULL) {
+                out->usages[out->n] = (Usage){0};
+                out->models[out->n++] = model;
+            }
+        }
+        AttemptFilter filter = {.with_calls = true};
+        if (out->n > 0 && out->roles != NULL &&
+            !results_run_attempts(results, &side->runs[i], &filter, others_attempt, out, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Tokens by model, as Inspect has them. What each of several models cost is not kept apart. */
+static Value stats_value(const Side *side, const Others *others, Arena *arena)
 {
     Usage sum = {0};
-    double cost_usd = 0;
+    double cost_usd = others->n > 0 ? (double)NAN : 0;
     for (size_t i = 0; i < side->n_runs; i++) {
-        sum.input += side->runs[i].usage.input;
-        sum.output += side->runs[i].usage.output;
-        sum.cached += side->runs[i].usage.cached;
-        sum.reasoning += side->runs[i].usage.reasoning;
+        usage_add(&sum, &side->runs[i].usage, 1);
         cost_usd += side->runs[i].cost_usd;
+    }
+    for (size_t i = 0; i < others->n; i++) {
+        usage_add(&sum, &others->usages[i], -1);
     }
     MapBuilder usage;
     MapBuilder map;
     map_builder_init(&usage, arena);
     map_builder_init(&map, arena);
-    map_builder_put(&usage, side->runs[0].model, usage_value(&sum, cost_usd, arena));
+    map_builder_put(&usage, others->model, usage_value(&sum, cost_usd, arena));
+    for (size_t i = 0; i < others->n; i++) {
+        map_builder_put(&usage, others->models[i],
+                        usage_value(&others->usages[i], (double)NAN, arena));
+    }
     put(&map, "started_at", value_str(side->experiment.started));
     put(&map, "model_usage", map_builder_done(&usage));
     return map_builder_done(&map);
@@ -534,7 +623,9 @@ static bool inspect_write(Results *results, const Side *side, const ExportOption
     Arena arena = {0};
     const MetricRow **metrics = NULL;
     size_t n_metrics = 0;
-    if (!metrics_find(results, side, &arena, &metrics, &n_metrics, err)) {
+    Others others;
+    if (!metrics_find(results, side, &arena, &metrics, &n_metrics, err) ||
+        !others_read(results, side, &arena, &others, err)) {
         arena_finish(&arena);
         return false;
     }
@@ -544,7 +635,7 @@ static bool inspect_write(Results *results, const Side *side, const ExportOption
     Value eval = eval_value(&log, &arena);
     Value plan = value_map(NULL, 0);
     Value outcome = results_value(side, metrics, n_metrics, &arena);
-    Value stats = stats_value(side, &arena);
+    Value stats = stats_value(side, &others, &arena);
     buf_printf(buf, "{\"version\":2,\"status\":\"%s\"", finished ? "success" : "cancelled");
     put_member(buf, "eval", &eval);
     put_member(buf, "plan", &plan);

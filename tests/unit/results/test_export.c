@@ -204,6 +204,51 @@ static void test_export__csv_cells(void)
     }
 }
 
+/** Tokens of a judge are the judge's, not those of the model that it judges. */
+static void test_export__inspect_usage_by_model(void)
+{
+    Room room = {.place = place_make()};
+    Err err = ERR_INIT;
+    RunSpec run = run_make(&room.arena, "", "echo/x");
+    const char *roles = "{\"roles\": {\"judge\": {\"model\": \"big/judge\"}, "
+                        "\"self\": {\"model\": \"echo/x\"}}}";
+    CHECK(json_parse(&room.arena, str_from_c(roles), NULL, &run.spec, NULL, &err));
+    ExperimentSpec spec = experiment_make(&room.arena, STR("first"), 1, &run, 1);
+    Store *store = store_at(&room.place, NULL, NULL);
+    ExperimentOpen open;
+    CHECK_OK(store_experiment_begin(store, &room.arena, &spec, RESUME_NO, &open, &err), &err);
+    AttemptRow row = attempt_make(&room.arena, open.run_ids[0], 1, 1, 1);
+    row.usage = (Usage){.input = 100, .output = 20};
+    const struct {
+        const char *path;
+        const char *role;
+        int64_t input;
+    } calls[] = {{"0", "", 60}, {"1", "self", 10}, {"g0.0.0", "judge", 25}, {"g0.0.1", "judge", 5}};
+    for (size_t i = 0; i < 4; i++) {
+        Request request = {.kind = REQUEST_GENERATE,
+                           .role = str_from_c(calls[i].role),
+                           .prompt = {.text = STR("?")},
+                           .settings = gen_settings_default(),
+                           .n = 1};
+        Reply reply = {.text = STR("!"), .usage = {.input = calls[i].input, .output = 5}};
+        CHECK_OK(store_put_call(store, row.run_id, row.sample_id, row.epoch,
+                                str_from_c(calls[i].path), &request, &reply, &err),
+                 &err);
+    }
+    CHECK_OK(store_put_attempt(store, &row, &err), &err);
+    CHECK_OK(store_experiment_end(store, open.id, STR("finished"), NULL, &err), &err);
+    store_close(store);
+    room.results = results_at(&room.place);
+    Selector selector;
+    CHECK_OK(selector_parse(&room.arena, STR("first"), &selector, &err), &err);
+    CHECK_OK(side_open(room.results, &room.arena, &selector, &room.side, &err), &err);
+    CHECK_OK(write_as(&room, "inspect", false, &err), &err);
+    CHECK(has_text(room.out.data, "\"model_usage\":{\"echo/x\":{\"input_tokens\":70,"
+                                  "\"output_tokens\":10,\"total_tokens\":80,"));
+    CHECK(has_text(room.out.data, "\"big/judge\":{\"input_tokens\":30,\"output_tokens\":10,"));
+    room_remove(&room);
+}
+
 static void test_export__inspect(void)
 {
     static const Str texts[] = {STR_INIT("say \"C\"\n\xff\x01")};
@@ -309,6 +354,7 @@ int main(void)
     tap_run("csv: one row a score, errors too", test_export__csv_rows);
     tap_run("csv: cells", test_export__csv_cells);
     tap_run("inspect: a log", test_export__inspect);
+    tap_run("inspect: tokens by model", test_export__inspect_usage_by_model);
     tap_run("replay: calls of one model and variant", test_export__replay);
     tap_run("a full disk", test_export__a_full_disk);
     tap_run("formats by name", test_export__formats);
