@@ -323,8 +323,9 @@ bool gate_policy_of_runs(Arena *arena, const Side *side, GatePolicy *out, Err *e
     if (policy.n_demands == 0) {
         return ERR_SET(err, ERR_USAGE,
                        "there is no policy: no eval of experiment '" STR_FMT
-                       "' had a gate: of its own when it ran; give --policy FILE or NAME, or "
-                       "--min, --max, --max-regression, --must-pass, --budget-...",
+                       "' had a gate: of its own when it ran; give --policy FILE or NAME "
+                       "(muster gate also takes --min, --max, --max-regression, --must-pass, "
+                       "--budget-...)",
                        STR_ARG(side->experiment.name));
     }
     *out = policy;

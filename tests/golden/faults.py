@@ -472,7 +472,7 @@ SITUATIONS = [
          ["baseline main is good already"]),
         ("against the policy, by force", None, f"promote bad main {Q} --force", 0, ["forced against the policy"]),
         ("the history says so", None, "list baselines main", 0, ["forced"]),
-        ("no policy at all", None, "promote good main", 2, ["there is no policy"]),
+        ("no policy at all", None, "promote good main", 2, ["there is no policy", "muster gate also takes --min"]),
     ]),
     ("Shards", [
         ("a shard by itself", shards, "gate sharded --min many=0.5 --db one.db", 1,
