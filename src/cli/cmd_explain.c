@@ -297,6 +297,9 @@ static Value request_json(Explain *ex, Task *task, const Sample *sample, const R
     map_builder_put(&map, STR("id"), value_str(sample->id));
     map_builder_put(&map, STR("request"), request_to_value(arena, request));
     map_builder_put(&map, STR("sequences"), prepared_value(arena, prepared));
+    if (prepared->body.kind != VALUE_NULL) {
+        map_builder_put(&map, STR("body"), prepared->body);
+    }
     return map_builder_done(&map);
 }
 

@@ -555,6 +555,24 @@ def doc_examples(room, name, least=4):
             expect(run["done"] == run["planned"] > 0 and run["errors"] == 0, f"{name}: {file}: {run}")
 
 
+def doc_models(room):
+    """The model files of docs/endpoints.md check clean, are found by their names, and their settings are known."""
+    with open(os.path.join(room.root, "docs", "endpoints.md"), encoding="utf-8") as f:
+        blocks = re.findall(r"^```yaml (\S+)\n(.*?)^```$", f.read(), re.S | re.M)
+    expect(len(blocks) == 2, f"{len(blocks)} model files")
+    for path, text in blocks:
+        room.write(f"models.d/{path}", text)
+        expect(room.json(f"check models.d/{path} --json") == [], f"{path} has faults")
+        name = os.path.basename(path)[:-len(".yaml")]
+        room.run(f"explain capitals.yaml -m {name} --registry models.d/registry")
+    out = room.run("explain capitals.yaml -m thinker --registry models.d/registry --json")[0]
+    body = json.loads(out.splitlines()[0])["body"]  # what is sent, with what the file adds and takes away
+    expect((body["model"], body["reasoning_effort"], "temperature" in body) == ("o4-mini", "low", False), f"{body}")
+    room.write("models.d/registry/models/typo.yaml", text.replace("model: thinker", "model: typo").replace("headers:", "headrs:"))
+    room.run("explain capitals.yaml -m typo --registry models.d/registry", 2, "unknown key 'headrs': did you mean 'headers'?")
+
+
+
 TESTS = [
     ("--version and the help of each command", version_and_help),
     ("wrong usage exits 2 and says why", wrong_usage),
@@ -581,6 +599,7 @@ TESTS = [
     ("examples of docs/few-shot.md", lambda room: doc_examples(room, "few-shot.md", 2)),
     ("examples of docs/multiple-choice.md", lambda room: doc_examples(room, "multiple-choice.md", 1)),
     ("examples of docs/judges.md", lambda room: doc_examples(room, "judges.md", 2)),
+    ("model files of docs/endpoints.md", doc_models),
     ("examples of docs/moving.md", lambda room: doc_examples(room, "moving.md")),
 ]
 
