@@ -8,7 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-#define CELL_MIN 8 // columns to which a wide cell may be cut
+#define CELL_MIN  8   // columns to which a wide cell may be cut
+#define ALIKE_MAX 300 // rows among which cells are kept apart
 
 // ---- Harmless text ------------------------------------------------------------------------------
 
@@ -140,6 +141,40 @@ Str *table_row(Table *table)
     return row;
 }
 
+/** What is left of a cell in so many columns, before the dots. */
+static Str cell_cut(Str cell, size_t width)
+{
+    return utf8_columns(cell) > width ? utf8_cut_columns(cell, width - 2) : cell;
+}
+
+/** Whether two cells of a column that differ would look the same. */
+static bool cut_alike(const Table *table, size_t column, size_t width)
+{
+    for (size_t r = 1; r < table->n_rows; r++) {
+        Str cell = table->rows[r][column];
+        Str left = cell_cut(cell, width);
+        for (size_t s = 0; s < r; s++) {
+            Str other = table->rows[s][column];
+            if (left.len < cell.len && str_eq(left, cell_cut(other, width)) &&
+                !str_eq(cell, other)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/** Widen what was cut too much: a line that wraps is better than two metrics of one name. */
+static void keep_apart(const Table *table, const size_t full[TABLE_MAX_COL],
+                       size_t widths[TABLE_MAX_COL])
+{
+    for (size_t c = 0; c < table->n_columns && table->n_rows <= ALIKE_MAX; c++) {
+        while (widths[c] < full[c] && cut_alike(table, c, widths[c])) {
+            widths[c]++;
+        }
+    }
+}
+
 /** Widths of the columns, 0 for those left out, cut to fit into the terminal where that is
  * possible. */
 static void table_widths(const Table *table, int terminal, size_t widths[TABLE_MAX_COL])
@@ -157,6 +192,8 @@ static void table_widths(const Table *table, int terminal, size_t widths[TABLE_M
             total += widths[c] + 2;
         }
     }
+    size_t full[TABLE_MAX_COL];
+    memcpy(full, widths, sizeof(full));
     while (terminal > 0 && total > (size_t)terminal + 2) {
         size_t widest = table->n_columns;
         for (size_t c = 0; c < table->n_columns; c++) {
@@ -166,11 +203,12 @@ static void table_widths(const Table *table, int terminal, size_t widths[TABLE_M
             }
         }
         if (widest == table->n_columns) {
-            return;
+            break;
         }
         widths[widest]--;
         total--;
     }
+    keep_apart(table, full, widths);
 }
 
 void report_spaces(Buf *buf, size_t n)
@@ -191,7 +229,7 @@ static void put_cells(Buf *buf, const Table *table, const Str *cells, const size
         size_t n = utf8_columns(cell);
         bool cut = n > widths[c];
         if (cut) {
-            cell = utf8_cut_columns(cell, widths[c] - 2);
+            cell = cell_cut(cell, widths[c]);
             n = utf8_columns(cell) + 2;
         }
         size_t padding = widths[c] - n;

@@ -193,6 +193,25 @@ static void test_runs__fits_a_narrow_terminal(void)
     buf_finish(&buf);
 }
 
+/** However narrow: of two metrics, neither is cut to what the other one is cut to. */
+static void test_runs__names_that_differ_look_different(void)
+{
+    MetricRow rows[2] = {metric("exact.pass_at_2", 0.42, 0.0496, 0.3275, 0.5181, 100),
+                         metric("exact.pass_all_2", 0.2, 0.0496, 0.1275, 0.3181, 100)};
+    RunInfo run = {.eval = STR("a-rather-long-eval-name"),
+                   .model = STR("local/a-rather-long-model-name-q4_1.gguf"),
+                   .n_planned = 100,
+                   .n_done = 100,
+                   .metrics = rows,
+                   .n_metrics = 2};
+    ReportOptions narrow = {.width = 60};
+    Buf buf = {0};
+    report_runs(&buf, &run, 1, NULL, 0, &narrow);
+    CHECK(has_text(buf.data, "exact.pass_at_2 ") && has_text(buf.data, "exact.pass_al.. "));
+    CHECK(has_text(buf.data, "a-rath.. ")); // one of a kind may be cut to the least
+    buf_finish(&buf);
+}
+
 static void test_runs__few_parts_and_their_mean(void)
 {
     MetricRow a = metric("exact.accuracy", 0.5, 0.1, 0.3, 0.7, 20);
@@ -452,6 +471,7 @@ int main(void)
     tap_run("runs: one line a metric", test_runs__one_line_a_metric);
     tap_run("runs: slices and worst cases", test_runs__slices_and_worst_cases);
     tap_run("runs: fits a narrow terminal", test_runs__fits_a_narrow_terminal);
+    tap_run("runs: names that differ look different", test_runs__names_that_differ_look_different);
     tap_run("runs: few parts and their mean", test_runs__few_parts_and_their_mean);
     tap_run("runs: many parts are compact", test_runs__many_parts_are_compact);
     tap_run("attempt: shows what happened", test_attempt__shows_what_happened);
