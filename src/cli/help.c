@@ -14,23 +14,52 @@ static void option_left(const Option *row, char *out, size_t size)
              row->arg == NULL ? "" : row->arg);
 }
 
+#define HELP_WIDTH 80 // columns of help, whatever the terminal has
+
+/** Put text from column at on, broken at spaces; lines after the first begin at indent. */
+static void put_wrapped(FILE *to, const char *text, size_t at, size_t indent)
+{
+    bool first = true; // on its line
+    for (;;) {
+        size_t word = strcspn(text, " ");
+        if (!first && at + 1 + word > HELP_WIDTH) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+            first = true;
+        }
+        fprintf(to, "%s%.*s", first ? "" : " ", (int)word, text);
+        at += word + !first;
+        first = false;
+        if (text[word] == '\0') {
+            break;
+        }
+        text += word + 1;
+    }
+    fputc('\n', to);
+}
+
 static void options_print(FILE *to, const Option *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
+        enum { INDENT = 33 };
         char left[80];
+        char help[512];
         option_left(&rows[i], left, sizeof(left));
-        fprintf(to, "  %-30s %s%s%s%s\n", left, rows[i].help, rows[i].one_of == NULL ? "" : " (",
-                rows[i].one_of == NULL ? "" : rows[i].one_of, rows[i].one_of == NULL ? "" : ")");
+        snprintf(help, sizeof(help), "%s%s%s%s", rows[i].help, rows[i].one_of == NULL ? "" : " (",
+                 rows[i].one_of == NULL ? "" : rows[i].one_of, rows[i].one_of == NULL ? "" : ")");
+        fprintf(to, "  %-30s ", left);
+        put_wrapped(to, help, strlen(left) > 30 ? strlen(left) + 3 : INDENT, INDENT);
     }
 }
 
 static void program_help(FILE *to)
 {
     fprintf(to,
-            "muster: run LLM evals and say, with honest error bars, whether a model or a prompt "
+            "muster: run LLM evals and say, with honest error bars, whether a model or a\nprompt "
             "got better.\n\nusage: muster COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n");
     for (size_t c = 0; command_table[c] != NULL; c++) {
-        fprintf(to, "  %-12s %s\n", command_table[c]->name, command_table[c]->summary);
+        fprintf(to, "  %-12s ", command_table[c]->name);
+        put_wrapped(to, command_table[c]->summary, 15, 15);
     }
     fprintf(to, "\noptions of every command:\n");
     options_print(to, cli_global_options, cli_n_global_options);
@@ -40,8 +69,22 @@ static void program_help(FILE *to)
             "  muster pull smollm2-135m-instruct                  a small model (98 MB)\n"
             "  muster run arithmetic -m local/smollm2-135m-instruct\n"
             "  muster show latest                                 what came out\n"
-            "\nmuster COMMAND --help says more. Most options can be set by a variable, --limit by "
-            "MUSTER_LIMIT,\nor in muster.yaml (limit: 10).\n");
+            "\nmuster COMMAND --help says more. Most options can be set by a variable, --limit\n"
+            "by MUSTER_LIMIT, or in muster.yaml (limit: 10).\n");
+}
+
+/** Its lines, each broken where it is too long. */
+static void details_print(FILE *to, const char *details)
+{
+    Str line;
+    Str rest = str_from_c(details);
+    bool more = true;
+    while (more) {
+        char text[1024];
+        more = str_cut(rest, STR("\n"), &line, &rest);
+        snprintf(text, sizeof(text), STR_FMT, STR_ARG(line));
+        put_wrapped(to, text, 0, 0);
+    }
 }
 
 void help_print(FILE *to, const Command *command)
@@ -50,10 +93,15 @@ void help_print(FILE *to, const Command *command)
         program_help(to);
         return;
     }
-    fprintf(to, "muster %s: %s\n\nusage: muster %s %s [OPTIONS]\n", command->name, command->summary,
-            command->name, command->args);
+    fprintf(to, "muster %s: ", command->name);
+    put_wrapped(to, command->summary, strlen(command->name) + 8, 0);
+    char args[256];
+    snprintf(args, sizeof(args), "%s [OPTIONS]", command->args);
+    fprintf(to, "\nusage: muster %s ", command->name);
+    put_wrapped(to, args, strlen(command->name) + 15, 7);
     if (command->details != NULL) {
-        fprintf(to, "\n%s\n", command->details);
+        fputc('\n', to);
+        details_print(to, command->details);
     }
     if (command->n_options > 0) {
         fprintf(to, "\noptions:\n");

@@ -153,6 +153,8 @@ def version_and_help(room):
         first, _ = room.run([verb, "--help"])
         expect(first.startswith(f"muster {verb}: ") and f"usage: muster {verb} " in first, f"{verb} --help")
         expect(room.run(["help", verb])[0] == first, f"help {verb} differs from {verb} --help")
+        wide = [line for line in first.splitlines() if len(line) > 80 and not line.startswith("usage: ")]
+        expect(not wide, f"{verb} --help is wider than 80 columns: {wide}")
 
 
 def wrong_usage(room):
