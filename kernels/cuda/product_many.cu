@@ -7,8 +7,6 @@
 #include "kernels/cuda/product.cuh"
 
 #define MANY_TILES (PANEL / TILE)
-#define STAGES     6 // blocks of K in shared memory: two are used,
-#define AHEAD      4 // and four are on their way
 #define PAIRS      (K_SEGMENTS / 2)
 
 /** How a block takes a panel of R rows: PARTS warps by cuts of the outputs. Larger panels read less
@@ -23,6 +21,14 @@ template <int T, int R, int PARTS> struct Shape {
     static constexpr int warps = cuts * PARTS;
     static constexpr int threads = warps * 32;
     static constexpr int blocks = R * PARTS <= 256 ? 2 : 1; // of a processor
+    // The largest panels have a processor for themselves: the first operands of the next blocks of
+    // K are read before all wait for all, since no other block works meanwhile.
+    static constexpr bool early = R > 128;
+    // Blocks of K in shared memory: two are used, with early operands two more are there, and
+    // others are on their way.
+    static constexpr uint32_t there = early ? 4 : 2;
+    static constexpr uint32_t ahead = early ? 6 : 4;
+    static constexpr uint32_t stages = ahead + 2;
     // One stage, in bytes: records, rows, scales.
     static constexpr uint32_t records = MANY_TILES * record_bytes(T);
     static constexpr uint32_t rows = R * ROW_BLOCK;
@@ -113,13 +119,12 @@ DEVICE static inline void stage_load(const ProductsView &view, const Panel &pane
 
 // ---- Sums ---------------------------------------------------------------------------------------
 
-/** One block of K: a warp's tiles by its rows. */
+/** A warp's weights of one block of K. */
 template <class S>
-DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[S::n][4])
+DEVICE static inline void stage_weights(const uint8_t *stage, Weights<S::type> *weights)
 {
     constexpr int TYPE = S::type, TILES = S::warp_tiles;
     uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
-    Weights<TYPE> weights[TILES];
     UNROLL for (int t = 0; t < TILES; t++)
     {
         RawWeights<TYPE> raw;
@@ -127,6 +132,15 @@ DEVICE static inline void stage_multiply(const uint8_t *stage, float (*acc)[S::n
         weights_load<TYPE, false, false>(stage + tile * record_bytes(TYPE), 0, lane, raw);
         weights_unpack<TYPE>(raw, weights[t]);
     }
+}
+
+/** One block of K: a warp's tiles by its rows. */
+template <class S>
+DEVICE static inline void stage_multiply(const uint8_t *stage, const Weights<S::type> *weights,
+                                         float (*acc)[S::n][4])
+{
+    constexpr int TYPE = S::type, TILES = S::warp_tiles;
+    uint32_t warp = thread_x() / 32, lane = thread_x() % 32;
     const uint8_t *rows = stage + S::records;
     const uint8_t *scales = rows + S::rows;
     UNROLL for (int n = 0; n < S::n; n++)
@@ -195,27 +209,33 @@ DEVICE static inline void panel_store(float *out, uint32_t n_out, uint32_t n_row
 /** What a block goes through a panel with. */
 template <class S> struct Run {
     Sources from;
-    uint32_t at; // the stage of the next block
+    uint32_t at;                             // the stage of the next block
+    Weights<S::type> weights[S::warp_tiles]; // of the next block, with early operands
     float acc[S::warp_tiles][S::n][4];
 };
 
-DEVICE static inline uint32_t stage_after(uint32_t stage, uint32_t n)
+template <class S> DEVICE static inline uint32_t stage_after(uint32_t stage, uint32_t n)
 {
-    return stage + n < STAGES ? stage + n : stage + n - STAGES;
+    return stage + n < S::stages ? stage + n : stage + n - S::stages;
 }
 
-/** The first blocks are on their way. */
+/** The first blocks are on their way, and with early operands the first is there. */
 template <class S>
 DEVICE static inline void run_start(const ProductsView &view, const Panel &panel, uint8_t *stages,
                                     Run<S> &run)
 {
     run.from = sources_start<S>(view, panel);
     run.at = 0;
-    for (uint32_t s = 0; s < AHEAD; s++) {
+    for (uint32_t s = 0; s < S::ahead; s++) {
         if (panel.from + s < panel.to) {
             stage_load<S>(view, panel, run.from, stages + s * S::bytes);
         }
         cp_async_commit();
+    }
+    if (S::early && panel.from < panel.to) {
+        cp_async_wait<S::ahead - 1>();
+        SYNC(); // the first block is there
+        stage_weights<S>(stages, run.weights);
     }
 }
 
@@ -226,20 +246,28 @@ DEVICE static inline void run_some(const ProductsView &view, const Panel &panel,
                                    uint32_t b, Run<S> &run)
 {
     constexpr uint32_t BYTES = S::bytes;
-    cp_async_wait<AHEAD - 2>();
+    cp_async_wait<S::ahead - S::there>();
     SYNC(); // these blocks are there, and everyone is done with those before
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        stage_multiply<S>(stages + stage_after(run.at, u) * BYTES, run.acc);
+        const uint8_t *stage = stages + stage_after<S>(run.at, u) * BYTES;
+        if (!S::early || u > 0) {
+            stage_weights<S>(stage, run.weights);
+        }
+        stage_multiply<S>(stage, run.weights, run.acc);
+    }
+    if (S::early && b + N < panel.to) {
+        stage_weights<S>(stages + stage_after<S>(run.at, N) * BYTES, run.weights);
     }
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        if (b + AHEAD + u < panel.to) {
-            stage_load<S>(view, panel, run.from, stages + stage_after(run.at, AHEAD + u) * BYTES);
+        if (b + S::ahead + u < panel.to) {
+            uint32_t to = stage_after<S>(run.at, S::ahead + u);
+            stage_load<S>(view, panel, run.from, stages + to * BYTES);
         }
         cp_async_commit();
     }
-    run.at = stage_after(run.at, N);
+    run.at = stage_after<S>(run.at, N);
 }
 
 /** Blocks b .. end-1, two for each time that all wait for all, where registers allow it. */
@@ -319,6 +347,11 @@ bool products_tree(KStream *stream, const ProductsView *view, int n_parts, Err *
     return CUDA_LAUNCHED(err, "sum of segments");
 }
 
+template <class S> constexpr size_t shared_bytes()
+{
+    return S::stages * S::bytes;
+}
+
 template <class S> static bool launch(KStream *stream, const ProductsView *view, Err *err)
 {
     ProductsView v = *view;
@@ -329,7 +362,7 @@ template <class S> static bool launch(KStream *stream, const ProductsView *view,
     }
     auto kernel = product_many<S>;
     dim3 grid((v.n_rows + S::panel_rows - 1) / S::panel_rows, n_cuts, v.n_segments > 1 ? PAIRS : 1);
-    LAUNCH_EARLY(kernel, grid, dim3(S::threads), STAGES * (S::bytes), stream->gpu, v);
+    LAUNCH_EARLY(kernel, grid, dim3(S::threads), shared_bytes<S>(), stream->gpu, v);
     return CUDA_LAUNCHED(err, "product of many rows") &&
            (v.n_segments == 1 || products_tree(stream, &v, PAIRS, err));
 }
@@ -368,7 +401,17 @@ bool products_many(KStream *stream, const ProductsView *view, ProductKernel kern
 
 size_t products_many_shared(int type, ProductKernel kernel)
 {
-    size_t rows = kernel == PRODUCT_64 ? 64 : kernel == PRODUCT_256 ? 256 : 128;
-    return STAGES *
-           (MANY_TILES * record_bytes(type) + rows * (ROW_BLOCK + (is_half(type) ? 0 : 8)));
+    switch (kernel) {
+    case PRODUCT_64:
+        return type == K_Q8_0   ? shared_bytes<Shape<K_Q8_0, 64, 2>>()
+               : type == K_Q4_0 ? shared_bytes<Shape<K_Q4_0, 64, 2>>()
+               : type == K_Q4_1 ? shared_bytes<Shape<K_Q4_1, 64, 2>>()
+                                : shared_bytes<Shape<K_BF16, 64, 2>>();
+    case PRODUCT_128:
+        return shared_bytes<Shape<K_BF16, 128, 2>>();
+    case PRODUCT_128_WARPS:
+        return shared_bytes<Shape<K_BF16, 128, 4>>();
+    default:
+        return shared_bytes<Shape<K_BF16, 256, 4>>();
+    }
 }
