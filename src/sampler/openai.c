@@ -537,11 +537,11 @@ static bool endpoint_fill(OpenAi *openai, const Model *model, Err *err)
     Str host = url_host(url);
     bool web = str_starts_with(url, STR("https://")) || str_starts_with(url, STR("http://"));
     if (!web || host.len == 0) {
-        return ERR_SET(err, ERR_MODEL, "'" STR_FMT "' is no base URL (https://host/v1)",
+        return ERR_SET(err, ERR_CONFIG, "'" STR_FMT "' is no base URL (https://host/v1)",
                        STR_ARG(url));
     }
     if (model->name.len == 0) {
-        return ERR_SET(err, ERR_MODEL, "'" STR_FMT "' names no model", STR_ARG(model->spec));
+        return ERR_SET(err, ERR_CONFIG, "'" STR_FMT "' names no model", STR_ARG(model->spec));
     }
     const Value *request = value_get_c(&model->settings, "request");
     const Value *headers = value_get_c(&model->settings, "headers");

@@ -179,6 +179,10 @@ static void status_fault(const Endpoint *endpoint, const NetResponse *response,
     const char *what;
     ErrCode code = status_code(response->status, error, &what);
     Str message = shown(endpoint, arena, error->message.len > 0 ? error->message : response->body);
+    if (response->status == 429 && code == ERR_HTTP && response->retry_after_s > 0) {
+        what = str_to_c(arena, str_printf(arena, "the rate limit did not end, it lasts %.0f s more",
+                                          response->retry_after_s));
+    }
     bool keyless =
         (response->status == 401 || response->status == 403) && openai_key(endpoint).len == 0;
     err_set(err, code, SRC_HERE, STR_FMT ": %s (status %d%s" STR_FMT "%s)%s" STR_FMT,
