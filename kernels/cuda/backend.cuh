@@ -73,7 +73,7 @@ typedef struct ActsView {
     uint16_t *bf16; // (max_rows, n_blocks * 32)
     uint8_t *fixed; // (max_rows, n_blocks, 4, {high[8], low[8]}): q = 256*high + low, both signed
     float *scales;  // (n_blocks, max_rows, 2): scale, scale * sum of q
-    uint32_t max_rows; // a multiple of 8
+    uint32_t max_rows; // a multiple of 32: there are whole panels of few rows
     uint32_t width;
     uint32_t n_blocks;
 } ActsView;
@@ -96,7 +96,7 @@ typedef struct ProductsView {
     uint32_t n_rows;
     uint32_t n_blocks;
     ActsView x;
-    float *partials; // (parts, n_rows, n_out) of one product: K_SEGMENTS, or pairs of them
+    float *partials;      // (parts, n_rows, n_out) of one product: K_SEGMENTS, or pairs of them
     uint32_t ahead_bytes; // that a warp asks for before it waits: a multiple of 16
 } ProductsView;
 

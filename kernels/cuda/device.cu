@@ -457,7 +457,7 @@ bool cuda_acts_create(KDevice *device, size_t max_rows, size_t width,
     }
     acts->device = device;
     acts->max_rows = max_rows;
-    acts->view.max_rows = (uint32_t)(max_rows + 7) / 8 * 8;
+    acts->view.max_rows = (uint32_t)(max_rows + 31) / 32 * 32;
     acts->view.width = (uint32_t)width;
     acts->view.n_blocks = (uint32_t)(width + BLOCK - 1) / BLOCK;
     Forms forms = forms_of(device, consumers, n_consumers);

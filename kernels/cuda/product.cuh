@@ -2,13 +2,18 @@
 // The inner step of products on the tensor cores: one block of 32 elements of K of 16 outputs
 // against 8 rows. Every kernel that multiplies goes through products_step in order of K, so the
 // bits of an output do not depend on the kernel that was chosen nor on the rows beside it.
-//   quantised weights  dot = sum(q*x) exact in int32, from the high and the low bytes of x, then
+//   quantised weights  dot = sum(q*x) exact, from sums of the high and of the low bytes of x, then
 //                      acc = fma((float)dot, d * scale, acc), for Q4_1 acc = fma(m, scale_sum,
 //                      acc): the CPU backend's operations and bits
 //   F16, BF16          acc += two mma of 16 elements each, accumulated in f32
 #pragma once
 
 #include "kernels/cuda/backend.cuh"
+
+// The bits of 1.5 * 2^23. What integers sum up to from there is, as the bits of a float, that float
+// plus their sum: a conversion for nothing, as long as sums stay below 2^22. A block's of bytes are
+// 32 * 128 * 128 at most.
+#define SUM_START 0x4b400000
 
 HOST_DEVICE constexpr bool is_half(int type)
 {
@@ -33,6 +38,15 @@ struct Rows8 {
     uint4 x;
     float4 scales; // scale and scale_sum of row 2c, then of row 2c+1
 };
+
+DEVICE inline void rows_load(const uint8_t *from, Rows8 &to)
+{
+    to.x = *(const uint4 *)from;
+}
+DEVICE inline void scales_load(const float *from, Rows8 &to)
+{
+    to.scales = *(const float4 *)from;
+}
 
 /** A piece of a record from global memory, where no one else reads it, or from shared memory. */
 template <bool GLOBAL, typename T> DEVICE inline T load_piece(const uint8_t *from)
@@ -122,25 +136,63 @@ DEVICE inline void half_step(const Weights<TYPE> &w, const Rows8 &rows, int m, f
     }
 }
 
-/** The same of quantised weights, all elements of a block. */
+/** Sums of bytes, all elements of a block; they begin at SUM_START. */
+template <int TYPE>
+DEVICE inline void quants_sums(const Weights<TYPE> &w, uint32_t x, uint32_t y, int *sums)
+{
+    const uint32_t b[2] = {x, y};
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        sums[i] = SUM_START;
+    }
+    mma_m16n8k32_s8(sums, w.words, b);
+}
+
+/** (float)dot of the sums over high and low bytes; those of Q4_0 are 16-fold. The first step is
+ * exact, as 256 * high less what the other one begins with is a multiple of 256 below 2^32; the
+ * second rounds as a conversion of dot does. */
+template <int TYPE> DEVICE inline float quants_dot(int high, int low)
+{
+    constexpr float LOW = TYPE == K_Q4_0 ? 1 / 16.0f : 1.0f, HIGH = 256 * LOW;
+    const float start = bits_to_float(SUM_START) * (HIGH + LOW);
+    return fmaf(bits_to_float((uint32_t)low), LOW,
+                fmaf(bits_to_float((uint32_t)high), HIGH, -start));
+}
+
+/** acc += one block of output o of the lane's two. */
+template <int TYPE>
+DEVICE inline void quants_add(const Weights<TYPE> &w, int o, float dot, float scale,
+                              float scale_sum, float &acc)
+{
+    acc = fmaf(dot, w.d[o] * scale, acc);
+    if (TYPE == K_Q4_1) {
+        acc = fmaf(w.m[o], scale_sum, acc);
+    }
+}
+
+/** half_step of quantised weights, all elements of a block. */
 template <int TYPE>
 DEVICE inline void quants_step(const Weights<TYPE> &w, const Rows8 &rows, float *acc)
 {
-    const uint32_t high[2] = {rows.x.x, rows.x.y}, low[2] = {rows.x.z, rows.x.w};
-    int dot[4] = {0, 0, 0, 0};
-    mma_m16n8k32_s8(dot, w.words, high);
+    int high[4], low[4];
+    quants_sums<TYPE>(w, rows.x.x, rows.x.y, high);
+    quants_sums<TYPE>(w, rows.x.z, rows.x.w, low);
     for (int i = 0; i < 4; i++) {
-        dot[i] *= 256;
+        quants_add<TYPE>(w, i / 2, quants_dot<TYPE>(high[i], low[i]),
+                         i % 2 == 0 ? rows.scales.x : rows.scales.z,
+                         i % 2 == 0 ? rows.scales.y : rows.scales.w, acc[i]);
     }
-    mma_m16n8k32_s8(dot, w.words, low);
-    for (int i = 0; i < 4; i++) {
-        int o = i / 2;
-        float scale = i % 2 == 0 ? rows.scales.x : rows.scales.z;
-        float scale_sum = i % 2 == 0 ? rows.scales.y : rows.scales.w;
-        acc[i] = fmaf((float)(TYPE == K_Q4_0 ? dot[i] >> 4 : dot[i]), w.d[o] * scale, acc[i]);
-        if (TYPE == K_Q4_1) {
-            acc[i] = fmaf(w.m[o], scale_sum, acc[i]);
-        }
+}
+
+/** One block of K of a tile. */
+template <int TYPE, class ROWS>
+DEVICE inline void product_step(const Weights<TYPE> &w, const ROWS &rows, float *acc)
+{
+    if constexpr (is_half(TYPE)) {
+        half_step<TYPE>(w, rows, 0, acc);
+        half_step<TYPE>(w, rows, 1, acc);
+    } else {
+        quants_step<TYPE>(w, rows, acc);
     }
 }
 

@@ -1,83 +1,103 @@
 // SPDX-License-Identifier: MIT
 // Products with few rows (decode): memory decides, so every warp streams one tile of 16 outputs
-// straight from memory to registers, some blocks of K while those before are multiplied. A product
-// in segments gives each segment a warp. PLAIN: the weights are rows as cuBLASLt takes them, and a
-// warp reads 64 bytes of each of 16 rows instead of a record; the bits are the same.
+// straight from memory to registers, a burst of blocks of K while the one before is multiplied. A
+// product in segments gives each segment a warp. PLAIN: the weights are rows as cuBLASLt takes
+// them, and a warp reads 64 bytes of each of 16 rows instead of a record; the bits are the same.
 #include "kernels/cuda/product.cuh"
 
 #define GRID_Y_MAX 65535
 
 // ---- Loads --------------------------------------------------------------------------------------
 
-/** What a warp works on. */
-struct Stream {
-    const uint8_t *tile; // its weights
-    size_t row_bytes;    // of rows of weights that lie plain; else 0
-    uint32_t row0;
+/** ROWS rows as columns of mma, 8 by 8. */
+template <int ROWS> struct PanelOf {
+    typedef Rows8 Rows;
+    static constexpr int n_tiles = ROWS / 8;
+    static constexpr int n_sums = ROWS / 2; // of a lane
 };
 
-/** Blocks of K that are in registers together: their weights, and NT * 8 rows of them. */
-template <int TYPE, int NT, int N> struct Burst {
+/** Where a lane's shares are of what comes next. */
+template <int ROWS> struct Stream {
+    const uint8_t *record;
+    size_t row_bytes; // of rows of weights that lie plain; else 0
+    const uint8_t *x;
+    uint32_t x_stride; // from 8 rows to the next 8
+    const float *scales;
+    uint32_t scales_stride; // from a block to the next
+};
+
+/** Blocks of K that are in registers together. */
+template <int TYPE, int ROWS, int N> struct Burst {
     RawWeights<TYPE> weights[N];
-    Rows8 rows[N][NT];
+    typename PanelOf<ROWS>::Rows rows[N][PanelOf<ROWS>::n_tiles];
 };
 
-/** A lane's share of one block of NT times 8 rows. Past the last row it is that of others, whose
- * sums no one stores: a branch here would keep the compiler from asking for all blocks at once. */
-template <int TYPE, int NT>
-DEVICE static inline void rows_load(const ProductsView &view, uint32_t row0, uint32_t block,
-                                    Rows8 *out)
+/** Past the last row are those of others, whose sums no one stores: a branch would keep the
+ * compiler from asking for all blocks at once. */
+template <int TYPE, int ROWS, bool PLAIN>
+DEVICE static inline Stream<ROWS> stream_start(const ProductsView &view, const uint8_t *tile,
+                                               uint32_t row0, uint32_t block)
 {
     const ActsView &x = view.x;
-    uint32_t lane = thread_x() % 32;
+    uint32_t lane = thread_x() % 32, x_bytes = x.n_blocks * ROW_BLOCK;
     const uint8_t *from = TYPE == K_F16    ? (const uint8_t *)x.f16
                           : TYPE == K_BF16 ? (const uint8_t *)x.bf16
                                            : x.fixed;
-    UNROLL for (uint32_t t = 0; t < NT; t++)
-    {
-        uint32_t row = row0 + t * 8 + lane / 4, pair = row0 + t * 8 + lane % 4 * 2;
-        row = row < view.n_rows ? row : view.n_rows - 1;
-        pair = pair < x.max_rows ? pair : x.max_rows - 2;
-        size_t at = ((size_t)row * x.n_blocks + block) * ROW_BLOCK + lane % 4 * 16;
-        out[t].x = *(const uint4 *)(from + at);
-        if (!is_half(TYPE)) {
-            out[t].scales = *(const float4 *)(x.scales + ((size_t)block * x.max_rows + pair) * 2);
-        }
+    uint32_t row = row0 + lane / 4;
+    row = row < view.n_rows ? row : view.n_rows - 1;
+    Stream<ROWS> s;
+    s.record = tile + (size_t)block * (PLAIN ? ROW_BLOCK : record_bytes(TYPE));
+    s.row_bytes = PLAIN ? (size_t)view.n_blocks * ROW_BLOCK : 0;
+    s.x = from + (size_t)row * x_bytes + (size_t)block * ROW_BLOCK + lane % 4 * 16;
+    s.x_stride = 8 * x_bytes;
+    if (!is_half(TYPE)) {
+        s.scales_stride = x.max_rows * 2;
+        s.scales = x.scales + (size_t)block * s.scales_stride + (row0 + lane % 4 * 2) * 2;
     }
+    return s;
 }
 
-template <int TYPE, int NT, bool PLAIN, int N>
-DEVICE static inline void burst_weights(const Stream &s, uint32_t block, Burst<TYPE, NT, N> &to)
+/** Ask for the next n blocks of at most N, all at once: the last one fills what is left. */
+template <int TYPE, int ROWS, bool PLAIN, int N>
+DEVICE static inline void burst_load(Stream<ROWS> &s, uint32_t n, Burst<TYPE, ROWS, N> &to)
 {
     constexpr uint32_t STEP = PLAIN ? ROW_BLOCK : record_bytes(TYPE);
-    const uint8_t *record = s.tile + (size_t)block * STEP;
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        weights_load<TYPE, true, PLAIN>(record + u * STEP, s.row_bytes, thread_x() % 32,
+        uint32_t b = u < n ? u : n - 1;
+        weights_load<TYPE, true, PLAIN>(s.record + b * STEP, s.row_bytes, thread_x() % 32,
                                         to.weights[u]);
     }
-}
-
-template <int TYPE, int NT, int N>
-DEVICE static inline void burst_rows(const ProductsView &view, const Stream &s, uint32_t block,
-                                     Burst<TYPE, NT, N> &to)
-{
     UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        rows_load<TYPE, NT>(view, s.row0, block + u, to.rows[u]);
+        uint32_t b = u < n ? u : n - 1;
+        UNROLL for (uint32_t t = 0; t < PanelOf<ROWS>::n_tiles; t++)
+        {
+            rows_load(s.x + t * s.x_stride + b * ROW_BLOCK, to.rows[u][t]);
+            if (!is_half(TYPE)) {
+                scales_load(s.scales + b * s.scales_stride + t * 16, to.rows[u][t]);
+            }
+        }
+    }
+    s.record += n * STEP;
+    s.x += n * ROW_BLOCK;
+    if (!is_half(TYPE)) {
+        s.scales += n * s.scales_stride;
     }
 }
 
-template <int TYPE, int NT, int N>
-DEVICE static inline void burst_multiply(const Burst<TYPE, NT, N> &burst, float (*acc)[4])
+template <int TYPE, int ROWS, int N>
+DEVICE static inline void burst_multiply(const Burst<TYPE, ROWS, N> &burst, uint32_t n, float *acc)
 {
-    UNROLL for (int u = 0; u < N; u++)
+    UNROLL for (uint32_t u = 0; u < N; u++)
     {
-        Weights<TYPE> weights;
-        weights_unpack<TYPE>(burst.weights[u], weights);
-        UNROLL for (int t = 0; t < NT; t++)
-        {
-            products_step<TYPE, 1>(&weights, burst.rows[u][t], &acc[t], 0);
+        if (u < n) {
+            Weights<TYPE> weights;
+            weights_unpack<TYPE>(burst.weights[u], weights);
+            UNROLL for (int t = 0; t < PanelOf<ROWS>::n_tiles; t++)
+            {
+                product_step<TYPE>(weights, burst.rows[u][t], acc + t * 4);
+            }
         }
     }
 }
@@ -86,108 +106,116 @@ DEVICE static inline void burst_multiply(const Burst<TYPE, NT, N> &burst, float 
 
 /** While the kernels in front end, the first records are on their way: no kernel writes weights. */
 template <int TYPE, bool PLAIN>
-DEVICE static inline void tile_ahead(const ProductsView &view, const Stream &s, uint32_t from,
-                                     uint32_t to)
+DEVICE static inline void records_ahead(const ProductsView &view, const uint8_t *record,
+                                        uint32_t n_blocks)
 {
-    uint32_t bytes = (to - from) * record_bytes(TYPE);
+    uint32_t bytes = n_blocks * record_bytes(TYPE);
     bytes = bytes < view.ahead_bytes ? bytes : view.ahead_bytes;
     if (!PLAIN && bytes > 0 && thread_x() % 32 == 0) {
-        prefetch_l2(s.tile + (size_t)from * record_bytes(TYPE), bytes);
+        prefetch_l2(record, bytes);
     }
 }
 
-/** acc (NT, 4): blocks from .. to-1 of a tile against NT * 8 rows, N at once. */
-template <int TYPE, int NT, bool PLAIN, int N>
-DEVICE static inline void run_tile(const ProductsView &view, const Stream &s, uint32_t from,
-                                   uint32_t to, float (*acc)[4])
+/** n_blocks blocks of a tile, N at once. */
+template <int TYPE, int ROWS, bool PLAIN, int N>
+DEVICE static inline void run_tile(Stream<ROWS> &s, uint32_t n_blocks, float *acc)
 {
-    Burst<TYPE, NT, N> even, odd;
-    uint32_t n = (to - from) / N, b = from; // whole bursts
-    tile_ahead<TYPE, PLAIN>(view, s, from, to);
-    EARLY_WAIT();
+    Burst<TYPE, ROWS, N> even, odd;
+    uint32_t n = n_blocks / N, rest = n_blocks % N;
     if (n > 0) {
-        burst_weights<TYPE, NT, PLAIN, N>(s, b, even);
-        burst_rows<TYPE, NT, N>(view, s, b, even);
+        burst_load<TYPE, ROWS, PLAIN>(s, N, even);
     }
-    for (; n >= 2; n -= 2, b += 2 * N) {
-        burst_weights<TYPE, NT, PLAIN, N>(s, b + N, odd);
-        burst_rows<TYPE, NT, N>(view, s, b + N, odd);
-        burst_multiply<TYPE, NT, N>(even, acc);
+    for (; n >= 2; n -= 2) {
+        burst_load<TYPE, ROWS, PLAIN>(s, N, odd);
+        burst_multiply<TYPE, ROWS>(even, N, acc);
         if (n > 2) {
-            burst_weights<TYPE, NT, PLAIN, N>(s, b + 2 * N, even);
-            burst_rows<TYPE, NT, N>(view, s, b + 2 * N, even);
+            burst_load<TYPE, ROWS, PLAIN>(s, N, even);
         }
-        burst_multiply<TYPE, NT, N>(odd, acc);
+        burst_multiply<TYPE, ROWS>(odd, N, acc);
     }
     EARLY_START(); // what follows is small
+    Burst<TYPE, ROWS, (N > 1 ? N - 1 : 1)> last;
+    if (rest > 0) {
+        burst_load<TYPE, ROWS, PLAIN>(s, rest, last);
+    }
     if (n > 0) {
-        burst_multiply<TYPE, NT, N>(even, acc);
-        b += N;
+        burst_multiply<TYPE, ROWS>(even, N, acc);
     }
-    for (; b < to; b++) {
-        Burst<TYPE, NT, 1> last;
-        burst_weights<TYPE, NT, PLAIN, 1>(s, b, last);
-        burst_rows<TYPE, NT, 1>(view, s, b, last);
-        burst_multiply<TYPE, NT, 1>(last, acc);
-    }
+    burst_multiply<TYPE, ROWS>(last, rest, acc);
 }
 
-/** grid (panels of NT * 8 rows, tiles): a warp, or one for each segment. */
-template <int TYPE, int NT, int SEGMENTS, bool PLAIN, int N>
-KERNEL_BOUNDS(SEGMENTS * 32, SEGMENTS == 1 ? 8 : 2, product_few)
+/** The i-th sum of a lane. */
+DEVICE static inline void sum_store(const ProductsView &view, const ProductView &product,
+                                    uint32_t row0, uint32_t tile, uint32_t i, float sum)
+{
+    uint32_t lane = thread_x() % 32;
+    uint32_t row = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    uint32_t output = lane / 4 + i % 4 / 2 * 8;
+    product_store(product, view.n_rows, row0 + row, tile * TILE + output, sum);
+}
+
+/** Blocks of K in a burst, as registers allow. Where warps are few (`wide`) they have twice as many
+ * registers and ask for twice as much. */
+HOST_DEVICE constexpr int burst_blocks(int type, int rows, int n_segments, bool wide)
+{
+    int n = is_half(type) || rows > 8 ? 32 / rows : n_segments > 1 ? 2 : 3;
+    return wide ? 2 * n : n;
+}
+
+/** Blocks that a processor shall have at least. With 16 warps all of gate and up of an 8B model are
+ * on an H200 at once; 12 would leave the last seventh to run alone. */
+HOST_DEVICE constexpr int few_blocks(int type, int rows, int n_segments, bool wide)
+{
+    return n_segments > 1 ? 2 : wide ? 8 : !is_half(type) && rows == 32 ? 12 : 16;
+}
+
+/** grid (panels of ROWS rows, tiles): a warp, or one for each segment. */
+template <int TYPE, int ROWS, int SEGMENTS, bool PLAIN, bool WIDE>
+KERNEL_BOUNDS(SEGMENTS * 32, few_blocks(TYPE, ROWS, SEGMENTS, WIDE), product_few)
 (ProductsView view)
 {
-    uint32_t warp = thread_x() / 32, lane = thread_x() % 32, row0 = block_x() * NT * 8;
+    constexpr int N = burst_blocks(TYPE, ROWS, SEGMENTS, WIDE), SUMS = PanelOf<ROWS>::n_sums;
+    uint32_t warp = thread_x() / 32, lane = thread_x() % 32, row0 = block_x() * ROWS;
     const ProductView &product = view.products[product_of_cut(view, block_y())];
     uint32_t tile = block_y() - product.first_cut;
     uint32_t from = SEGMENTS == 1 ? 0 : segment_start(view.n_blocks, warp);
     uint32_t to = SEGMENTS == 1 ? view.n_blocks : segment_start(view.n_blocks, warp + 1);
-    float acc[NT][4];
-    UNROLL for (int t = 0; t < NT; t++)
+    const uint8_t *weights = product.weights + (size_t)tile * view.n_blocks * record_bytes(TYPE);
+    Stream<ROWS> s = stream_start<TYPE, ROWS, PLAIN>(view, weights, row0, from);
+    float acc[SUMS];
+    UNROLL for (int i = 0; i < SUMS; i++)
     {
-        UNROLL for (int i = 0; i < 4; i++)
-        {
-            acc[t][i] = 0;
-        }
+        acc[i] = 0;
     }
-    Stream s = {product.weights + (size_t)tile * view.n_blocks * record_bytes(TYPE),
-                PLAIN ? (size_t)view.n_blocks * ROW_BLOCK : 0, row0};
-    run_tile<TYPE, NT, PLAIN, N>(view, s, from, to, acc);
-    uint32_t output = tile * TILE + lane / 4, row = row0 + lane % 4 * 2;
+    records_ahead<TYPE, PLAIN>(view, s.record, to - from);
+    EARLY_WAIT();
+    run_tile<TYPE, ROWS, PLAIN, N>(s, to - from, acc);
     if constexpr (SEGMENTS == 1) {
-        UNROLL for (int t = 0; t < NT; t++)
+        UNROLL for (uint32_t i = 0; i < SUMS; i++)
         {
-            UNROLL for (int i = 0; i < 4; i++)
-            {
-                product_store(product, view.n_rows, row + (uint32_t)(t * 8 + i % 2),
-                              output + (uint32_t)(i / 2 * 8), acc[t][i]);
-            }
+            sum_store(view, product, row0, tile, i, acc[i]);
         }
     } else {
-        SHARED(float, parts, [SEGMENTS][NT * 4][32]);
-        UNROLL for (int t = 0; t < NT; t++)
+        SHARED(float, parts, [SEGMENTS][SUMS][32]);
+        UNROLL for (int i = 0; i < SUMS; i++)
         {
-            UNROLL for (int i = 0; i < 4; i++)
-            {
-                parts[warp][t * 4 + i][lane] = acc[t][i];
-            }
+            parts[warp][i][lane] = acc[i];
         }
         SYNC();
-        for (uint32_t at = warp; at < NT * 4; at += SEGMENTS) {
+        for (uint32_t i = warp; i < SUMS; i += SEGMENTS) {
             float sums[SEGMENTS];
-            UNROLL for (int i = 0; i < SEGMENTS; i++)
+            UNROLL for (int part = 0; part < SEGMENTS; part++)
             {
-                sums[i] = parts[i][at][lane];
+                sums[part] = parts[part][i][lane];
             }
-            product_store(product, view.n_rows, row + at / 4 * 8 + at % 2, output + at % 4 / 2 * 8,
-                          parts_tree<SEGMENTS>(sums));
+            sum_store(view, product, row0, tile, i, parts_tree<SEGMENTS>(sums));
         }
     }
 }
 
 // ---- Launchers ----------------------------------------------------------------------------------
 
-template <int TYPE, int NT, bool PLAIN>
+template <int TYPE, int ROWS, bool PLAIN>
 static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
 {
     ProductsView v = *view;
@@ -200,14 +228,11 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
         return CUDA_FAIL(err, ERR_LIMIT, "%zu outputs are more than a product of few rows can have",
                          (size_t)n_cuts * TILE);
     }
-    dim3 grid((v.n_rows + NT * 8 - 1) / (NT * 8), n_cuts);
-    // Few warps ask for more at once, many leave no registers for that.
-    bool cut = v.n_segments > 1, long_bursts = grid.x * n_cuts <= 8u * stream->device->n_processors;
-    constexpr int SHORT = NT == 1 ? 4 : NT == 2 ? 2 : 1, LONG = 2 * SHORT;
-    constexpr int CUT = TYPE == K_Q8_0 && NT == 1 ? 2 : SHORT;
-    auto kernel = cut           ? product_few<TYPE, NT, K_SEGMENTS, PLAIN, CUT>
-                  : long_bursts ? product_few<TYPE, NT, 1, PLAIN, LONG>
-                                : product_few<TYPE, NT, 1, PLAIN, SHORT>;
+    dim3 grid((v.n_rows + ROWS - 1) / ROWS, n_cuts);
+    bool wide = grid.x * n_cuts <= 8u * (uint32_t)stream->device->n_processors;
+    auto kernel = v.n_segments > 1 ? product_few<TYPE, ROWS, K_SEGMENTS, PLAIN, false>
+                  : wide           ? product_few<TYPE, ROWS, 1, PLAIN, true>
+                                   : product_few<TYPE, ROWS, 1, PLAIN, false>;
     // All warps together: what a small kernel in front leaves time for, and the cache room.
     size_t n_warps = (size_t)grid.x * n_cuts * (size_t)v.n_segments;
     v.ahead_bytes = (uint32_t)(stream->device->l2_bytes / 3 / n_warps / 16 * 16);
@@ -218,9 +243,9 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
 template <int TYPE, bool PLAIN>
 static bool launch_rows(KStream *stream, const ProductsView *view, Err *err)
 {
-    return view->n_rows <= 8    ? launch_few<TYPE, 1, PLAIN>(stream, view, err)
-           : view->n_rows <= 16 ? launch_few<TYPE, 2, PLAIN>(stream, view, err)
-                                : launch_few<TYPE, 4, PLAIN>(stream, view, err);
+    return view->n_rows <= 8    ? launch_few<TYPE, 8, PLAIN>(stream, view, err)
+           : view->n_rows <= 16 ? launch_few<TYPE, 16, PLAIN>(stream, view, err)
+                                : launch_few<TYPE, 32, PLAIN>(stream, view, err);
 }
 
 template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)

@@ -152,6 +152,98 @@ static void test_products__as_on_the_cpu(void)
     rig_close(&rig);
 }
 
+/** Every number of rows around those that choose a kernel, blocks of K that fill no burst or no
+ * segment, and outputs in one and a bit of a tile or in more tiles than wide bursts are for. */
+static void test_products__few_rows(void)
+{
+    static const KType types[] = {K_Q4_0, K_Q4_1, K_Q8_0, K_BF16};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        for (size_t n_rows = 1; n_rows <= 9; n_rows++) {
+            Shape s = {__LINE__, types[t], 23, 32 * (9 + n_rows), n_rows, 1, n_rows % 2 == 0};
+            check_shape(&rig, &s, false);
+            s.n_segments = K_SEGMENTS;
+            check_shape(&rig, &s, false);
+            s.n_in = 32 * n_rows;
+            check_shape(&rig, &s, false);
+        }
+        for (size_t n_rows = 2; n_rows <= 32; n_rows += n_rows + 1) { // to 23
+            Shape s = {__LINE__, types[t], 530, 32 * 11, n_rows, 1, false};
+            check_shape(&rig, &s, false);
+        }
+    }
+    rig_close(&rig);
+}
+
+/** The first outputs by themselves equal the same ones among many, whose bursts are others. */
+static void test_products__outputs_do_not_see_each_other(void)
+{
+    static const KType types[] = {K_Q4_0, K_Q4_1, K_Q8_0, K_F16, K_BF16};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        for (size_t n_rows = 1; n_rows <= 27; n_rows *= 3) {
+            arena_reset(&arena);
+            Shape many = {__LINE__, types[t], 530, 32 * 13, n_rows, 1, false}, few = many;
+            few.n_out = 23;
+            uint8_t *weights = random_weights(&many, 61);
+            float *x = unit_rows(62, n_rows, many.n_in), *sizes = random_floats(63, many.n_in, 3);
+            float *among = run(&rig.cuda, &many, weights, x, sizes, NULL);
+            float *alone = run(&rig.cuda, &few, weights, x, sizes, NULL);
+            for (size_t r = 0; r < n_rows; r++) {
+                CHECK_INT(count_unequal(alone + r * few.n_out, among + r * many.n_out, few.n_out),
+                          0);
+            }
+        }
+    }
+    rig_close(&rig);
+}
+
+/** A block of `type`, all of whose scales are `scale` and whose bytes of quants are `quants`. */
+static void extreme_block(KType type, uint16_t scale, uint8_t quants, uint8_t *block)
+{
+    size_t at = type == K_Q4_1 ? 4 : 2;
+    memset(block + at, quants, block_bytes[type] - at);
+    for (size_t i = 0; i < at; i += 2) {
+        memcpy(block + i, &scale, 2);
+    }
+}
+
+/** The largest sums of products, the smallest and the largest scales, and both signs of all. */
+static void test_products__extremes(void)
+{
+    static const KType types[] = {K_Q4_0, K_Q4_1, K_Q8_0};
+    static const uint16_t scales[] = {1, 0x8001, 0x3c00, 0x7bff}; // 2^-24, -2^-24, 1, 65504
+    static const uint8_t quants[] = {0x00, 0x0f, 0x7f, 0x80, 0x81, 0xf0, 0xff};
+    static const float sizes[] = {1.01e-30f, 1, 1e30f};
+    enum { SCALES = 4, QUANTS = 7, OUT = SCALES * QUANTS, ROWS = 5 };
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t i = 0; i < 3 * ROWS * 3; i++) {
+        arena_reset(&arena);
+        Shape s = {__LINE__, types[i % 3], OUT, 32, 1 + i / 3 % ROWS, 1, false};
+        uint8_t *weights = arena_alloc(&arena, OUT * block_bytes[s.type], 1);
+        for (size_t o = 0; o < OUT; o++) {
+            extreme_block(s.type, scales[o % SCALES], quants[o / SCALES],
+                          weights + o * block_bytes[s.type]);
+        }
+        float x[ROWS * 32], norm[32];
+        for (size_t k = 0; k < ROWS * 32; k++) { // signs: all, none, every second, halves, one
+            size_t r = k / 32, c = k % 32;
+            bool minus =
+                r == 0 || (r == 2 && c % 2 == 0) || (r == 3 && c < 16) || (r == 4 && c == 9);
+            x[k] = minus ? -1.0f : 1.0f;
+            norm[c] = sizes[i / (3 * ROWS)];
+        }
+        float *want = run(&rig.cpu, &s, weights, x, norm, NULL);
+        float *got = run(&rig.cuda, &s, weights, x, norm, NULL);
+        CHECK_INT(count_unequal(want, got, s.n_rows * OUT), 0);
+        CHECK(isfinite(want[0]) && want[OUT - 1] != 0);
+    }
+    rig_close(&rig);
+}
+
 static void test_products__f32_precision(void)
 {
     static const Shape shapes[] = {
@@ -200,17 +292,15 @@ static void test_products__rows_do_not_see_each_other(void)
 }
 
 /** Several products at once, of two types, as a layer has them. */
-static void test_products__groups(void)
+static void check_group(const Rig *rig, size_t n_rows)
 {
-    Rig rig;
-    rig_open(&rig, false);
     arena_reset(&arena);
-    Shape shapes[] = {{__LINE__, K_Q4_1, 96, 64, 6, 1, false},
-                      {__LINE__, K_Q4_1, 24, 64, 6, 1, true},
-                      {__LINE__, K_Q8_0, 24, 64, 6, 1, false}};
-    float *x = unit_rows(31, 6, 64), *sizes = random_floats(34, 64, 1);
-    float *add = random_floats(32, 6 * 24, 1);
-    const Side *sides[] = {&rig.cpu, &rig.cuda};
+    Shape shapes[] = {{__LINE__, K_Q4_1, 90, 64, n_rows, 1, false},
+                      {__LINE__, K_Q4_1, 24, 64, n_rows, 1, true},
+                      {__LINE__, K_Q8_0, 24, 64, n_rows, 1, false}};
+    float *x = unit_rows(31, n_rows, 64), *sizes = random_floats(34, 64, 1);
+    float *add = random_floats(32, n_rows * 24, 1);
+    const Side *sides[] = {&rig->cpu, &rig->cuda};
     float *got[2][3];
     for (int i = 0; i < 2; i++) {
         const Side *side = sides[i];
@@ -220,22 +310,32 @@ static void test_products__groups(void)
         for (int p = 0; p < 3; p++) {
             uint8_t *weights = random_weights(&shapes[p], 33 + (uint64_t)p);
             m[p] = side_matrix(side, shapes[p].type, shapes[p].n_out, 64, weights);
-            out[p] = side_buffer(side, 6 * shapes[p].n_out, shapes[p].add ? add : NULL);
+            out[p] = side_buffer(side, n_rows * shapes[p].n_out, shapes[p].add ? add : NULL);
             products[p] = (KProduct){m[p], out[p], shapes[p].add, 1};
         }
-        KActs *acts = side_acts(side, 6, 64, m[0]);
-        side_fill_acts(side, acts, x, sizes, 6, 64);
+        KActs *acts = side_acts(side, n_rows, 64, m[0]);
+        side_fill_acts(side, acts, x, sizes, n_rows, 64);
         Err err = ERR_INIT;
-        CHECK_OK(side->ops->products(side->stream, products, 3, acts, 6, &err), &err);
+        CHECK_OK(side->ops->products(side->stream, products, 3, acts, n_rows, &err), &err);
         for (int p = 0; p < 3; p++) {
-            got[i][p] = side_read(side, out[p], 6 * shapes[p].n_out);
+            got[i][p] = side_read(side, out[p], n_rows * shapes[p].n_out);
             side->ops->buffer_destroy(out[p]);
             side->ops->matrix_destroy(m[p]);
         }
         side->ops->acts_destroy(acts);
     }
     for (int p = 0; p < 3; p++) {
-        CHECK_INT(count_unequal(got[0][p], got[1][p], 6 * shapes[p].n_out), 0);
+        CHECK_INT(count_unequal(got[0][p], got[1][p], n_rows * shapes[p].n_out), 0);
+    }
+}
+
+static void test_products__groups(void)
+{
+    static const size_t n_rows[] = {1, 4, 5, 6, 9};
+    Rig rig;
+    rig_open(&rig, false);
+    for (size_t i = 0; i < sizeof(n_rows) / sizeof(n_rows[0]); i++) {
+        check_group(&rig, n_rows[i]);
     }
     rig_close(&rig);
 }
@@ -317,6 +417,9 @@ static void test_matrix__unsound(void)
 int main(void)
 {
     tap_run("products are the CPU's", test_products__as_on_the_cpu);
+    tap_run("any few rows are the CPU's", test_products__few_rows);
+    tap_run("outputs do not see each other", test_products__outputs_do_not_see_each_other);
+    tap_run("the largest sums and scales", test_products__extremes);
     tap_run("products under --precision f32", test_products__f32_precision);
     tap_run("rows do not see each other", test_products__rows_do_not_see_each_other);
     tap_run("groups of products", test_products__groups);
