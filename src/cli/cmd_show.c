@@ -2,6 +2,8 @@
 // muster show: an experiment's table, or its attempts with prompt, reply, scores and why.
 #include "cli/cli.h"
 
+#include <math.h>
+
 #include "run/run.h"
 
 typedef struct ShowOptions {
@@ -164,6 +166,28 @@ static void show_engines(Cli *cli, const ExperimentInfo *info)
     }
 }
 
+/** What the runs that are shown have used, all calls and roles together. */
+static void show_usage(const Cli *cli, const RunInfo *runs, size_t n)
+{
+    Usage sum = {0};
+    double cost_usd = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum.input += runs[i].usage.input;
+        sum.output += runs[i].usage.output;
+        cost_usd += runs[i].cost_usd;
+    }
+    if (cli->global.quiet || sum.input + sum.output == 0) {
+        return;
+    }
+    fprintf(stderr, "%lld tokens in, %lld tokens out", (long long)sum.input, (long long)sum.output);
+    if (!isfinite(cost_usd)) {
+        fprintf(stderr, ", cost unknown");
+    } else if (cost_usd > 0) {
+        fprintf(stderr, cost_usd < 0.01 ? ", $%.6f" : ", $%.4f", cost_usd);
+    }
+    fprintf(stderr, "\n");
+}
+
 static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info,
                        const ShowOptions *opts, Err *err)
 {
@@ -190,6 +214,7 @@ static bool show_table(Cli *cli, Results *results, const ExperimentInfo *info,
     cli_print(&buf);
     buf_finish(&buf);
     show_engines(cli, info);
+    show_usage(cli, runs, n_runs);
     return true;
 }
 

@@ -247,8 +247,10 @@ def narrowed_show(room):
     expect((len(whole["runs"]), len(whole["metrics"]) > 0) == (2, True), f"{whole}")
     north = room.json("show parts --part north --json --db parts.db")
     expect([r["part"] for r in north["runs"]] == ["north"] and north["metrics"] == [], f"{north}")
-    out = room.run("show parts --part north --db parts.db")[0]
+    out, err = room.run("show parts --part north --db parts.db")
     expect("north" in out and "south" not in out and "(all 2)" not in out, out)
+    used = north["runs"][0]["usage"]
+    expect(used["input"] > 0 and f"{used['input']} tokens in, {used['output']} tokens out" in err, f"{used}: {err}")
     for more in ("", " --samples"):
         room.run(f"show parts --part nort{more} --db parts.db", 2, "experiment 'parts' has no part 'nort'; did you mean 'north'?")
         room.run(f"show parts --variant x{more} --db parts.db", 2, "experiment 'parts' has no variant 'x' [")
