@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The inner step of products on the tensor cores: one block of 32 elements of K of 16 outputs
-// against 8 rows. Every kernel that multiplies goes through products_step in order of K, so the
+// against 8 rows, or 4. Every kernel that multiplies goes through these steps in order of K, so the
 // bits of an output do not depend on the kernel that was chosen nor on the rows beside it.
 //   quantised weights  dot = sum(q*x) exact, from sums of the high and of the low bytes of x, then
 //                      acc = fma((float)dot, d * scale, acc), for Q4_1 acc = fma(m, scale_sum,
@@ -39,13 +39,28 @@ struct Rows8 {
     float4 scales; // scale and scale_sum of row 2c, then of row 2c+1
 };
 
+/** The same of 4 rows as fixed point: columns 2n and 2n+1 of the mma are the high and the low bytes
+ * of row n, so that one mma does what takes two, and every sum is one of a row. */
+struct Rows4 {
+    uint2 x;       // elements of row g / 2, high or low bytes
+    float2 scales; // of row c
+};
+
 DEVICE inline void rows_load(const uint8_t *from, Rows8 &to)
 {
     to.x = *(const uint4 *)from;
 }
+DEVICE inline void rows_load(const uint8_t *from, Rows4 &to)
+{
+    to.x = *(const uint2 *)from;
+}
 DEVICE inline void scales_load(const float *from, Rows8 &to)
 {
     to.scales = *(const float4 *)from;
+}
+DEVICE inline void scales_load(const float *from, Rows4 &to)
+{
+    to.scales = *(const float2 *)from;
 }
 
 /** A piece of a record from global memory, where no one else reads it, or from shared memory. */
@@ -181,6 +196,18 @@ DEVICE inline void quants_step(const Weights<TYPE> &w, const Rows8 &rows, float 
         quants_add<TYPE>(w, i / 2, quants_dot<TYPE>(high[i], low[i]),
                          i % 2 == 0 ? rows.scales.x : rows.scales.z,
                          i % 2 == 0 ? rows.scales.y : rows.scales.w, acc[i]);
+    }
+}
+
+/** acc[2]: outputs g and g+8 of row c. */
+template <int TYPE>
+DEVICE inline void quants_step(const Weights<TYPE> &w, const Rows4 &rows, float *acc)
+{
+    int sums[4];
+    quants_sums<TYPE>(w, rows.x.x, rows.x.y, sums);
+    for (int o = 0; o < 2; o++) {
+        quants_add<TYPE>(w, o, quants_dot<TYPE>(sums[2 * o], sums[2 * o + 1]), rows.scales.x,
+                         rows.scales.y, acc[o]);
     }
 }
 

@@ -9,10 +9,10 @@
 
 // ---- Loads --------------------------------------------------------------------------------------
 
-/** ROWS rows as columns of mma, 8 by 8. */
+/** ROWS rows as columns of mma: 8 by 8, but 4 rows of fixed point are 8 columns. */
 template <int ROWS> struct PanelOf {
-    typedef Rows8 Rows;
-    static constexpr int n_tiles = ROWS / 8;
+    typedef std::conditional_t<ROWS == 4, Rows4, Rows8> Rows;
+    static constexpr int n_tiles = ROWS == 4 ? 1 : ROWS / 8;
     static constexpr int n_sums = ROWS / 2; // of a lane
 };
 
@@ -43,16 +43,20 @@ DEVICE static inline Stream<ROWS> stream_start(const ProductsView &view, const u
     const uint8_t *from = TYPE == K_F16    ? (const uint8_t *)x.f16
                           : TYPE == K_BF16 ? (const uint8_t *)x.bf16
                                            : x.fixed;
-    uint32_t row = row0 + lane / 4;
+    uint32_t row = row0 + (ROWS == 4 ? lane / 8 : lane / 4);
     row = row < view.n_rows ? row : view.n_rows - 1;
     Stream<ROWS> s;
     s.record = tile + (size_t)block * (PLAIN ? ROW_BLOCK : record_bytes(TYPE));
     s.row_bytes = PLAIN ? (size_t)view.n_blocks * ROW_BLOCK : 0;
     s.x = from + (size_t)row * x_bytes + (size_t)block * ROW_BLOCK + lane % 4 * 16;
     s.x_stride = 8 * x_bytes;
+    if (ROWS == 4) {
+        s.x += lane / 4 % 2 * 8; // high or low bytes
+    }
     if (!is_half(TYPE)) {
+        uint32_t first = row0 + lane % 4 * (ROWS == 4 ? 1 : 2);
         s.scales_stride = x.max_rows * 2;
-        s.scales = x.scales + (size_t)block * s.scales_stride + (row0 + lane % 4 * 2) * 2;
+        s.scales = x.scales + (size_t)block * s.scales_stride + first * 2;
     }
     return s;
 }
@@ -145,12 +149,13 @@ DEVICE static inline void run_tile(Stream<ROWS> &s, uint32_t n_blocks, float *ac
 }
 
 /** The i-th sum of a lane. */
+template <int ROWS>
 DEVICE static inline void sum_store(const ProductsView &view, const ProductView &product,
                                     uint32_t row0, uint32_t tile, uint32_t i, float sum)
 {
     uint32_t lane = thread_x() % 32;
-    uint32_t row = i / 4 * 8 + lane % 4 * 2 + i % 2;
-    uint32_t output = lane / 4 + i % 4 / 2 * 8;
+    uint32_t row = ROWS == 4 ? lane % 4 : i / 4 * 8 + lane % 4 * 2 + i % 2;
+    uint32_t output = lane / 4 + (ROWS == 4 ? i : i % 4 / 2) * 8;
     product_store(product, view.n_rows, row0 + row, tile * TILE + output, sum);
 }
 
@@ -158,7 +163,11 @@ DEVICE static inline void sum_store(const ProductsView &view, const ProductView 
  * registers and ask for twice as much. */
 HOST_DEVICE constexpr int burst_blocks(int type, int rows, int n_segments, bool wide)
 {
-    int n = is_half(type) || rows > 8 ? 32 / rows : n_segments > 1 ? 2 : 3;
+    int n = is_half(type) || rows > 8 ? 32 / rows
+            : n_segments > 1          ? 16 / rows
+            : rows == 8               ? 3
+            : type == K_Q4_0          ? 6
+                                      : 4;
     return wide ? 2 * n : n;
 }
 
@@ -193,7 +202,7 @@ KERNEL_BOUNDS(SEGMENTS * 32, few_blocks(TYPE, ROWS, SEGMENTS, WIDE), product_few
     if constexpr (SEGMENTS == 1) {
         UNROLL for (uint32_t i = 0; i < SUMS; i++)
         {
-            sum_store(view, product, row0, tile, i, acc[i]);
+            sum_store<ROWS>(view, product, row0, tile, i, acc[i]);
         }
     } else {
         SHARED(float, parts, [SEGMENTS][SUMS][32]);
@@ -208,7 +217,7 @@ KERNEL_BOUNDS(SEGMENTS * 32, few_blocks(TYPE, ROWS, SEGMENTS, WIDE), product_few
             {
                 sums[part] = parts[part][i][lane];
             }
-            sum_store(view, product, row0, tile, i, parts_tree<SEGMENTS>(sums));
+            sum_store<ROWS>(view, product, row0, tile, i, parts_tree<SEGMENTS>(sums));
         }
     }
 }
@@ -243,9 +252,11 @@ static bool launch_few(KStream *stream, const ProductsView *view, Err *err)
 template <int TYPE, bool PLAIN>
 static bool launch_rows(KStream *stream, const ProductsView *view, Err *err)
 {
-    return view->n_rows <= 8    ? launch_few<TYPE, 8, PLAIN>(stream, view, err)
-           : view->n_rows <= 16 ? launch_few<TYPE, 16, PLAIN>(stream, view, err)
-                                : launch_few<TYPE, 32, PLAIN>(stream, view, err);
+    constexpr int LEAST = is_half(TYPE) ? 8 : 4;
+    return view->n_rows <= LEAST ? launch_few<TYPE, LEAST, PLAIN>(stream, view, err)
+           : view->n_rows <= 8   ? launch_few<TYPE, 8, PLAIN>(stream, view, err)
+           : view->n_rows <= 16  ? launch_few<TYPE, 16, PLAIN>(stream, view, err)
+                                 : launch_few<TYPE, 32, PLAIN>(stream, view, err);
 }
 
 template <int TYPE> static bool launch_type(KStream *stream, const ProductsView *view, Err *err)
