@@ -8,10 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/failed_in.h"
 #include "run/run.h"
 
 typedef struct RunCommandOptions {
     StrList models;
+    StrList samples;
+    Str failed_in;
     Str limit;
     int64_t limit_total;
     int64_t epochs;
@@ -45,8 +48,15 @@ static const Option options[] = {
      .help = "provider/name: local/NAME, local/FILE.gguf, openai/NAME, replay/FILE, "
              "replay/EXPERIMENT, echo; may be "
              "repeated"},
+    {"sample", 's', OPT_LIST_AT(O, samples), .arg = "ID",
+     .help = "only samples with this id; ID may hold * and ?; may be repeated: any of them",
+     .flag_only = true},
+    {"failed-in", 0, OPT_STR_AT(O, failed_in), .arg = "EXPERIMENT",
+     .help = "only samples that failed, were wrong or could not be scored in this experiment",
+     .flag_only = true},
     {"limit", 'n', OPT_STR_AT(O, limit), .arg = "N|A-B",
-     .help = "samples of each part: the first N, or A to B"},
+     .help = "samples of each part: the first N, or A to B (of those that --sample and "
+             "--failed-in leave)"},
     {"limit-total", 0, OPT_INT_AT(O, limit_total), .arg = "N",
      .help = "samples over all parts of an eval", .min = 1, .max = INT64_MAX},
     {"epochs", 0, OPT_INT_AT(O, epochs), .arg = "N",
@@ -487,6 +497,8 @@ static bool events_check(const Cli *cli, int64_t fd, Err *err)
 
 static bool config_make(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
 {
+    config->samples = opts->samples.items;
+    config->n_samples = opts->samples.n;
     config->limit_total = opts->limit_total;
     config->epochs = opts->epochs;
     config->seed = (uint64_t)opts->seed;
@@ -551,6 +563,30 @@ static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     return true;
 }
 
+/** --failed-in: the ids are those of now, and become part of the settings. */
+static bool failed_find(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
+{
+    if (opts->failed_in.len == 0) {
+        return true;
+    }
+    FailedIn found;
+    if (!failed_in_find(cli, opts->failed_in, config->targets, config->n_targets, opts->resume,
+                        opts->name, &found, err)) {
+        return false;
+    }
+    config->among = found.parts;
+    config->n_among = found.n;
+    MapBuilder map;
+    map_builder_init(&map, &cli->arena);
+    for (size_t i = 0; i < config->provenance.as.map.n; i++) {
+        map_builder_put(&map, config->provenance.as.map.pairs[i].key,
+                        config->provenance.as.map.pairs[i].value);
+    }
+    map_builder_put(&map, STR("failed_in"), found.origin);
+    config->provenance = map_builder_done(&map);
+    return true;
+}
+
 static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args, size_t n_args,
                         TargetList *targets, RunConfig *config, Err *err)
 {
@@ -579,7 +615,7 @@ static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args
     config->targets = targets->items;
     config->n_targets = targets->n;
     config->provenance = cli_provenance(cli);
-    return true;
+    return failed_find(cli, opts, config, err);
 }
 
 static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
@@ -617,7 +653,10 @@ const Command cmd_run = {
     .details =
         "EVAL is a name (see: muster list evals), NAME/PART, a glob on names, or a YAML file.\n"
         "Everything is committed as it happens: a run that is stopped or killed goes on with "
-        "--resume.",
+        "--resume.\n"
+        "ID is a sample's id as muster show has it. EXPERIMENT is a name, a short id, latest, "
+        "latest~1 or\n@BASELINE; the ids that failed there are looked up once and kept with the "
+        "new experiment.",
     .options = options,
     .n_options = sizeof(options) / sizeof(options[0]),
     .options_size = sizeof(RunCommandOptions),

@@ -159,5 +159,8 @@ void registry_task_close(Registry *registry, Task *task);
  * fails  ERR_SCRIPT naming the eval's file and line and the row. */
 bool registry_task_sample(Registry *registry, Task *task, size_t index, Arena *arena, Sample *out,
                           Err *err);
+/** The id of that sample, without the rest of it. */
+bool registry_task_id(Registry *registry, Task *task, size_t index, Arena *arena, Str *out,
+                      Err *err);
 /** Whether all ids of the task are unique; fails naming both rows. */
 bool registry_task_check_ids(Registry *registry, Task *task, Err *err);

@@ -486,8 +486,12 @@ typedef struct IdSet {
     size_t cap;
 } IdSet;
 
-static bool id_text(Registry *registry, Task *task, size_t index, Arena *arena, Str *out, Err *err)
+bool registry_task_id(Registry *registry, Task *task, size_t index, Arena *arena, Str *out,
+                      Err *err)
 {
+    if (index >= task->n_samples) {
+        return ERR_SET(err, ERR_INTERNAL, "sample %zu of %zu", index, task->n_samples);
+    }
     int64_t row_number = task_row_number(task, index);
     Value row;
     return sample_row(task, row_number, arena, &row, err) &&
@@ -498,7 +502,7 @@ static bool id_text(Registry *registry, Task *task, size_t index, Arena *arena, 
 static bool id_add(Registry *registry, Task *task, IdSet *set, size_t index, Arena *arena, Err *err)
 {
     Str id, other;
-    if (!id_text(registry, task, index, arena, &id, err)) {
+    if (!registry_task_id(registry, task, index, arena, &id, err)) {
         return false;
     }
     uint64_t hash = hash_fast(id.data, id.len) | 1;
@@ -507,7 +511,7 @@ static bool id_add(Registry *registry, Task *task, IdSet *set, size_t index, Are
         if (set->hashes[at] != hash) {
             continue;
         }
-        if (!id_text(registry, task, set->indices[at], arena, &other, err)) {
+        if (!registry_task_id(registry, task, set->indices[at], arena, &other, err)) {
             return false;
         }
         if (str_eq(id, other)) {

@@ -92,12 +92,12 @@ static bool cursor_next(Loop *loop, uint32_t *cell, size_t *index, int64_t *epoc
             loop->epoch = 1;
             continue;
         }
-        if (!plan_takes(loop->config, loop->index)) {
+        if (!plan_takes(loop->config, cell_index(at, loop->index))) {
             loop->index++;
             continue;
         }
         *cell = (uint32_t)loop->cell;
-        *index = loop->index;
+        *index = cell_index(at, loop->index);
         *epoch = loop->epoch;
         if (++loop->epoch > at->epochs) {
             loop->epoch = 1;

@@ -34,7 +34,7 @@ static void limit_total_spread(Cell *cells, size_t n, int64_t total)
 
 static void cell_limit(const RunConfig *config, Cell *cell)
 {
-    size_t n = cell->task->n_samples;
+    size_t n = cell->n_samples;
     cell->from = config->limit_from > 1 ? (size_t)config->limit_from - 1 : 0;
     cell->to = config->limit_to > 0 && (size_t)config->limit_to < n ? (size_t)config->limit_to : n;
     if (cell->from > cell->to) {
@@ -51,6 +51,7 @@ typedef struct CellList {
     Cell *cells;
     size_t n;
     size_t cap;
+    SampleFilter filter;
 } CellList;
 
 static Cell *cell_push(CellList *list)
@@ -76,8 +77,12 @@ static bool cell_open(const RunConfig *config, const RunTarget *target, Str part
     cell->target = target;
     cell->task = task;
     cell->epochs = config->epochs > 0 ? config->epochs : target->eval->epochs;
+    if (!registry_task_check_ids(config->registry, task, err) ||
+        !sample_filter_cell(&list->filter, cell, err)) {
+        return false;
+    }
     cell_limit(config, cell);
-    return registry_task_check_ids(config->registry, task, err);
+    return true;
 }
 
 /** All cells of one variant of a target: its parts. */
@@ -140,17 +145,32 @@ static void cells_count(const RunConfig *config, Plan *plan, int64_t *out_total)
         *out_total += (int64_t)(cell->to - cell->from);
         int64_t taken = 0;
         for (size_t k = cell->from; k < cell->to; k++) {
-            taken += plan_takes(config, k) ? 1 : 0;
+            taken += plan_takes(config, cell_index(cell, k)) ? 1 : 0;
         }
         cell->n_planned = taken * cell->epochs;
         plan->n_planned += cell->n_planned;
     }
 }
 
+/** Parts of which no sample is asked for are not run: the same ones in all shards. */
+static void cells_drop_unasked(const RunConfig *config, Plan *plan)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_cells; i++) {
+        if (config_filters(config) && plan->cells[i].n_samples == 0) {
+            registry_task_close(config->registry, plan->cells[i].task);
+        } else {
+            plan->cells[n++] = plan->cells[i];
+        }
+    }
+    plan->n_cells = n;
+}
+
 bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
 {
     CellList list = {0};
     bool ok = true;
+    sample_filter_init(&list.filter, config, arena);
     for (size_t i = 0; i < config->n_targets && ok; i++) {
         ok = target_open(config, &config->targets[i], &list, err);
     }
@@ -159,15 +179,17 @@ bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
         memcpy(plan.cells, list.cells, list.n * sizeof(*list.cells));
     }
     mem_free(list.cells);
-    if (!ok) {
+    if (!ok || !sample_filter_check(&list.filter, &plan, err)) {
         plan_close(config, &plan);
         return false;
     }
+    cells_drop_unasked(config, &plan);
     int64_t total;
     cells_count(config, &plan, &total);
     if (total == 0) { // a shard may be empty: it is one all the same
         plan_close(config, &plan);
-        return ERR_SET(err, ERR_USAGE, "nothing to run: the limits leave no sample");
+        return ERR_SET(err, ERR_USAGE, "nothing to run: %s leave no sample",
+                       config_filters(config) ? "the ids asked for and the limits" : "the limits");
     }
     *out = plan;
     return true;
@@ -214,6 +236,7 @@ static Value settings_value(const RunConfig *config, const Source *sources, size
     MapBuilder map;
     map_builder_init(&map, arena);
     map_builder_put(&map, STR("seed"), value_int((int64_t)config->seed));
+    plan_samples_put(config, &map);
     map_builder_put(&map, STR("limit_from"), value_int(config->limit_from));
     map_builder_put(&map, STR("limit_to"), value_int(config->limit_to));
     map_builder_put(&map, STR("limit_total"), value_int(config->limit_total));

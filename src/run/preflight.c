@@ -144,8 +144,8 @@ static bool cell_rehearse(Loop *loop, Cell *cell, size_t model, Err *err)
         script_model_of(rehearsal.tested->sampler, loop->config->models[model]);
     const Eval *eval = cell->task->eval;
     arena_reset(&loop->scratch);
-    if (!registry_task_sample(loop->config->registry, cell->task, cell->from, &loop->scratch,
-                              &rehearsal.sample, &ignored)) {
+    if (!registry_task_sample(loop->config->registry, cell->task, cell_index(cell, cell->from),
+                              &loop->scratch, &rehearsal.sample, &ignored)) {
         return true;
     }
     rehearsal.in = (StepInput){

@@ -57,6 +57,14 @@ typedef struct RunShard {
  * fails  ERR_USAGE, also when the variables leave open which shard this is. */
 bool run_shard_parse(Arena *arena, Str text, RunShard *out, Err *err);
 
+/** Samples of one part by their ids, ascending and none twice. */
+typedef struct RunSampleIds {
+    Str eval;
+    Str part;
+    const Str *ids;
+    size_t n;
+} RunSampleIds;
+
 typedef struct RunConfig {
     Registry *registry;
     Script *script;
@@ -66,7 +74,11 @@ typedef struct RunConfig {
     size_t n_models;
     const RunRole *roles; // take precedence over the evals' own
     size_t n_roles;
-    int64_t limit_from;  // samples of each part, from 1; 0: from the first
+    const Str *samples; // ids or globs on them: of each part only these samples; none: all
+    size_t n_samples;
+    const RunSampleIds *among; // NULL: all; else only these, of parts that are not named none
+    size_t n_among;
+    int64_t limit_from;  // of these samples of each part, from 1; 0: from the first
     int64_t limit_to;    // last, inclusive; 0: to the end
     int64_t limit_total; // over an eval's parts; 0: none
     int64_t epochs;      // 0: the eval's own

@@ -31,7 +31,9 @@ typedef struct Cell {
     Task *task;
     Role *roles; // shared by the cells of a target
     size_t n_roles;
-    size_t from; // sample indices, [from, to)
+    const uint32_t *picked; // indices of the samples asked for by id, ascending; NULL: all
+    size_t n_samples;       // of them, before limits
+    size_t from;            // positions among them, [from, to)
     size_t to;
     int64_t epochs;
     int64_t n_planned; // attempts of this shard, for one model
@@ -49,6 +51,11 @@ typedef struct Plan {
  * owns   arena holds the plan; tasks are closed by plan_close. */
 bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err);
 void plan_close(const RunConfig *config, Plan *plan);
+/** The index in its part of the sample at a position of a cell. */
+static inline size_t cell_index(const Cell *cell, size_t position)
+{
+    return cell->picked != NULL ? cell->picked[position] : position;
+}
 /** Whether this shard takes the sample of that index in its part. */
 bool plan_takes(const RunConfig *config, size_t index);
 /**
@@ -64,6 +71,27 @@ RunSpec plan_run_spec(Registry *registry, const Cell *cell, const Model *model,
 Value plan_metrics(Registry *registry, const Eval *eval, Arena *arena);
 /** The text of an eval and of its Lua: {eval, lua: {"solver NAME", "grader NAME", "helpers"}}. */
 Value plan_sources(Registry *registry, const Eval *eval, Arena *arena);
+
+// ---- Samples by id ----------------------------------------------------------------------------
+
+/** What of the ids asked for was met so far. */
+typedef struct SampleFilter {
+    const RunConfig *config;
+    Arena *arena;
+    bool *met;       // of config->samples
+    bool *looked_at; // of config->among
+    size_t *n_there;
+} SampleFilter;
+
+/** Whether samples are asked for by id. */
+bool config_filters(const RunConfig *config);
+void sample_filter_init(SampleFilter *filter, const RunConfig *config, Arena *arena);
+/** Fill in which samples of a cell are asked for. fails  when an id can not be rendered. */
+bool sample_filter_cell(SampleFilter *filter, Cell *cell, Err *err);
+/** Once all cells are filtered. fails  ERR_USAGE naming an id that no sample has. */
+bool sample_filter_check(const SampleFilter *filter, const Plan *plan, Err *err);
+/** samples [GLOB ...] and sample_ids {EVAL/PART: [ID ...]} of the spec, where there are any. */
+void plan_samples_put(const RunConfig *config, MapBuilder *settings);
 
 // ---- Roles ------------------------------------------------------------------------------------
 
