@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define VALUE_MAX 100 // bytes of a setting that are shown
+
 /** In the order in which changes are listed. */
 static const char *const KINDS[] = {"model",        "roles",   "prompt",  "solver", "graders",
                                     "metrics",      "dataset", "samples", "eval",   "settings",
@@ -429,6 +431,12 @@ static Str value_words(Arena *arena, const Value *value)
     json_write(&buf, value, JSON_SPACED);
     Str text = str_copy(arena, buf_view(&buf));
     buf_finish(&buf);
+    if (text.len > VALUE_MAX) { // the ids of many samples
+        Str cut = str_slice(text, 0, VALUE_MAX - 20);
+        cut.len = utf8_valid_prefix(cut);
+        Str hash = short_text_hash(arena, text);
+        return str_printf(arena, STR_FMT "... (" STR_FMT ")", STR_ARG(cut), STR_ARG(hash));
+    }
     return text;
 }
 

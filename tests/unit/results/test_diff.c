@@ -524,7 +524,10 @@ static void test_changes__settings_and_provenance(void)
     s.place = place_make();
     s.store = store_at(&s.place, NULL, NULL);
     static const char *const specs[2] = {"{\"seed\": 1, \"limit_to\": 5, \"epochs\": 0}",
-                                         "{\"seed\": 2, \"limit_to\": 5, \"shard\": {\"k\": 1}}"};
+                                         "{\"seed\": 2, \"limit_to\": 5, \"shard\": {\"k\": 1}, "
+                                         "\"samples\": [\"question number 00\", \"question "
+                                         "number 01\", \"question number 02\", \"question number "
+                                         "03\", \"question number 04\", \"question number 05\"]}"};
     static const char *const provenance[2] = {
         "{\"program\": \"0.1.0\", \"git_commit\": \"0123456789abcdef\", \"host\": \"a\"}",
         "{\"program\": \"0.2.0\", \"git_commit\": \"fedcba9876543210\", \"host\": \"b\"}"};
@@ -540,6 +543,9 @@ static void test_changes__settings_and_provenance(void)
     DiffReport diff = diff_of(&s, "base", "candidate", "");
     CHECK_STR(changes_text(&s.arena, &diff),
               STR("settings||seed 1|seed 2\nsettings||shard none|shard {\"k\": 1}\n"
+                  "settings||samples none|samples [\"question number 00\", \"question number 01\", "
+                  "\"question number 02\", \"question num"
+                  "... (feb0819d)\n"
                   "program||0.1.0|0.2.0\ngit||01234567|fedcba98\n"));
     sides_end(&s);
 }
