@@ -6,6 +6,7 @@
 // test_barriers FILE.cu...: the sources, for their list of barriers; only those of $BARRIERS_OF, a
 // part of a file's name, are left out when that is set.
 #include "engine/engine.h"
+#include "engine/gguf.h"
 #include "kernels/emulate/control.h"
 
 #include "../engine/requests.h"
@@ -27,12 +28,14 @@ KOps cuda_test_ops; // what forward.c calls k_cpu_ops here
 typedef struct Work {
     const char *name;
     Precision precision;
+    uint32_t type; // of matrices; 0: the tiny model's, quantised
     Str path;
     Hash expected;
 } Work;
 
 static Work works[] = {{.name = "default", .precision = PRECISION_DEFAULT},
-                       {.name = "f32", .precision = PRECISION_F32}};
+                       {.name = "f32", .precision = PRECISION_F32},
+                       {.name = "halves", .precision = PRECISION_DEFAULT, .type = GGUF_BF16}};
 static RequestSet set;
 static EmulateBarrier barriers[BARRIERS_MAX];
 static size_t n_barriers;
@@ -49,6 +52,7 @@ static void model_make(Work *work, int number)
     model.n_heads = 4;
     model.n_kv_heads = 2;
     model.vocab = 300;
+    model.type = work->type != 0 ? work->type : model.type;
     Err err = ERR_INIT;
     CHECK_OK(tiny_gguf_write(&model, work->path, &err), &err);
 }
