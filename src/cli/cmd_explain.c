@@ -21,8 +21,11 @@ typedef struct ExplainOptions {
 #define O ExplainOptions
 static const Option options[] = {
     {"model", 'm', OPT_STR_AT(O, model), .arg = "MODEL", .help = "provider/name (default: echo)"},
-    {"sample", 's', OPT_STR_AT(O, sample), .arg = "N",
-     .help = "number of the sample in its part, from 1 (default 1); all: one line a request"},
+    {"sample", 's', OPT_STR_AT(O, sample), .arg = "N|ID",
+     .help =
+         "number of the sample in its part, from 1 (default 1), or an id that is no number; all, "
+         "or an id with * or ?: one line a request",
+     .flag_only = true},
     {"variant", 0, OPT_STR_AT(O, variant), .arg = "V", .help = "only this variant"},
     {"tokens", 0, OPT_FLAG_AT(O, tokens), .help = "show token ids (local models)"},
     {"reply", 0, OPT_STR_AT(O, reply), .arg = "TEXT", .help = "what the graders make of this reply",
@@ -404,35 +407,70 @@ static bool explain_sample(Explain *ex, Task *task, size_t index, bool one_line,
     return true;
 }
 
-static bool explain_task(Explain *ex, Task *task, Err *err)
+/** How --sample says which ones. */
+typedef enum Pick {
+    PICK_NUMBER,
+    PICK_ID,   // one in each part that has it
+    PICK_MANY, // all, or a glob on ids: a line each
+} Pick;
+
+static Pick pick_of(Str sample)
 {
-    if (str_eq(ex->opts->sample, STR("all"))) {
-        for (size_t i = 0; i < task->n_samples; i++) {
-            if (!explain_sample(ex, task, i, true, err)) {
-                return false;
-            }
+    int64_t number;
+    if (sample.len == 0 || str_to_i64(sample, &number)) {
+        return PICK_NUMBER;
+    }
+    bool glob =
+        str_find(sample, STR("*"), 0) != STR_NONE || str_find(sample, STR("?"), 0) != STR_NONE;
+    return glob || str_eq(sample, STR("all")) ? PICK_MANY : PICK_ID;
+}
+
+/** Those of a task with a fitting id; *n_shown grows by their number. */
+static bool explain_ids(Explain *ex, Task *task, bool one_line, size_t *n_shown, Err *err)
+{
+    Arena *arena = &ex->cli->arena;
+    Str wanted = ex->opts->sample;
+    Str glob = str_eq(wanted, STR("all")) ? STR("*") : wanted;
+    for (size_t i = 0; i < task->n_samples; i++) {
+        Str id;
+        ArenaMark mark = arena_mark(arena);
+        if (!registry_task_id(ex->cli->registry, task, i, arena, &id, err)) {
+            return false;
         }
-        return true;
+        bool fits = glob_match(glob, id);
+        arena_rewind(arena, mark);
+        if (fits && !explain_sample(ex, task, i, one_line, err)) {
+            return false;
+        }
+        *n_shown += fits;
+    }
+    return true;
+}
+
+static bool explain_task(Explain *ex, Task *task, size_t *n_shown, Err *err)
+{
+    Pick pick = pick_of(ex->opts->sample);
+    if (pick != PICK_NUMBER) {
+        return explain_ids(ex, task, pick == PICK_MANY, n_shown, err);
     }
     int64_t number = 1;
-    if (ex->opts->sample.len > 0 && !str_to_i64(ex->opts->sample, &number)) {
-        return ERR_SET(err, ERR_USAGE, "--sample: '" STR_FMT "' is neither a number nor all",
-                       STR_ARG(ex->opts->sample));
-    }
+    str_to_i64(ex->opts->sample, &number);
     if (number < 1 || (size_t)number > task->n_samples) {
         return ERR_SET(err, ERR_USAGE, "--sample: %lld is outside 1 to %zu", (long long)number,
                        task->n_samples);
     }
+    *n_shown += 1;
     return explain_sample(ex, task, (size_t)number - 1, false, err);
 }
 
-/** The wanted part (or the first; all with --sample all) in each wanted variant. */
+/** The wanted part (or the first; all where --sample is no number) in each wanted variant. */
 static bool explain_eval(Explain *ex, const Eval *eval, Str part, Err *err)
 {
     Str *parts = NULL;
     size_t n_parts = 0;
+    size_t n_tasks = 0;
     size_t n_shown = 0;
-    bool all = str_eq(ex->opts->sample, STR("all"));
+    bool all = pick_of(ex->opts->sample) != PICK_NUMBER;
     if (!registry_parts(ex->cli->registry, eval, &parts, &n_parts, err)) {
         return false;
     }
@@ -449,16 +487,27 @@ static bool explain_eval(Explain *ex, const Eval *eval, Str part, Err *err)
                                     (uint64_t)ex->opts->seed, &task, err)) {
                 return false;
             }
-            bool ok = explain_task(ex, task, err);
+            bool ok = explain_task(ex, task, &n_shown, err);
             registry_task_close(ex->cli->registry, task);
             if (!ok) {
                 return false;
             }
-            n_shown++;
+            n_tasks++;
         }
     }
-    return n_shown > 0 || ERR_SET(err, ERR_USAGE, "eval '" STR_FMT "' has no such part or variant",
-                                  STR_ARG(eval->name));
+    if (n_tasks == 0) {
+        return ERR_SET(err, ERR_USAGE, "eval '" STR_FMT "' has no such part or variant",
+                       STR_ARG(eval->name));
+    }
+    if (n_shown > 0 || !all || str_eq(ex->opts->sample, STR("all"))) {
+        return true;
+    }
+    return pick_of(ex->opts->sample) == PICK_MANY
+               ? ERR_SET(err, ERR_USAGE, "--sample: no sample's id matches '" STR_FMT "'",
+                         STR_ARG(ex->opts->sample))
+               : ERR_SET(err, ERR_USAGE,
+                         "--sample: '" STR_FMT "' is neither a number, nor all, nor a sample's id",
+                         STR_ARG(ex->opts->sample));
 }
 
 static Net *no_net(SamplerHost *host, Err *err)

@@ -181,7 +181,8 @@ def wrong_usage(room):
         ("list things", "list: 'things' is not one of evals, datasets"),
         ("show", "there is no store '.muster/muster.db' yet"),
         ("explain capitals.yaml --sample 4", "--sample: 4 is outside 1 to 3"),
-        ("explain capitals.yaml --sample x", "--sample: 'x' is neither a number nor all"),
+        ("explain capitals.yaml --sample x", "--sample: 'x' is neither a number, nor all, nor a sample's id"),
+        ("explain capitals.yaml --sample x*", "--sample: no sample's id matches 'x*'"),
         ("check nope.yaml", "nope.yaml"),
         ("completion tcsh", "completion: 'tcsh' is not one of bash, zsh, fish"),
     ]:
@@ -272,6 +273,8 @@ def own_evals(room):
         explained = json.loads(room.run(f"explain {name} --json")[0].splitlines()[0])
         expect(explained["eval"] == name and "request" in explained, f"explain {name}")
     expect(len(room.run("explain arithmetic --sample all")[0].splitlines()) == 140, "explain --sample all")
+    expect(len(room.run("explain arithmetic --sample add-00*")[0].splitlines()) == 9, "explain --sample GLOB")
+    expect("sample add-002" in room.run("explain arithmetic --sample add-002")[0], "explain --sample ID")
 
 
 def check_faults(room):
