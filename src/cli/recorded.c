@@ -61,7 +61,8 @@ bool cli_model(Cli *cli, Str spec, const Model **out, Err *err)
         if (none.code != ERR_NOT_FOUND) {
             *err = none;
         } else {
-            err->code = ERR_MODEL; // neither a file nor an experiment: the first message says so
+            ERR_SET(err, ERR_MODEL, "no file and no experiment '" STR_FMT "' to replay",
+                    STR_ARG(name));
         }
         return false;
     }

@@ -321,6 +321,7 @@ def unusable_models(room):
     # A name that nothing is known of is a mistake in the command; either code says so.
     room.run("run capitals.yaml -m local/nothing.gguf", 4, "no model file 'nothing.gguf'")
     room.run("run capitals.yaml -m local/nothing", 4, "no model 'nothing'")
+    room.run("run capitals.yaml -m replay/nothing", 4, "no file and no experiment 'nothing' to replay")
 
 
 def roles(room):
