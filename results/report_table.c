@@ -193,7 +193,7 @@ static void table_widths(const Table *table, int terminal, size_t widths[TABLE_M
         }
     }
     size_t full[TABLE_MAX_COL];
-    memcpy(full, widths, sizeof(full));
+    memcpy(full, widths, table->n_columns * sizeof(*full));
     while (terminal > 0 && total > (size_t)terminal + 2) {
         size_t widest = table->n_columns;
         for (size_t c = 0; c < table->n_columns; c++) {
