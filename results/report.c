@@ -352,7 +352,7 @@ void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
     static const Column columns[] = {
         {"name", .shrink = true},  {.title = "id"},          {.title = "started"},
         {.title = "state"},        {"runs", .right = true},  {"done", .right = true},
-        {"errors", .right = true}, {"tags", .shrink = true},
+        {"errors", .right = true}, {"only", .shrink = true}, {"tags", .shrink = true},
     };
     Arena arena = {0};
     Table table = {
@@ -367,7 +367,8 @@ void report_experiments(Buf *buf, const ExperimentInfo *experiments, size_t n,
         row[4] = str_printf(&arena, "%lld", (long long)e->n_runs);
         row[5] = str_printf(&arena, "%lld/%lld", (long long)e->n_done, (long long)e->n_planned);
         row[6] = e->n_errors > 0 ? str_printf(&arena, "%lld", (long long)e->n_errors) : STR_EMPTY;
-        row[7] = tags_text(&arena, &e->tags);
+        row[7] = report_clean(&arena, results_subset_words(&arena, e));
+        row[8] = tags_text(&arena, &e->tags);
     }
     if (n > 0) {
         table_put(buf, &table, options);

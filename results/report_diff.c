@@ -62,8 +62,9 @@ static void side_row(Table *table, const char *word, const Side *side)
     row[4] = str_eq(experiment->state, STR("finished")) ? STR_EMPTY
                                                         : report_clean(arena, experiment->state);
     row[5] = str_printf(arena, "%lld/%lld", (long long)n_done, (long long)n_planned);
-    row[6] = models_text(arena, side);
-    row[7] = str_cut(side->selector.text, STR(":"), &head, &rest) ? report_clean(arena, rest)
+    row[6] = report_clean(arena, results_subset_words(arena, experiment));
+    row[7] = models_text(arena, side);
+    row[8] = str_cut(side->selector.text, STR(":"), &head, &rest) ? report_clean(arena, rest)
                                                                   : STR_EMPTY;
 }
 
@@ -76,6 +77,7 @@ static void put_sides(Buf *buf, Arena *arena, const DiffReport *diff, const Diff
         {.title = "started"},
         {.title = "state"},
         {"done", .right = true},
+        {"only", .shrink = true},
         {"model", .shrink = true},
         {"selected", .shrink = true},
     };

@@ -81,7 +81,9 @@ static Str side_words(Arena *arena, const char *word, const Side *side)
 {
     Str name = gate_clean(arena, gate_word(arena, side->experiment.name));
     Str id = gate_clean(arena, side->experiment.short_id);
-    return str_printf(arena, "%s " STR_FMT " (" STR_FMT ")", word, STR_ARG(name), STR_ARG(id));
+    Str only = gate_clean(arena, results_subset_words(arena, &side->experiment));
+    return str_printf(arena, "%s " STR_FMT " (" STR_FMT "%s" STR_FMT ")", word, STR_ARG(name),
+                      STR_ARG(id), only.len > 0 ? ", only " : "", STR_ARG(only));
 }
 
 Str gate_sides_words(Arena *arena, const GateReport *gate)

@@ -227,6 +227,9 @@ typedef struct ExperimentInfo {
     Value stats; // of the last process that worked on it; null before its end
 } ExperimentInfo;
 
+/** What the settings left out, "limit 3, samples geo-*"; empty: all samples are in it. Not cleaned
+ * for a terminal. */
+Str results_subset_words(Arena *arena, const ExperimentInfo *experiment);
 /** All experiments, oldest first. */
 bool results_experiments(Results *results, Arena *arena, ExperimentInfo **out, size_t *out_n,
                          Err *err);

@@ -10,6 +10,7 @@
 
 #define DIFF_SHOWN     8
 #define DIFF_VALUE_MAX 48 // bytes of one value in a message
+#define SUBSET_SHOWN   3
 
 int spec_run_compare(const RunSpec *a, const RunSpec *b)
 {
@@ -272,6 +273,50 @@ Str spec_diff_text(const SpecDiff *diff)
         buf_printf(&buf, "; and %zu more", n_more);
     }
     Str text = str_copy(diff->arena, buf_view(&buf));
+    buf_finish(&buf);
+    return text;
+}
+
+// ---- What is left out ---------------------------------------------------------------------------
+
+static void put_samples(Buf *buf, const Value *samples)
+{
+    size_t n = samples->kind == VALUE_LIST ? samples->as.list.n : 0;
+    buf_printf(buf, "%ssamples", buf->len > 0 ? ", " : "");
+    for (size_t i = 0; i < n && i < SUBSET_SHOWN; i++) {
+        if (samples->as.list.items[i].kind != VALUE_STR) { // of a foreign store
+            continue;
+        }
+        buf_printf(buf, " " STR_FMT, STR_ARG(samples->as.list.items[i].as.str));
+    }
+    if (n > SUBSET_SHOWN) {
+        buf_printf(buf, " and %zu more", n - SUBSET_SHOWN);
+    }
+}
+
+Str results_subset_words(Arena *arena, const ExperimentInfo *experiment)
+{
+    const Value *spec = &experiment->spec;
+    long long from = (long long)value_get_int(spec, "limit_from", 0);
+    long long to = (long long)value_get_int(spec, "limit_to", 0);
+    long long total = (long long)value_get_int(spec, "limit_total", 0);
+    const Value *samples = value_get_c(spec, "samples");
+    Buf buf = {0};
+    if (from > 1) {
+        buf_printf(&buf, "limit %lld-%lld", from, to);
+    } else if (to > 0) {
+        buf_printf(&buf, "limit %lld", to);
+    }
+    if (total > 0) {
+        buf_printf(&buf, "%slimit-total %lld", buf.len > 0 ? ", " : "", total);
+    }
+    if (samples != NULL) {
+        put_samples(&buf, samples);
+    }
+    if (value_get_c(spec, "sample_ids") != NULL) {
+        buf_printf(&buf, "%sthose that failed elsewhere", buf.len > 0 ? ", " : "");
+    }
+    Str text = str_copy(arena, buf_view(&buf));
     buf_finish(&buf);
     return text;
 }

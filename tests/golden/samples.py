@@ -259,6 +259,13 @@ def compared(room):
     expect(rows[0] == rows[1], f"{rows}")
     room.run("diff plain few", 0, 'settings      sample_ids none → sample_ids {"other": ["geo-2", "q6", "q8"], '
                                   '"plain": ["geo-2", "q6", "q8"]}')
+    # Where a subset is shown, or judged by bounds alone, its words say what it is.
+    for name, words in (("limited", "limit 3"), ("picked", "samples geo-0 geo-1 geo-2"),
+                        ("few", "those that failed elsewhere")):
+        room.run(f"gate {name} --min plain=0", 0, f", only {words})")
+        room.run(f"show {name}", 0, words)
+        room.run(f"diff plain {name}", 0, words)
+    expect("only" not in room.run("show plain")[0], "a whole experiment called a part")
     # A part without a sample has no run: it is missing as a whole.
     room.run("run halves.yaml -m replay/base.jsonl -q --fail-on-error 1 --failed-in base --sample geo* --name a-only")
     room.run("gate a-only -b base --max-regression 0.5 --detect 1", 1, "the candidate lacks 1 of the 2 parts of halves")
