@@ -219,6 +219,9 @@ static void *refuse(Vm *vm)
     vm->n_refused++;
     vm->n_refused_in_row++;
     vm->cold_dirty = true; // by the collection that follows
+    if (vm->L != NULL) {
+        vm_where(vm->L, 0, vm->refused_at, sizeof(vm->refused_at));
+    }
     if (vm->L != NULL && (vm->n_refused_in_row > 1 || vm->n_refused > REFUSED_MAX)) {
         vm_abandon(vm, vm->L, ESCAPE_MEMORY);
     }

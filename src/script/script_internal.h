@@ -129,6 +129,7 @@ typedef struct Vm {
     jmp_buf escape;
     char message[VM_MESSAGE_MAX];
     char main_place[160]; // "file:line" of the function called last, for errors after its return
+    char refused_at[160]; // where memory was refused last: Lua calls no handler when it runs out
     // Host memory that library calls may use until their next use.
     Arena scratch;
     Buf buf;

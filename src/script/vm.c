@@ -213,23 +213,24 @@ void vm_restore(Vm *vm, const Image *image)
 static bool escape_err(const Vm *vm, Escape why, Err *err)
 {
     const ScriptBudget *budget = script_budget(vm->script);
-    const char *at = vm->message[0] == '\0' ? "" : vm->message;
+    const char *at = vm->message; // empty outside of any function
+    const char *then = at[0] == '\0' ? "" : ": ";
     switch (why) {
     case ESCAPE_INSTRUCTIONS:
-        return ERR_SET(err, ERR_BUDGET, "%s: the budget of %llu instructions is spent", at,
+        return ERR_SET(err, ERR_BUDGET, "%s%sthe budget of %llu instructions is spent", at, then,
                        (unsigned long long)budget->instructions);
     case ESCAPE_DEADLINE:
-        return ERR_SET(err, ERR_BUDGET, "%s: the deadline of %lld ms has passed", at,
+        return ERR_SET(err, ERR_BUDGET, "%s%sthe deadline of %lld ms has passed", at, then,
                        (long long)budget->deadline_ms);
     case ESCAPE_MEMORY:
-        return ERR_SET(err, ERR_BUDGET, "%s: the memory budget of %zu bytes is spent", at,
+        return ERR_SET(err, ERR_BUDGET, "%s%sthe memory budget of %zu bytes is spent", at, then,
                        budget->memory_bytes);
     case ESCAPE_NONE:
     case ESCAPE_EFFECT:
     case ESCAPE_PANIC:
         break;
     }
-    return ERR_SET(err, ERR_INTERNAL, "%s: Lua left its protection", at);
+    return ERR_SET(err, ERR_INTERNAL, "%s%sLua left its protection", at, then);
 }
 
 /** The call itself, apart from the function that holds the jump target. */
@@ -259,6 +260,7 @@ bool vm_run(Vm *vm, lua_CFunction body, void *arg, Escape *out_escape, Err *err)
         }
         if (status == LUA_ERRMEM) {
             vm->live = NULL;
+            snprintf(vm->message, sizeof(vm->message), "%s", vm->refused_at);
             return escape_err(vm, ESCAPE_MEMORY, err);
         }
         if (vm->message[0] == '\0') {
