@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Rotation, slots and attention on CUDA beside the CPU's: sequences that share a prefix, attended
 // together and alone, over heads of any size, scattered slots and several chunks. Operands are f16
-// here and int16 there, so results agree within f16's rounding; under f32, within f32's.
+// here and int16 there, so results agree within f16's rounding; under f32, within f32's. Among
+// themselves CUDA's kernels agree to the bit, whichever of them the number of items chooses.
 #include "rig.h"
 
 #include <stdlib.h>
@@ -160,15 +161,35 @@ static void stored_free(Attended *a)
     a->side->ops->matrix_destroy(a->identity);
 }
 
-/** Results of sequences seq0 .. seq1-1. */
-static float *attend(const Attended *a, uint32_t seq0, uint32_t seq1)
+/** Every work `copies` times, copy i for rows i * n_rows on. */
+static KAttentionWork *repeat(const KAttentionWork *works, size_t n_works, uint32_t n_rows,
+                              uint32_t copies)
+{
+    KAttentionWork *all = ARENA_ARRAY(&arena, KAttentionWork, n_works * copies);
+    for (size_t w = 0; w < n_works; w++) {
+        for (uint32_t i = 0; i < copies; i++) {
+            KAttentionRow *rows = ARENA_ARRAY(&arena, KAttentionRow, works[w].n_rows);
+            for (size_t r = 0; r < works[w].n_rows; r++) {
+                rows[r] = works[w].rows[r];
+                rows[r].row += i * n_rows;
+            }
+            all[w * copies + i] = works[w];
+            all[w * copies + i].rows = rows;
+        }
+    }
+    return all;
+}
+
+/** Results of sequences seq0 .. seq1-1, of all copies. */
+static float *attend_copies(const Attended *a, uint32_t seq0, uint32_t seq1, uint32_t copies)
 {
     const Case *c = a->l->c;
     const KOps *ops = a->side->ops;
-    size_t n_rows = (size_t)(seq1 - seq0) * c->n_queries;
+    uint32_t one = (seq1 - seq0) * c->n_queries;
+    size_t n_rows = (size_t)one * copies;
     uint32_t *rows = ARENA_ARRAY(&arena, uint32_t, n_rows);
     for (size_t i = 0; i < n_rows; i++) {
-        uint32_t seq = seq0 + (uint32_t)i / c->n_queries;
+        uint32_t seq = seq0 + (uint32_t)i % one / c->n_queries;
         uint32_t pos = length_of(c, seq) - c->n_queries + (uint32_t)i % c->n_queries;
         rows[i] = row_of(a->l, seq, pos);
     }
@@ -177,6 +198,8 @@ static float *attend(const Attended *a, uint32_t seq0, uint32_t seq1)
     KActs *acts = side_acts(a->side, n_rows, a->width, a->identity);
     KAttentionWork *works = ARENA_ARRAY(&arena, KAttentionWork, 256);
     size_t n_works = works_of(a->l, seq0, seq1, works);
+    works = repeat(works, n_works, one, copies);
+    n_works *= copies;
     CHECK_OK(ops->gather(a->side->stream, a->q, a->width, rows, n_rows, q, &err), &err);
     CHECK_OK(ops->attention(a->side->stream, a->kv, 1, q, works, n_works, n_rows, acts, &err),
              &err);
@@ -184,6 +207,11 @@ static float *attend(const Attended *a, uint32_t seq0, uint32_t seq1)
     ops->buffer_destroy(q);
     ops->acts_destroy(acts);
     return out;
+}
+
+static float *attend(const Attended *a, uint32_t seq0, uint32_t seq1)
+{
+    return attend_copies(a, seq0, seq1, 1);
 }
 
 static void check_case(const Rig *rig, const Case *c, double tolerance)
@@ -228,6 +256,42 @@ static void test_attention__f16(void)
     rig_close(&rig);
 }
 
+/** Few queries are one warp's where there are many items, and shared by warps where there are few.
+ */
+static void test_attention__few_items_and_many(void)
+{
+    static const uint32_t dims[] = {32, 64, 96, 128, 192, 256, 20, 6, 100, 150};
+    static const uint32_t lengths[] = {1, 17, 64, 71, 200, 256, 257};
+    enum { DIMS = sizeof(dims) / sizeof(dims[0]), LENGTHS = sizeof(lengths) / sizeof(lengths[0]) };
+    // More than four blocks a processor: of a real device, of the emulated one.
+    uint32_t copies = getenv("MUSTER_CUDA_MODULE") != NULL ? 1000 : 17;
+    Rig rig;
+    rig_open(&rig, false);
+    for (uint32_t i = 0; i < DIMS * LENGTHS; i++) {
+        uint32_t dim = dims[i % DIMS], length = lengths[i / DIMS], n_kv_heads = 1 + i % 9 / 8;
+        uint32_t group = 1 + i % 5 / 3, most = 16 / group, n = 1 + i * 3 % most;
+        arena_reset(&arena);
+        Case c = {.heads = {group * n_kv_heads, n_kv_heads, dim, dim},
+                  .n_seqs = 1,
+                  .private = {length},
+                  .n_queries = n < length ? n : length};
+        Layout l = lay_out(&c);
+        Attended a = store(&rig.cuda, &l);
+        size_t n_floats = c.n_queries * a.width, unequal = 0;
+        float *few = attend(&a, 0, 1), *many = attend_copies(&a, 0, 1, copies);
+        for (uint32_t k = 0; k < copies; k++) {
+            unequal += count_unequal(few, many + k * n_floats, n_floats);
+        }
+        if (unequal > 0) {
+            printf("# heads of %u, %u queries, %u positions: %zu differ\n", dim,
+                   c.n_queries * group, length, unequal);
+        }
+        CHECK_INT(unequal, 0);
+        stored_free(&a);
+    }
+    rig_close(&rig);
+}
+
 static void test_attention__f32(void)
 {
     static const Case cases[] = {
@@ -260,6 +324,7 @@ static void test_kv__sizes(void)
 int main(void)
 {
     tap_run("attention in f16", test_attention__f16);
+    tap_run("few items and many", test_attention__few_items_and_many);
     tap_run("attention in f32", test_attention__f32);
     tap_run("slots", test_kv__sizes);
     arena_finish(&arena);
