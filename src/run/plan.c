@@ -166,6 +166,53 @@ static void cells_drop_unasked(const RunConfig *config, Plan *plan)
     plan->n_cells = n;
 }
 
+static bool same_cell(const Task *a, const Task *b)
+{
+    return str_eq(a->eval->name, b->eval->name) && str_eq(a->part, b->part) &&
+           str_eq(a->variant->name, b->variant->name);
+}
+
+/** Two files may call their evals alike, a word may ask for what another has asked for. */
+static bool cells_told_apart(const Plan *plan, Err *err)
+{
+    for (size_t i = 0; i < plan->n_cells; i++) {
+        const Cell *cell = &plan->cells[i];
+        for (size_t k = 0; k < i; k++) {
+            const Cell *other = &plan->cells[k];
+            if (other->target == cell->target || !same_cell(other->task, cell->task)) {
+                continue;
+            }
+            Str name = cell->task->eval->name;
+            Str first = other->task->eval->file;
+            Str second = cell->task->eval->file;
+            if (str_eq(first, second)) {
+                return ERR_SET(err, ERR_USAGE,
+                               "eval '" STR_FMT "' is asked for twice (" STR_FMT "): name it once",
+                               STR_ARG(name), STR_ARG(first));
+            }
+            return ERR_SET(err, ERR_USAGE,
+                           "'" STR_FMT "' and '" STR_FMT "' are both called eval '" STR_FMT
+                           "': rename one of them, or run each by itself",
+                           STR_ARG(first), STR_ARG(second), STR_ARG(name));
+        }
+    }
+    return true;
+}
+
+static bool models_told_apart(const RunConfig *config, Err *err)
+{
+    for (size_t i = 0; i < config->n_models; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (str_eq(config->models[i]->spec, config->models[k]->spec)) {
+                return ERR_SET(err, ERR_USAGE,
+                               "model '" STR_FMT "' is asked for twice: name it once",
+                               STR_ARG(config->models[i]->spec));
+            }
+        }
+    }
+    return true;
+}
+
 bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
 {
     CellList list = {0};
@@ -179,7 +226,8 @@ bool plan_build(const RunConfig *config, Arena *arena, Plan *out, Err *err)
         memcpy(plan.cells, list.cells, list.n * sizeof(*list.cells));
     }
     mem_free(list.cells);
-    if (!ok || !sample_filter_check(&list.filter, &plan, err)) {
+    if (!ok || !models_told_apart(config, err) || !cells_told_apart(&plan, err) ||
+        !sample_filter_check(&list.filter, &plan, err)) {
         plan_close(config, &plan);
         return false;
     }

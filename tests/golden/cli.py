@@ -189,6 +189,19 @@ def wrong_usage(room):
         room.run(line, 2, says)
 
 
+def named_twice(room):
+    """What is asked for twice is told by the files, before anything is stored."""
+    room.write("again/capitals.yaml", EVAL)
+    for line, says in [
+        ("run capitals.yaml again/capitals.yaml -m echo",
+         "'capitals.yaml' and 'again/capitals.yaml' are both called eval 'capitals': rename one of them, or run each by itself"),
+        ("run capitals.yaml capitals.yaml -m echo", "eval 'capitals' is asked for twice (capitals.yaml): name it once"),
+        ("run capitals.yaml -m echo -m echo", "model 'echo' is asked for twice: name it once"),
+    ]:
+        room.run(line + " --db twice.db", 2, says)
+    expect(not os.path.exists(os.path.join(room.folder, "twice.db")), "a store of nothing")
+
+
 def settings(room):
     """muster.yaml and variables reach a command."""
     room.write("muster.yaml", "limit: 2\nmodel: [echo]\n")
@@ -586,6 +599,7 @@ TESTS = [
     ("wrong usage exits 2 and says why", wrong_usage),
     ("run, show, list: one experiment as table, JSON, digest", run_and_show),
     ("show: lines and attempts by part, variant, model", narrowed_show),
+    ("evals and models that are asked for twice", named_twice),
     ("muster.yaml and variables", settings),
     ("our own evals: list, check, run, explain", own_evals),
     ("check: faults with their place, as JSON too", check_faults),
