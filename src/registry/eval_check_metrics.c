@@ -160,7 +160,7 @@ static void check_slices(const EvalCheck *check)
     }
 }
 
-/** What metrics may be called in a gate: "accuracy", "exact.accuracy". */
+/** What metrics may be called in a gate: "accuracy", "exact.accuracy", "exact" (its first). */
 static void metric_names(Arena *arena, const Eval *eval, NameSet *out)
 {
     for (size_t i = 0; i < eval->n_metrics; i++) {
@@ -169,6 +169,7 @@ static void metric_names(Arena *arena, const Eval *eval, NameSet *out)
         name_set_add(out, label);
         for (size_t k = 0; k < eval->n_graders; k++) {
             if (metric->of.len == 0 || str_eq(metric->of, eval->graders[k].name)) {
+                name_set_add(out, eval->graders[k].name);
                 name_set_add(out, str_printf(arena, STR_FMT "." STR_FMT,
                                              STR_ARG(eval->graders[k].name), STR_ARG(label)));
             }

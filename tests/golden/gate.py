@@ -134,6 +134,9 @@ def build(room):
     room.eval("other", "few")
     room.eval("shaken", "cap", "{use: shaky}")
     room.eval("own", "few", more="gate: {min: {accuracy: 0.5}, budget: {tokens: 100}}\n")
+    room.eval("byname", "few", "{use: exact}, {use: includes, name: lenient}",
+              more="metrics: [mean, {use: max, of: lenient}]\n"
+                   "gate: {min: {lenient: 0.9}, max: {exact: 0.1}, max_regression: {lenient: 0.5}}\n")
     room.eval("forms", "few",
               more='prompt: "{{ input }}"\nvariants: {plain: {}, loud: {prompt: "{{ input | upper }}"}}\n'
                    "metrics: [accuracy, {use: worst, over: variants}]\n")
@@ -165,6 +168,7 @@ def build(room):
     room.experiment("read", ["shaken.yaml"], rows, wrong=base)
     room.experiment("unread", ["shaken.yaml"], rows, wrong=base, unread=set(range(1, 120, 4)))
     room.experiment("owned", ["own.yaml"], few)
+    room.experiment("byname", ["byname.yaml"], few)
     room.experiment("forms", ["forms.yaml"], few, wrong=set(range(10)))
     room.experiment("forms-again", ["forms.yaml"], few, wrong=set(range(10)))
     room.experiment("parts", ["parted.yaml"], few)
@@ -257,6 +261,8 @@ SITUATIONS = [
     ("no such policy", "base -p strct", 2, ["no gate 'strct'", "did you mean"]),
     ("an eval without a gate as policy", "base -p cap.yaml", 2, ["the eval has no gate: of its own"]),
     ("the eval's own gate", "owned", 1, ["gate own: FAIL", "own tokens <= 100", "PASS     own exact.accuracy >= 0.5"]),
+    ("the eval's own gate by names of graders", "byname -b few-base", 1,
+     ["PASS     byname lenient.mean >= 0.9", "FAIL     byname exact.mean <= 0.1"]),
     ("the gate of an eval's file", "owned -p own.yaml --budget-tokens 1000", 1,
      ["own tokens <= 100", "tokens <= 1000"]),
     ("two forms of a prompt in one experiment", f"forms:variant=loud -b forms:variant=plain {LOSS} --detect 0.4", 0,
