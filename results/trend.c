@@ -18,6 +18,8 @@ typedef struct Fingerprint {
     Hash program;
     Hash model;
     int64_t epochs;
+    int64_t n_samples; // planned, of all parts
+    Str chosen;        // how they were: "limit 3"; "": all that there are
 } Fingerprint;
 
 /** A series under construction. */
@@ -106,11 +108,13 @@ static bool group_metrics(Follow *follow, RunRead *const *runs, size_t n, const 
 
 // ---- What changed -------------------------------------------------------------------------------
 
-static Fingerprint fingerprint_of(RunRead *const *runs, size_t n)
+static Fingerprint fingerprint_of(RunRead *const *runs, size_t n, int64_t n_planned, Str chosen)
 {
     Fingerprint print = {.eval_version = runs[0]->info.spec.eval_version,
                          .epochs = runs[0]->info.spec.epochs,
-                         .model = runs[0]->info.spec.model_hash};
+                         .model = runs[0]->info.spec.model_hash,
+                         .chosen = chosen};
+    print.n_samples = print.epochs > 0 ? n_planned / print.epochs : n_planned;
     Sha256 parts;
     Sha256 data;
     Sha256 program;
@@ -134,6 +138,23 @@ static void word_add(Buf *buf, const char *word)
     buf_c(buf, word);
 }
 
+/** How many there are, or that others were chosen: by the settings, since no row is looked at. */
+static void samples_add(Buf *buf, const Fingerprint *old, const Fingerprint *new)
+{
+    bool others = old->chosen.len > 0 && new->chosen.len > 0 && !str_eq(old->chosen, new->chosen);
+    if (old->n_samples != new->n_samples) {
+        word_add(buf, "samples ");
+        buf_printf(buf, "%lld -> %lld", (long long)old->n_samples, (long long)new->n_samples);
+    } else if (others) {
+        word_add(buf, "another choice of samples");
+    } else {
+        return;
+    }
+    if (new->chosen.len > 0) {
+        buf_printf(buf, " (" STR_FMT ")", STR_ARG(new->chosen));
+    }
+}
+
 static Str changes_text(Arena *arena, const Fingerprint *old, const Fingerprint *new)
 {
     Buf buf = {0};
@@ -147,6 +168,9 @@ static Str changes_text(Arena *arena, const Fingerprint *old, const Fingerprint 
     }
     if (same_parts && !hash_eq(&old->data, &new->data)) {
         word_add(&buf, "dataset");
+    }
+    if (same_parts) {
+        samples_add(&buf, old, new);
     }
     if (same_parts && !hash_eq(&old->program, &new->program)) {
         word_add(&buf, "program"); // Lua and templates
@@ -245,7 +269,8 @@ static bool group_add(Follow *follow, const ExperimentInfo *experiment, RunRead 
     }
     point_baselines(follow, &point);
     Line *line = line_of(follow, &runs[0]->info, metric);
-    Fingerprint print = fingerprint_of(runs, n);
+    Fingerprint print =
+        fingerprint_of(runs, n, point.n_planned, results_subset_words(follow->arena, experiment));
     if (line->series.n > 0) {
         point.changed = changes_text(follow->arena, &line->last, &print);
     }

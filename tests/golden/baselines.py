@@ -151,6 +151,8 @@ def trend(room):
     out, _ = room.run("trend numbers -m replay/good.jsonl", env={"LC_ALL": "C.UTF-8"})
     expect("numbers on replay/good.jsonl: exact.accuracy\n\u2585\u2585\u2585  1.000 to 1.000\n" in out, out)
     expect("changed: dataset" in out.splitlines()[-1], out)
+    fewer = [s for s in room.json("trend numbers --json")["series"] if s["model"] == "replay/good.jsonl"][0]["points"][-1]
+    expect(fewer["changed"] == "dataset, samples 200 -> 100", f"{fewer}")
     out, _ = room.run("trend numbers -m replay/good.jsonl", env={"LC_ALL": "C"})
     expect("\n===  1.000 to 1.000\n" in out and out.isascii(), out)
     room.run("trend numbers --html trend.html")

@@ -274,6 +274,11 @@ def compared(room):
     points = room.json("trend plain --model replay/plain.jsonl --json")["series"][0]["points"]
     planned = {p["experiment"]: p["planned"] for p in points}
     expect((planned["plain"], planned["few"], planned["limited"], planned["one-eval"]) == (20, 3, 3, 1), f"{planned}")
+    room.run("run plain.yaml -m replay/plain.jsonl -q --limit 4-6 --name later")
+    points = room.json("trend plain --model replay/plain.jsonl --json")["series"][0]["points"]
+    changed = {p["experiment"]: p["changed"] for p in points}
+    expect(changed["few"] == "samples 20 -> 3 (those that failed elsewhere)" and changed["later"] == "samples 1 -> 3 (limit 4-6)"
+           and changed["limited"] == "another choice of samples (limit 3)", f"{changed}")
 
 
 def main():
