@@ -17,7 +17,7 @@ enum {
     EXIT_OK = 0,
     EXIT_GATE = 1,
     EXIT_USAGE = 2,
-    EXIT_ATTEMPTS = 3,
+    EXIT_ATTEMPTS = 3, // or a metric has no value
     EXIT_MODEL = 4,
     EXIT_STORE = 5,
     EXIT_ENVIRONMENT = 6,
@@ -222,6 +222,11 @@ bool cli_moment(const char *option, Str text, int64_t *out_ms, Err *err);
  * The model that a word on the command line stands for; replay/EXPERIMENT becomes a file of its
  * replies. fails  ERR_MODEL when there is no such model. */
 bool cli_model(Cli *cli, Str spec, const Model **out, Err *err);
+/**
+ * Say on stderr which metrics have no value because their Lua failed; that nothing was scored is no
+ * failure. Returns how many there are, those over parts included. */
+size_t cli_metrics_failed(Cli *cli, const RunInfo *runs, size_t n_runs, const CrossMetric *cross,
+                          size_t n_cross);
 /** Print an error to stderr, once: "error: message [code]"; with --verbose the frames. Returns its
  * exit code. */
 int cli_fail(const Cli *cli, const Err *err);

@@ -233,7 +233,7 @@ static Value outcome_value(Arena *arena, const RescoreOutcome *outcome)
 }
 
 static bool print_outcome(Cli *cli, Results *results, const Rescoring *old,
-                          const RescoreOutcome *outcome, Err *err)
+                          const RescoreOutcome *outcome, size_t *out_failed, Err *err)
 {
     ExperimentInfo info;
     RunInfo *runs = NULL;
@@ -257,12 +257,14 @@ static bool print_outcome(Cli *cli, Results *results, const Rescoring *old,
         map_builder_put(&map, STR("before"), report_runs_value(arena, old->runs, old->n_runs));
         Value value = map_builder_done(&map);
         cli_print_json(&value);
-        return true;
+    } else {
+        Buf buf = {0};
+        put_table(&buf, arena, old, runs, n_runs, cross, n_cross);
+        cli_print(&buf);
+        buf_finish(&buf);
     }
-    Buf buf = {0};
-    put_table(&buf, arena, old, runs, n_runs, cross, n_cross);
-    cli_print(&buf);
-    buf_finish(&buf);
+    fflush(stdout);
+    *out_failed = cli_metrics_failed(cli, runs, n_runs, cross, n_cross);
     return true;
 }
 
@@ -314,6 +316,7 @@ static int cmd_rescore_run(Cli *cli, void *options_struct, const Str *args, size
     Results *results = NULL;
     Rescoring rescoring = {0};
     RescoreOutcome outcome = {0};
+    size_t n_failed = 0; // metrics
     bool ok = cli_results(cli, &results, &err) && cli_registry(cli, &err) &&
               rescoring_load(cli, results, args[0], &rescoring, &err);
     if (ok) {
@@ -340,7 +343,7 @@ static int cmd_rescore_run(Cli *cli, void *options_struct, const Str *args, size
         progress_line_clear(&line);
     }
     if (ok) {
-        ok = print_outcome(cli, results, &rescoring, &outcome, &err);
+        ok = print_outcome(cli, results, &rescoring, &outcome, &n_failed, &err);
     }
     results_close(results);
     if (!ok) {
@@ -350,7 +353,7 @@ static int cmd_rescore_run(Cli *cli, void *options_struct, const Str *args, size
     if (outcome.interrupted) {
         return cli_last_signal == SIGTERM ? EXIT_TERMINATED : EXIT_INTERRUPTED;
     }
-    return outcome.n_new_errors > 0 ? EXIT_ATTEMPTS : EXIT_OK;
+    return outcome.n_new_errors > 0 || n_failed > 0 ? EXIT_ATTEMPTS : EXIT_OK;
 }
 
 const Command cmd_rescore = {

@@ -413,7 +413,7 @@ static void print_json(Cli *cli, const RunOutcome *outcome, const ExperimentInfo
     cli_print_json(&value);
 }
 
-static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
+static bool print_outcome(Cli *cli, const RunOutcome *outcome, size_t *out_failed, Err *err)
 {
     Results *results = NULL;
     ExperimentInfo experiment;
@@ -434,6 +434,11 @@ static bool print_outcome(Cli *cli, const RunOutcome *outcome, Err *err)
         report_runs(&buf, runs, n_runs, cross, n_cross, &look);
         cli_print(&buf);
         buf_finish(&buf);
+    }
+    *out_failed = 0;
+    if (ok) {
+        fflush(stdout);
+        *out_failed = cli_metrics_failed(cli, runs, n_runs, cross, n_cross);
     }
     results_close(results);
     return ok;
@@ -470,13 +475,14 @@ static void print_epilogue(Cli *cli, const RunOutcome *outcome, bool fast)
     }
 }
 
-static int outcome_code(const RunOutcome *outcome, const RunCommandOptions *opts)
+static int outcome_code(const RunOutcome *outcome, size_t n_metrics_failed,
+                        const RunCommandOptions *opts)
 {
     if (outcome->interrupted) {
         return cli_last_signal == SIGTERM ? EXIT_TERMINATED : EXIT_INTERRUPTED;
     }
     double rate = outcome->planned > 0 ? (double)outcome->errors / (double)outcome->planned : 0;
-    return rate > opts->fail_on_error ? EXIT_ATTEMPTS : EXIT_OK;
+    return rate > opts->fail_on_error || n_metrics_failed > 0 ? EXIT_ATTEMPTS : EXIT_OK;
 }
 
 /** --events: a descriptor that is open and not needed otherwise. Checked before anything is opened.
@@ -635,15 +641,15 @@ static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n
     RunOutcome outcome;
     bool ok = run_experiment(&config, &cli->arena, &outcome, &err);
     progress_line_clear(&line);
-    int code = ok ? outcome_code(&outcome, opts) : EXIT_OK;
+    size_t n_metrics_failed = 0;
     if (outcome.name.len > 0) {
         Err show_err = ERR_INIT;
-        if (!print_outcome(cli, &outcome, &show_err) && ok) {
+        if (!print_outcome(cli, &outcome, &n_metrics_failed, &show_err) && ok) {
             return cli_fail(cli, &show_err);
         }
         print_epilogue(cli, &outcome, opts->fast);
     }
-    return ok ? code : cli_fail(cli, &err);
+    return ok ? outcome_code(&outcome, n_metrics_failed, opts) : cli_fail(cli, &err);
 }
 
 const Command cmd_run = {

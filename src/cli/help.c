@@ -146,8 +146,9 @@ void help_markdown(FILE *to)
             "# The command line\n\nPrinted by `muster help --markdown`; a test compares this file "
             "with the program.\n\nSettings are looked up as flags, then `MUSTER_*` variables, then "
             "`muster.yaml` in the working folder, then defaults.\n\nExit codes: 0 pass, 1 gate "
-            "failed, 2 usage or configuration, 3 attempts failed beyond the allowed rate, 4 model "
-            "or provider unusable, 5 store, 6 environment, 70 internal, 130 and 143 interrupted "
+            "failed, 2 usage or configuration, 3 attempts failed beyond the allowed rate, or a "
+            "metric in Lua failed, 4 model or provider unusable, 5 store, 6 environment, 70 "
+            "internal, 130 and 143 interrupted "
             "(drained, resumable).\n\n## Options of every command\n\n");
     markdown_options(to, cli_global_options, cli_n_global_options);
     for (size_t c = 0; command_table[c] != NULL; c++) {

@@ -3,6 +3,7 @@
 // signals, provenance.
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -171,6 +172,47 @@ bool cli_results(Cli *cli, Results **out, Err *err)
     }
     results_set_custom_metric(*out, custom_metric, cli);
     return true;
+}
+
+static bool metric_failed(const MetricRow *metric)
+{
+    return isnan(metric->value) && metric->why.len > 0 && metric->slice.len == 0;
+}
+
+/** The first is told in full: the others are mostly of the same Lua. */
+static void say_failed(Cli *cli, Str eval, Str part, const MetricRow *metric, size_t n_before)
+{
+    if (n_before == 0) {
+        Buf line = {0};
+        Str words = str_printf(&cli->arena, STR_FMT "%s" STR_FMT ", " STR_FMT ": " STR_FMT,
+                               STR_ARG(eval), part.len > 0 ? "/" : "", STR_ARG(part),
+                               STR_ARG(metric->name), STR_ARG(metric->why));
+        report_text(&line, words, false);
+        fprintf(stderr, "error: no value of %s\n", line.data);
+        buf_finish(&line);
+    }
+}
+
+size_t cli_metrics_failed(Cli *cli, const RunInfo *runs, size_t n_runs, const CrossMetric *cross,
+                          size_t n_cross)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_runs; i++) {
+        for (size_t j = 0; j < runs[i].n_metrics; j++) {
+            if (metric_failed(&runs[i].metrics[j])) {
+                say_failed(cli, runs[i].eval, runs[i].part, &runs[i].metrics[j], n++);
+            }
+        }
+    }
+    for (size_t i = 0; i < n_cross; i++) {
+        if (metric_failed(&cross[i].metric)) {
+            say_failed(cli, cross[i].eval, STR_EMPTY, &cross[i].metric, n++);
+        }
+    }
+    if (n > 1) {
+        fprintf(stderr, "error: and %zu more without a value\n", n - 1);
+    }
+    return n;
 }
 
 // ---- Signals ----------------------------------------------------------------------------------

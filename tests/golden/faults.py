@@ -103,6 +103,19 @@ def lua(name, body):
     return prepare
 
 
+def metric(name, body):
+    def prepare(room):
+        room.write(f"metrics/{name}.lua", f'return {{ name = "{name}", version = 1, metric = function(scores)\n{body}\nend }}\n')
+        room.write(f"{name}.yaml", EVAL.replace("capitals", name) + f"metrics: [{name}]\n")
+    return prepare
+
+
+def silent_metric(room):
+    metric("hushed", "error('called')")(room)
+    lua("mute", 'return unscored("no verdict in it")')(room)
+    room.write("hushed.yaml", EVAL.replace("capitals", "hushed").replace("includes", "mute") + "metrics: [hushed]\n")
+
+
 def rows(name, text, change=("", "")):
     def prepare(room):
         room.write(f"{name}.jsonl", text)
@@ -387,6 +400,9 @@ SITUATIONS = [
          ["the score is not a finite number"]),
         ("a grader that never ends", lua("loops", "while true do end"), "run loops.yaml -m echo -n 1", 3,
          ["instructions is spent"]),
+        ("a metric in Lua fails", metric("fraught", "error('no such share')"), "run fraught.yaml -m echo -q", 3,
+         ["error: no value of fraught, includes.fraught: metric 'fraught': ", "fraught.lua:2: no such share"]),
+        ("a metric in Lua has nothing to compute from", silent_metric, "run hushed.yaml -m echo", 0, ["3 unscored"]),
         ("nothing can be scored: the run is fine, the gate is not", unscored, "run silent.yaml -m echo", 0,
          ["3 unscored"]),
         ("a judge whose verdict can not be read", judged, "run polite.yaml -m echo --role judge=echo", 0,
@@ -493,7 +509,7 @@ def markdown():
     lines = ["# What happens when", "",
              "Printed by `tests/golden/faults.py --markdown`; the test that runs these situations compares this page with",
              "its table. The gate's own rule, with more of them, is tested by `tests/golden/gate.py`.", "",
-             "Exit codes: 0 pass, 1 gate failed, 2 usage or configuration, 3 attempts failed beyond what is allowed,",
+             "Exit codes: 0 pass, 1 gate failed, 2 usage or configuration, 3 attempts failed beyond what is allowed, or a metric in Lua,",
              "4 model or provider unusable, 5 store."]
     for title, situations in SITUATIONS:
         lines += ["", f"## {title}", "", "| situation | verb | exit | it says |", "|---|---|---|---|"]
