@@ -520,6 +520,19 @@ DEVICE static inline void share_weights(const float4 *weights, int n, const floa
     }
 }
 
+/** Keys and values of earlier steps are on their way while the kernels in front end; what those
+ * are still writing is in the cache anyway. */
+template <int DIM>
+DEVICE static inline void item_ahead(const AttendView &view, const AttendItem &item)
+{
+    for (uint32_t e = thread_x(); e < item.n_extents; e += block_dim_x()) {
+        AttendExtent extent = view.extents[item.first_extent + e];
+        size_t at = ((size_t)block_y() * view.kv.n_slots + extent.slot) * DIM;
+        prefetch_l2((const uint16_t *)view.kv.keys + at, extent.n * DIM * 2);
+        prefetch_l2((const uint16_t *)view.kv.values + at, extent.n * DIM * 2);
+    }
+}
+
 /** grid (items, KV heads). Each warp makes the scores and weights of some of the keys; then four
  * sum values, and one weights. All of a round is asked for at once. */
 template <int DIM, int KEYS> KERNEL_BOUNDS(SHARERS * 32, 1, attend_shared)(AttendView view)
@@ -538,6 +551,7 @@ template <int DIM, int KEYS> KERNEL_BOUNDS(SHARERS * 32, 1, attend_shared)(Atten
     if (item.n_queries > 0) {
         item_slots(view, item, slots);
         places_of(view, item, 0, places);
+        item_ahead<DIM>(view, item);
     }
     EARLY();
     if (item.n_queries == 0) {
