@@ -152,8 +152,9 @@ struct Cli {
     size_t width; // columns
     int argc;
     char **argv;
-    Script *script;     // made by cli_registry
-    Registry *registry; // made by cli_registry
+    Script *script;            // made by cli_registry
+    Registry *registry;        // made by cli_registry
+    struct Recorded *recorded; // the replay/EXPERIMENT among the models, the newest first
 };
 
 /** Parse argv after the verb: flags, then MUSTER_* variables, then muster.yaml, then defaults. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/failed_in.h"
+#include "cli/recorded.h"
 #include "run/run.h"
 
 typedef struct RunCommandOptions {
@@ -613,6 +614,8 @@ static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args
         return false;
     }
     if (!models_find(cli, opts, config, err) || !roles_find(cli, opts, config, err) ||
+        !cli_recorded_check(cli, targets->items, targets->n, opts->variant, (uint64_t)opts->seed,
+                            err) ||
         !check_rows(cli, targets, err)) {
         return false;
     }

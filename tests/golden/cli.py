@@ -189,6 +189,24 @@ def wrong_usage(room):
         room.run(line, 2, says)
 
 
+def recorded_variants(room):
+    """The replies to one variant's prompts are no answers to another's; a file answers whatever is asked."""
+    room.write("forms.yaml", EVAL.replace("eval: capitals", "eval: forms\nvariants: {plain: {}, polite: {prompt: "
+                                          "\"Please: {{ input }}\"}}"))
+    room.run("run forms.yaml -m echo --variant plain --name forms --seed 7 -q --db forms.d/m.db")
+    for more in ("", " --variant polite"):
+        room.run(f"run forms.yaml -m replay/forms{more} --db forms.d/m.db", 2, "replay/forms holds replies to variant 'plain' of eval "
+                 "'forms', which are none to variant 'polite': choose with --variant, or run from a file")
+    _, err = room.run("run forms.yaml -m replay/forms --variant plain -q --db forms.d/m.db")
+    expect(err.count("warning: ") == 1 and "recorded with seed 7, this run has 0" in err, err)
+    _, err = room.run("run forms.yaml -m replay/forms --variant plain -q --seed 7 --db forms.d/m.db")
+    expect("warning" not in err, err)
+    room.run("run forms.yaml -m replay/forms --variant plain -q --seed 7 --epochs 2 --db forms.d/m.db", 3)  # not recorded: no reply
+    room.run("run forms.yaml -m echo --role judge=replay/forms --db forms.d/m.db", 2, "holds replies to variant 'plain'")
+    room.run("export forms -f replay -o forms.jsonl --db forms.d/m.db")
+    room.run("run forms.yaml -m replay/forms.jsonl -q --db forms.d/m.db")
+
+
 def named_twice(room):
     """What is asked for twice is told by the files, before anything is stored."""
     room.write("again/capitals.yaml", EVAL)
@@ -599,6 +617,7 @@ TESTS = [
     ("wrong usage exits 2 and says why", wrong_usage),
     ("run, show, list: one experiment as table, JSON, digest", run_and_show),
     ("show: lines and attempts by part, variant, model", narrowed_show),
+    ("-m replay/EXPERIMENT: variants and seeds that were not recorded", recorded_variants),
     ("evals and models that are asked for twice", named_twice),
     ("muster.yaml and variables", settings),
     ("our own evals: list, check, run, explain", own_evals),
