@@ -3,13 +3,45 @@
 // hold, and its examples give what they say.
 #include "cli/cli.h"
 
+#include <string.h>
+
 #define LUA_FILE_MAX (1 << 20)
+
+static const char *const functions[] = {"grade", "solve", "metric"};
+#define N_FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
+
+/** "grade = ..": a member of that name is given. */
+static bool gives(Str text, Str name)
+{
+    for (size_t at = 0; (at = str_find(text, name, at)) != STR_NONE; at++) {
+        Str rest = str_trim(str_slice(text, at + name.len, text.len));
+        bool whole = at == 0 || strchr(" \t\n{,;\"'.", text.data[at - 1]) != NULL;
+        if (whole && str_starts_with(rest, STR("=")) && !str_starts_with(rest, STR("=="))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_is_unit(Str path)
+{
+    Arena arena = {0};
+    Str text;
+    Err unread = ERR_INIT;
+    bool is_unit = false;
+    if (file_read(&arena, path, LUA_FILE_MAX, &text, &unread)) {
+        for (size_t i = 0; i < N_FUNCTIONS && !is_unit; i++) {
+            is_unit = gives(text, STR("name")) && gives(text, str_from_c(functions[i]));
+        }
+    }
+    arena_finish(&arena);
+    return is_unit;
+}
 
 /** What the file returns, told by the function it has. */
 static bool unit_load(Cli *cli, Str path, Str text, UnitKind *kind, UnitInfo *info, Err *err)
 {
     static const UnitKind kinds[] = {UNIT_GRADER, UNIT_SOLVER, UNIT_METRIC};
-    static const char *const functions[] = {"grade", "solve", "metric"};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (i > 0 && str_find(text, str_from_c(functions[i]), 0) == STR_NONE) {
             continue;

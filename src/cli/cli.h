@@ -167,6 +167,8 @@ void help_markdown(FILE *to);
 void completion_print(FILE *to, Str shell);
 /** The reference of all solvers and graders that are compiled in, as docs/lua.md ends with. */
 bool help_units(Cli *cli, FILE *to, Err *err);
+/** Whether a Lua file of a folder is meant as a solver, grader or metric, by its text alone. */
+bool cli_is_unit(Str path);
 /** Check a solver, grader or metric by itself, and run its examples. What is wrong are faults. */
 bool cli_check_lua(Cli *cli, Str path, Faults *faults, size_t *out_examples, Err *err);
 

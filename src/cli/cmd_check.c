@@ -32,21 +32,40 @@ static bool check_eval(Cli *cli, Str name, bool rows, Faults *faults, Err *err)
     return false;
 }
 
+static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_files, Err *err);
+
+/** Everything of a folder that is ours: its YAML, then the Lua whose examples no eval has run. */
+static bool check_folder(Cli *cli, Str folder, bool rows, Faults *faults, size_t *n_files, Err *err)
+{
+    Str *found = NULL;
+    size_t n = 0;
+    if (!file_glob(&cli->arena, folder, STR("**/*.yaml"), &found, &n, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        Str path = path_join(&cli->arena, folder, found[i]);
+        if (!check_path(cli, path, rows, faults, n_files, err)) {
+            return false;
+        }
+        *err = (Err)ERR_INIT; // its faults are listed
+    }
+    if (!file_glob(&cli->arena, folder, STR("**/*.lua"), &found, &n, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        Str path = path_join(&cli->arena, folder, found[i]);
+        if (!registry_examples_run(cli->registry, path) && cli_is_unit(path) &&
+            !check_path(cli, path, rows, faults, n_files, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool check_path(Cli *cli, Str path, bool rows, Faults *faults, size_t *n_files, Err *err)
 {
     if (file_is_dir(path)) {
-        Str *found = NULL;
-        size_t n = 0;
-        if (!file_glob(&cli->arena, path, STR("**/*.yaml"), &found, &n, err)) {
-            return false;
-        }
-        for (size_t i = 0; i < n; i++) {
-            if (!check_path(cli, path_join(&cli->arena, path, found[i]), rows, faults, n_files,
-                            err)) {
-                return false;
-            }
-        }
-        return true;
+        return check_folder(cli, path, rows, faults, n_files, err);
     }
     (*n_files)++;
     if (str_ends_with(path, STR(".lua"))) {
@@ -102,8 +121,9 @@ const Command cmd_check = {
     .summary = "check evals, datasets, models and gates without running anything",
     .details =
         "PATH is a YAML file, a folder, the name of an eval, or a Lua file (its examples are "
-        "run); default: all of the registry. Exits 2 "
-        "when there are\nerrors; warnings exit 0. --json prints a list of {file, line, col, "
+        "run, as those of\nall solvers, graders and metrics of a folder); default: all of the "
+        "registry. Exits 2 when there are\nerrors; warnings exit 0. --json prints a list of {file, "
+        "line, col, "
         "end_col, "
         "severity, code, message, hint}.",
     .options = options,

@@ -507,7 +507,7 @@ static void warn_counts(RowCheck *check)
     }
 }
 
-/** Run the examples of a solver or grader; each one that fails is a fault where the eval names it.
+/** Run the examples of a unit; each one that fails is a fault where the eval names it.
  */
 static void check_examples(RowCheck *check, UnitKind kind, Str name, uint32_t line, uint32_t col)
 {
@@ -519,6 +519,9 @@ static void check_examples(RowCheck *check, UnitKind kind, Str name, uint32_t li
     bool ok = registry_unit(check->registry, kind, name, check->eval->dir, &unit, &err) &&
               script_unit_examples(check->registry->script, kind, unit->file, unit->text, &arena,
                                    &n_run, &failures, &err);
+    for (LuaUnit *one = check->registry->units; unit != NULL && one != NULL; one = one->next) {
+        one->examples_run |= one == unit;
+    }
     if (!ok) {
         faults_add(check->faults, check->eval->file, line, col, false, "lua", "%s", err.message);
     }
@@ -533,6 +536,22 @@ static void check_examples(RowCheck *check, UnitKind kind, Str name, uint32_t li
         failures = rest;
     }
     arena_finish(&arena);
+}
+
+/** A metric of our own has none. */
+static void check_metric_examples(RowCheck *check)
+{
+    const Eval *eval = check->eval;
+    for (size_t i = 0; i < eval->n_metrics; i++) {
+        const EvalMetric *metric = &eval->metrics[i];
+        bool seen = keys_word_in(keys_metrics_known, metric->use);
+        for (size_t k = 0; k < i; k++) {
+            seen = seen || str_eq(eval->metrics[k].use, metric->use);
+        }
+        if (!seen) {
+            check_examples(check, UNIT_METRIC, metric->use, metric->line, metric->col);
+        }
+    }
 }
 
 static void check_all_examples(RowCheck *check)
@@ -579,6 +598,7 @@ bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, 
     warn_counts(&check);
     if (max_rows == 0) {
         check_all_examples(&check);
+        check_metric_examples(&check);
     }
     mem_free(check.seen.hashes);
     arena_finish(&check.arena);

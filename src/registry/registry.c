@@ -368,6 +368,16 @@ bool registry_unit(Registry *registry, UnitKind kind, Str name, Str eval_dir, co
     return true;
 }
 
+bool registry_examples_run(const Registry *registry, Str file)
+{
+    for (const LuaUnit *unit = registry->units; unit != NULL; unit = unit->next) {
+        if (unit->examples_run && str_eq(unit->file, file)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool registry_unit_find(Registry *registry, const Eval *eval, UnitKind kind, Str name,
                         RegistryUnit *out)
 {

@@ -69,10 +69,13 @@ void registry_check_roles(Registry *registry, const Eval *eval, Faults *faults);
 /**
  * The checks that need data: every row is rendered (max_rows 0) or the first max_rows of each
  * part of each variant, ids are unique, `expect` holds. With max_rows 0 the examples of the eval's
- * solvers and graders run too. Data that is not here gives the warning 'not-checked'.
+ * solvers, graders and metrics run too. Data that is not here gives the warning 'not-checked'.
  * fails  ERR_IO when checking itself failed; faults of the data are faults, and true. */
 bool registry_check_rows(Registry *registry, const Eval *eval, size_t max_rows, Faults *faults,
                          Err *err);
+
+/** Whether the examples in a Lua file have run by registry_check_rows, under this path. */
+bool registry_examples_run(const Registry *registry, Str file);
 
 /** The Lua file behind a solver, grader or metric. */
 typedef struct RegistryUnit {

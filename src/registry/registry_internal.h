@@ -308,6 +308,7 @@ typedef struct LuaUnit {
     Str file;
     Str text;
     UnitInfo info;
+    bool examples_run; // and told
     struct LuaUnit *next;
 } LuaUnit;
 

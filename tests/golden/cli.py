@@ -317,6 +317,27 @@ def check_faults(room):
     room.run("run bad.yaml -m echo", 2, "bad.yaml: ")
 
 
+def check_folder(room):
+    """The Lua of a folder is checked too: each file once, whoever uses it; what is none of ours is left alone."""
+    unit = 'return { name = "NAME", version = 1, metric = function(scores) return #scores end, examples = { EXAMPLE } }\n'
+    grader = 'return { name = "used", version = 1, grade = function() return 1 end, examples = { { reply = "x", value = 0 } } }\n'
+    room.write("folder/metrics/count.lua", unit.replace("NAME", "count").replace("EXAMPLE", "{ scores = {}, value = 1 }"))
+    room.write("folder/used.lua", grader)
+    room.write("folder/unused.lua", grader.replace("used", "unused"))
+    room.write("folder/torn.lua", "return { name = \"torn\", grade = function(\n")
+    room.write("folder/tool.lua", "local grade, metric = arg[1], arg[2]\nprint(grade == metric)\n")
+    room.write("folder/uses.yaml", EVAL.replace("eval: capitals", "eval: uses").replace("includes", "used"))
+    faults = room.json("check folder --json", 2)
+    found = sorted((f["file"], f["code"]) for f in faults)
+    expect(found == [("folder/metrics/count.lua", "example"), ("folder/torn.lua", "lua"), ("folder/unused.lua", "example"),
+                     ("folder/uses.yaml", "example")], f"{found}")
+    faults = room.json("check folder --json --no-data", 2)  # no eval runs examples then
+    expect(("folder/used.lua", "example") in [(f["file"], f["code"]) for f in faults], f"{faults}")
+    room.write("folder/uses.yaml", EVAL.replace("eval: capitals", "eval: uses") + "metrics: [count]\n")
+    found = [(f["file"], f["code"]) for f in room.json("check folder/uses.yaml --json", 2)]
+    expect(found == [("folder/uses.yaml", "example")], f"examples of a metric that an eval uses: {found}")
+
+
 def explain_scores(room):
     out = room.run(["explain", "capitals.yaml", "--sample", "2", "--reply", "Rome, of course"])[0]
     expect("capitals  sample 1" in out and "target: Rome" in out and "includes: 1" in out, out)
@@ -622,6 +643,7 @@ TESTS = [
     ("muster.yaml and variables", settings),
     ("our own evals: list, check, run, explain", own_evals),
     ("check: faults with their place, as JSON too", check_faults),
+    ("check FOLDER: its Lua too", check_folder),
     ("explain: what a reply would score", explain_scores),
     ("attempts that fail: exit 3", failing_attempts),
     ("models that can not be used: exit 4", unusable_models),
