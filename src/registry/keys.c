@@ -392,6 +392,18 @@ static const KeyRow price_rows[] = {
     END,
 };
 static const KeyTable price_table = {"'price_usd'", price_rows, false};
+static const char *const endpoint_words[] = {"chat", "completions", "both", NULL};
+static const KeyRow each_header = {"a header", .accepts = ACCEPT_TEXT};
+/** What sampler/openai.c takes; it checks them too, of models that come from elsewhere. */
+static const KeyRow settings_rows[] = {
+    {"endpoint", .accepts = ACCEPT_TEXT, .words = endpoint_words},
+    {"request", .accepts = ACCEPT_MAP},
+    {"headers", .accepts = ACCEPT_MAP, .each = &each_header},
+    {"bos", .accepts = ACCEPT_TEXT},
+    {"context_tokens", .accepts = ACCEPT_INT, .min = 0, .max = 1e12},
+    END,
+};
+static const KeyTable settings_table = {"'settings'", settings_rows, false};
 static const KeyRow model_rows[] = {
     {"schema", .accepts = ACCEPT_INT, .flags = KEY_REQUIRED},
     {"model", .accepts = TEXT, .flags = KEY_REQUIRED | KEY_NAME},
@@ -404,7 +416,7 @@ static const KeyRow model_rows[] = {
     {"api_key_env", .accepts = TEXT, .flags = KEY_IDENT},
     {"price_usd", .accepts = ACCEPT_MAP, .map = &price_table},
     {"chat_template", .accepts = TEXT, .flags = KEY_FILLED},
-    {"settings", .accepts = ACCEPT_MAP},
+    {"settings", .accepts = ACCEPT_MAP, .map = &settings_table},
     {"sources", .accepts = ACCEPT_LIST, .flags = KEY_FILLED, .each = &each_source},
     END,
 };

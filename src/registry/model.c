@@ -10,7 +10,8 @@ static const char *const providers_known[] = {"local", "openai", "replay", "echo
 static void check_by_provider(const Value *root, Str file, Faults *faults)
 {
     bool local = str_eq_c(value_get_str(root, "provider", STR_EMPTY), "local");
-    static const char *const endpoint_keys[] = {"base_url", "api_key_env", "price_usd", "name"};
+    static const char *const endpoint_keys[] = {"base_url", "api_key_env", "price_usd", "name",
+                                                "settings"};
     for (size_t i = 0; local && i < sizeof(endpoint_keys) / sizeof(endpoint_keys[0]); i++) {
         const Value *value = value_get_c(root, endpoint_keys[i]);
         if (value != NULL) {

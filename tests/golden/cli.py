@@ -629,7 +629,7 @@ def doc_models(room):
     body = json.loads(out.splitlines()[0])["body"]  # what is sent, with what the file adds and takes away
     expect((body["model"], body["reasoning_effort"], "temperature" in body) == ("o4-mini", "low", False), f"{body}")
     room.write("models.d/registry/models/typo.yaml", text.replace("model: thinker", "model: typo").replace("headers:", "headrs:"))
-    room.run("explain capitals.yaml -m typo --registry models.d/registry", 2, "unknown key 'headrs': did you mean 'headers'?")
+    room.run("explain capitals.yaml -m typo --registry models.d/registry", 2, "unknown key 'headrs' in 'settings'; did you mean 'headers'?")
 
 
 
