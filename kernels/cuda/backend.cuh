@@ -214,14 +214,14 @@ typedef struct Step {
 typedef enum ProductKernel {
     PRODUCT_FEW,       // any number of rows, but it is made for up to 32
     PRODUCT_64,        // panels of as many rows
-    PRODUCT_128,       //
+    PRODUCT_128,
     PRODUCT_128_WARPS, // the same with twice the warps, for few panels
     PRODUCT_256,
     PRODUCT_KERNELS,
 } ProductKernel;
 
 #define PANEL           128 // outputs of a panel
-#define PRODUCT_CHOICES 64  // of a stream
+#define PRODUCT_CHOICES 256 // of a stream: an 8B of one type has about 65
 
 /** Which kernel is best for products of a shape (product_choose.cu). */
 typedef struct ProductChoice {
@@ -375,6 +375,8 @@ void cuda_attend_list_destroy(AttendList *list);
  * products_chosen takes what is best of the others, and products_many all of those but PRODUCT_FEW.
  */
 bool products_few(KStream *stream, const ProductsView *view, Err *err);
+/** Whether its grid is large enough for the outputs. */
+bool products_few_can(const ProductsView *view);
 bool products_many(KStream *stream, const ProductsView *view, ProductKernel kernel, Err *err);
 bool products_chosen(KStream *stream, const ProductsView *view, Err *err);
 /** Bytes of shared memory that a block of products_many takes. */

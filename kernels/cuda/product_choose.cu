@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Which kernel takes a product of more than few rows. All give the same bits, so the machine may
 // say: when a product of this shape comes for the first time, each kernel that can take it is timed
-// on it, with a cold cache, as it will run. Rows count by sizes that are not far apart. Where there
-// is no memory to try in, a guess from panels and processors has to do.
+// on it. The cache is filled with something else before, since weights come from memory in a step,
+// too (its activations do not: all kernels read those late alike). Rows count by sizes that are not
+// far apart. Where there is no memory to try in, a guess from panels and processors has to do.
 #include "kernels/cuda/product.cuh"
-
-#include <assert.h>
-#include <string.h>
 
 #define ROUNDS 3 // of trials; the first one warms up
 
@@ -22,7 +20,7 @@ static bool can_take(const KDevice *device, const ProductsView *view, ProductKer
 {
     uint32_t rows = view->n_rows;
     if (kernel == PRODUCT_FEW) {
-        return rows <= 128; // each 32 read all weights
+        return rows <= 128 && products_few_can(view); // each 32 read all weights
     }
     uint32_t more_than = kernel == PRODUCT_64 ? 0 : kernel == PRODUCT_256 ? 128 : 64;
     return rows > more_than && (is_half(view->type) || kernel == PRODUCT_64) &&
@@ -38,21 +36,21 @@ static ProductKernel guess(const KDevice *device, const ProductsView *view, size
         size_t rows = i == 0 ? 64 : 128;
         most[i] = ((view->n_rows + rows - 1) / rows * n_panels + n - 1) / n;
     }
-    bool large = is_half(view->type) && view->n_rows > 64 && most[0] * 28 >= most[1] * 45;
+    bool large = can_take(device, view, PRODUCT_128) && most[0] * 28 >= most[1] * 45;
     return large ? PRODUCT_128 : PRODUCT_64;
 }
 
 // ---- Trials -------------------------------------------------------------------------------------
 
 /** Memory and events of trials. */
-typedef struct Trial {
+typedef struct ProductTrial {
     void *memory;
     size_t bytes;
     GpuEvent from, to;
     int n_events;
-} Trial;
+} ProductTrial;
 
-static void trial_finish(Trial *trial)
+static void trial_finish(ProductTrial *trial)
 {
     (void)gpu_free(trial->memory);
     if (trial->n_events > 0) {
@@ -64,7 +62,7 @@ static void trial_finish(Trial *trial)
 }
 
 /** Outputs go to memory of the trial's own, which also fills the cache with something else. */
-static bool trial_start(KStream *stream, ProductsView *view, Trial *trial)
+static bool trial_start(KStream *stream, ProductsView *view, ProductTrial *trial)
 {
     size_t n = 0;
     for (int p = 0; p < view->n_products; p++) {
@@ -92,7 +90,7 @@ static bool trial_start(KStream *stream, ProductsView *view, Trial *trial)
 }
 
 static bool trial_time(KStream *stream, const ProductsView *view, ProductKernel kernel,
-                       const Trial *trial, float *out_ms, Err *err)
+                       const ProductTrial *trial, float *out_ms, Err *err)
 {
     return CUDA_OK(gpu_memset_async(trial->memory, 0, trial->bytes, stream->gpu), err, "a trial") &&
            CUDA_OK(gpu_event_record(trial->from, stream->gpu), err, "a trial") &&
@@ -104,7 +102,7 @@ static bool trial_time(KStream *stream, const ProductsView *view, ProductKernel 
 
 /** Time kernels in turn; the one with the best time. Launches of a step that is recorded wait in
  * the host's memory meanwhile. */
-static bool try_all(KStream *stream, const ProductsView *view, const Trial *trial,
+static bool try_all(KStream *stream, const ProductsView *view, const ProductTrial *trial,
                     ProductKernel *out, Err *err)
 {
     float best = INFINITY;
@@ -130,7 +128,7 @@ static bool try_all(KStream *stream, const ProductsView *view, const Trial *tria
 static bool choose_by_trial(KStream *stream, const ProductsView *of, ProductKernel *out, Err *err)
 {
     ProductsView view = *of;
-    Trial trial = {};
+    ProductTrial trial = {};
     GpuRecorder *recorder = gpu_recorder;
     gpu_recorder = NULL;
     bool ok = !trial_start(stream, &view, &trial) || try_all(stream, &view, &trial, out, err);
@@ -166,9 +164,25 @@ static bool same_shape(const ProductChoice *a, const ProductChoice *b)
            a->rows == b->rows && a->n_panels == b->n_panels;
 }
 
+/** How many kernels can take it; *out: one of them. */
+static int count_kernels(const KDevice *device, const ProductsView *view, ProductKernel *out)
+{
+    int n = 0;
+    for (int i = 0; i < PRODUCT_KERNELS; i++) {
+        if (can_take(device, view, (ProductKernel)i)) {
+            *out = (ProductKernel)i;
+            n++;
+        }
+    }
+    return n;
+}
+
 bool products_chosen(KStream *stream, const ProductsView *view, Err *err)
 {
     ProductChoice wish = choice_of(view);
+    if (count_kernels(stream->device, view, &wish.kernel) == 1) {
+        return run(stream, view, wish.kernel, err);
+    }
     for (uint32_t i = 0; i < stream->n_choices && i < PRODUCT_CHOICES; i++) {
         if (same_shape(&stream->choices[i], &wish)) {
             return run(stream, view, stream->choices[i].kernel, err);
@@ -176,7 +190,8 @@ bool products_chosen(KStream *stream, const ProductsView *view, Err *err)
     }
     uint32_t parts = wish.n_panels * (view->n_segments > 1 ? K_SEGMENTS / 2 : 1);
     wish.kernel = guess(stream->device, view, parts);
-    if (!choose_by_trial(stream, view, &wish.kernel, err)) {
+    // With sums by NCCL under way nobody may wait for a rank whose peer may be lost (fast_settle).
+    if (!fast_sums(stream->device) && !choose_by_trial(stream, view, &wish.kernel, err)) {
         return false;
     }
     stream->choices[stream->n_choices++ % PRODUCT_CHOICES] = wish;

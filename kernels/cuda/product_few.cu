@@ -172,7 +172,7 @@ HOST_DEVICE constexpr int burst_blocks(int type, int rows, int n_segments, bool 
 }
 
 /** Blocks that a processor shall have at least. With 16 warps all of gate and up of an 8B model are
- * on an H200 at once; 12 would leave the last seventh to run alone. */
+ * on an H200 at once; 12 would leave the last ninth to run alone. */
 HOST_DEVICE constexpr int few_blocks(int type, int rows, int n_segments, bool wide)
 {
     return n_segments > 1 ? 2 : wide ? 8 : !is_half(type) && rows == 32 ? 12 : 16;
@@ -223,6 +223,15 @@ KERNEL_BOUNDS(SEGMENTS * 32, few_blocks(TYPE, ROWS, SEGMENTS, WIDE), product_few
 }
 
 // ---- Launchers ----------------------------------------------------------------------------------
+
+bool products_few_can(const ProductsView *view)
+{
+    size_t n_tiles = 0;
+    for (int p = 0; p < view->n_products; p++) {
+        n_tiles += ((size_t)view->products[p].n_out + TILE - 1) / TILE;
+    }
+    return n_tiles <= GRID_Y_MAX;
+}
 
 template <int TYPE, int ROWS, bool PLAIN>
 static bool launch_few(KStream *stream, const ProductsView *view, Err *err)

@@ -6,6 +6,8 @@
 // block, and their pairs summed by a kernel of their own.
 #include "kernels/cuda/product.cuh"
 
+#include <assert.h>
+
 #define MANY_TILES (PANEL / TILE)
 #define PAIRS      (K_SEGMENTS / 2)
 
@@ -24,9 +26,9 @@ template <int T, int R, int PARTS> struct Shape {
     // The largest panels have a processor for themselves: the first operands of the next blocks of
     // K are read before all wait for all, since no other block works meanwhile.
     static constexpr bool early = R > 128;
-    // Blocks of K in shared memory: two are used, with early operands two more are there, and
+    // Blocks of K in shared memory: two are used, with early operands one more is there, and
     // others are on their way.
-    static constexpr uint32_t there = early ? 4 : 2;
+    static constexpr uint32_t there = early ? 3 : 2;
     static constexpr uint32_t ahead = early ? 6 : 4;
     static constexpr uint32_t stages = ahead + 2;
     // One stage, in bytes: records, rows, scales.
@@ -358,7 +360,7 @@ template <class S> static bool launch(KStream *stream, const ProductsView *view,
     uint32_t n_cuts = 0;
     for (int p = 0; p < v.n_products; p++) {
         v.products[p].first_cut = n_cuts;
-        n_cuts += (v.products[p].n_out + MANY_TILES * TILE - 1) / (MANY_TILES * TILE);
+        n_cuts += (v.products[p].n_out + PANEL - 1) / PANEL;
     }
     auto kernel = product_many<S>;
     dim3 grid((v.n_rows + S::panel_rows - 1) / S::panel_rows, n_cuts, v.n_segments > 1 ? PAIRS : 1);
@@ -377,9 +379,14 @@ static bool launch_half(KStream *stream, const ProductsView *view, ProductKernel
         return launch<Shape<TYPE, 128, 2>>(stream, view, err);
     case PRODUCT_128_WARPS:
         return launch<Shape<TYPE, 128, 4>>(stream, view, err);
-    default:
+    case PRODUCT_256:
         return launch<Shape<TYPE, 256, 4>>(stream, view, err);
+    case PRODUCT_FEW:
+    case PRODUCT_KERNELS:
+        break;
     }
+    assert(false); // no kernel of this file
+    return false;
 }
 
 /** What is made of quantised weights leaves no registers for large panels. */
@@ -411,7 +418,11 @@ size_t products_many_shared(int type, ProductKernel kernel)
         return shared_bytes<Shape<K_BF16, 128, 2>>();
     case PRODUCT_128_WARPS:
         return shared_bytes<Shape<K_BF16, 128, 4>>();
-    default:
+    case PRODUCT_256:
         return shared_bytes<Shape<K_BF16, 256, 4>>();
+    case PRODUCT_FEW:
+    case PRODUCT_KERNELS:
+        break;
     }
+    return 0;
 }

@@ -47,7 +47,7 @@ DEVICE static float row_sum(float x)
 KERNEL(norm_rows)
 (const float *x, const float *weight, float eps, uint32_t dim, const uint32_t *rows, ActsView out)
 {
-    if (block_x() + thread_x() == 0) {
+    if (block_x() + thread_x() == 0 && dim >= 4) {
         prefetch_l2(weight, dim / 4 * 16);
     }
     EARLY();

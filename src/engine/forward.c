@@ -85,7 +85,8 @@ static size_t choose_logit_rows(const Forward *f)
 }
 
 /** Floats of all rows: the residual stream, queries, keys and values, and the activations between
- * operations, at most as wide as float32. */
+ * operations, in one form (for matrices of several types there are up to three times as many bytes
+ * of these). */
 static size_t count_floats(const Forward *f)
 {
     const ModelShape *shape = &f->weights->shape;

@@ -8,6 +8,7 @@ extern "C" {
 #include "../tap.h"
 }
 
+#include <stdlib.h>
 #include <string.h>
 #include <vector>
 
@@ -207,6 +208,49 @@ static void test_choices__without_memory(void)
     }
 }
 
+/** Launches and kernels of a trial that fail are errors of the product, and nothing is chosen. */
+static void test_choices__failures(void)
+{
+    for (EmulateFailure failure : {EMULATE_FAIL_LAUNCH, EMULATE_FAIL_KERNEL}) {
+        for (uint64_t nth = 1; nth <= 9; nth += 4) {
+            Bench b;
+            GpuRecorder recorder = {};
+            bench_open(&b, K_Q8_0, 40, 1);
+            recorder.stream = b.stream->gpu;
+            gpu_recorder = &recorder;
+            emulate_fail(failure, nth);
+            Err why = {};
+            bool first = nth < 7; // 2 kernels x 3 rounds are tried, then one is kept
+            CHECK(products_chosen(b.stream, &b.view, &why) != first);
+            CHECK_INT(b.stream->n_choices, first ? 0 : 1);
+            CHECK(gpu_recorder == &recorder);
+            CHECK(!first || why.code == ERR_DEVICE);
+            gpu_recorder = NULL;
+            free(recorder.calls);
+            emulate_fail(failure, 0);
+            emulate_reset();
+            bench_close(&b);
+        }
+    }
+}
+
+/** Where there is nothing to choose nothing is tried. */
+static void test_choices__one_kernel(void)
+{
+    Bench b;
+    bench_open(&b, K_Q4_0, 130, 1);
+    CHECK_OK(products_few(b.stream, &b.view, &err), &err);
+    std::vector<float> want = outputs(&b);
+    CHECK_OK(products_chosen(b.stream, &b.view, &err), &err);
+    CHECK(same_bits(want, outputs(&b)));
+    CHECK_INT(b.stream->n_choices, 0);
+    b.view.products[0].n_out = 65535 * TILE;
+    CHECK(products_few_can(&b.view));
+    b.view.products[0].n_out++;
+    CHECK(!products_few_can(&b.view));
+    bench_close(&b);
+}
+
 /** More shapes than there is room for. */
 static void test_choices__oldest_go(void)
 {
@@ -214,13 +258,15 @@ static void test_choices__oldest_go(void)
     bench_open(&b, K_Q8_0, 33, 1);
     CHECK_OK(products_few(b.stream, &b.view, &err), &err);
     std::vector<float> want = outputs(&b);
-    for (uint32_t i = 0; i < PRODUCT_CHOICES + 2; i++) {
-        if (i > 0) { // no shape has no rows
-            b.stream->choices[(i - 1) % PRODUCT_CHOICES].rows = 0;
-        }
+    b.stream->n_choices = PRODUCT_CHOICES - 2; // of shapes without rows, which none has
+    for (uint32_t i = PRODUCT_CHOICES - 2; i < PRODUCT_CHOICES + 2; i++) {
+        b.stream->choices[(i - 1) % PRODUCT_CHOICES].rows = 0;
         CHECK_OK(products_chosen(b.stream, &b.view, &err), &err);
         CHECK_INT(b.stream->n_choices, i + 1);
+        CHECK_INT(b.stream->choices[i % PRODUCT_CHOICES].rows, 64);
     }
+    CHECK_OK(products_chosen(b.stream, &b.view, &err), &err); // the newest is known
+    CHECK_INT(b.stream->n_choices, PRODUCT_CHOICES + 2);
     CHECK(same_bits(want, outputs(&b)));
     bench_close(&b);
 }
@@ -231,6 +277,8 @@ int main(void)
     tap_run("the stopwatch chooses, once", test_choices__by_the_stopwatch);
     tap_run("a trial adds nothing", test_choices__add);
     tap_run("no memory for a trial", test_choices__without_memory);
+    tap_run("failures in a trial", test_choices__failures);
+    tap_run("nothing to choose", test_choices__one_kernel);
     tap_run("the oldest choices go", test_choices__oldest_go);
     return tap_done();
 }

@@ -93,7 +93,11 @@ static void test_rms_norm__as_on_the_cpu(void)
         KType form;
         size_t dim;
         double tolerance;
-    } cases[] = {{K_F32, 50, 2e-6}, {K_F32, 576, 2e-6}, {K_Q8_0, 96, 2e-4}, {K_Q8_0, 352, 2e-4}};
+    } cases[] = {{K_F32, 2, 2e-6},
+                 {K_F32, 50, 2e-6},
+                 {K_F32, 576, 2e-6},
+                 {K_Q8_0, 96, 2e-4},
+                 {K_Q8_0, 352, 2e-4}};
     Rig rig;
     rig_open(&rig, false);
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
