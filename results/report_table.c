@@ -6,10 +6,11 @@
 #include "text/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define CELL_MIN  8   // columns to which a wide cell may be cut
-#define ALIKE_MAX 300 // rows among which cells are kept apart
+#define CELL_MIN  8  // columns to which a wide cell may be cut
+#define APART_MAX 60 // columns to which one is widened again to be told from another
 
 // ---- Harmless text ------------------------------------------------------------------------------
 
@@ -147,30 +148,64 @@ static Str cell_cut(Str cell, size_t width)
     return utf8_columns(cell) > width ? utf8_cut_columns(cell, width - 2) : cell;
 }
 
-/** Whether two cells of a column that differ would look the same. */
-static bool cut_alike(const Table *table, size_t column, size_t width)
+static int compare_cells(const void *a, const void *b)
 {
-    for (size_t r = 1; r < table->n_rows; r++) {
+    return str_cmp(*(const Str *)a, *(const Str *)b);
+}
+
+/** Columns that two cells need so that their cuts differ: up to the first character that does. */
+static size_t apart_width(Str a, Str b)
+{
+    size_t same = 0;
+    size_t next_a = 0;
+    size_t next_b = 0;
+    while (same < a.len && same < b.len) {
+        next_a = same;
+        next_b = same;
+        if (utf8_next(a, &next_a) != utf8_next(b, &next_b) || next_a != next_b) {
+            break;
+        }
+        same = next_a;
+    }
+    size_t wide_a = next_a > same ? utf8_columns(str_slice(a, same, next_a)) : 0;
+    size_t wide_b = next_b > same ? utf8_columns(str_slice(b, same, next_b)) : 0;
+    size_t wide = wide_a > wide_b ? wide_a : wide_b;
+    return utf8_columns(str_slice(a, 0, same)) + wide + 2; // the dots
+}
+
+/**
+ * The width at which no two cells of a column that are cut and differ look the same, leaving alone
+ * those that would need more than APART_MAX. Cells may be long, many and somebody else's: sorted,
+ * those that share most are neighbours, so each is looked at but once. */
+static size_t column_apart(const Table *table, size_t column, size_t width)
+{
+    Str *cut = mem_alloc(table->n_rows + 1, sizeof(*cut));
+    size_t n = 0;
+    for (size_t r = 0; r < table->n_rows; r++) {
         Str cell = table->rows[r][column];
-        Str left = cell_cut(cell, width);
-        for (size_t s = 0; s < r; s++) {
-            Str other = table->rows[s][column];
-            if (left.len < cell.len && str_eq(left, cell_cut(other, width)) &&
-                !str_eq(cell, other)) {
-                return true;
-            }
+        if (utf8_columns(cell) > width) {
+            cut[n++] = cell;
         }
     }
-    return false;
+    qsort(cut, n, sizeof(*cut), compare_cells);
+    for (size_t i = 1; i < n; i++) {
+        size_t needed = str_eq(cut[i - 1], cut[i]) ? 0 : apart_width(cut[i - 1], cut[i]);
+        if (needed > width && needed <= APART_MAX) {
+            width = needed;
+        }
+    }
+    mem_free(cut);
+    return width;
 }
 
 /** Widen what was cut too much: a line that wraps is better than two metrics of one name. */
 static void keep_apart(const Table *table, const size_t full[TABLE_MAX_COL],
                        size_t widths[TABLE_MAX_COL])
 {
-    for (size_t c = 0; c < table->n_columns && table->n_rows <= ALIKE_MAX; c++) {
-        while (widths[c] < full[c] && cut_alike(table, c, widths[c])) {
-            widths[c]++;
+    for (size_t c = 0; c < table->n_columns; c++) {
+        if (widths[c] < full[c]) {
+            size_t apart = column_apart(table, c, widths[c]);
+            widths[c] = apart < full[c] ? apart : full[c];
         }
     }
 }

@@ -465,6 +465,66 @@ static void test_experiments__one_line_each(void)
     arena_finish(&arena);
 }
 
+/** Lines of a list of so many experiments on a terminal of 80 columns, tagged with a text whose
+ * number ends at one byte; of the last n_long it is long. */
+static Str *list_lines(Arena *arena, size_t n, size_t n_long, size_t differs_at)
+{
+    ExperimentInfo *all = ARENA_ARRAY(arena, ExperimentInfo, n);
+    ValuePair *tags = ARENA_ARRAY(arena, ValuePair, n);
+    Str *lines = ARENA_ARRAY(arena, Str, n);
+    ReportOptions options = {.width = 80};
+    for (size_t i = 0; i < n; i++) {
+        bool is_long = i + n_long >= n;
+        size_t at = is_long ? differs_at : 2;
+        size_t len = is_long ? 3000 : 3;
+        char *text = arena_alloc(arena, len, 1);
+        memset(text, 'x', len);
+        for (size_t k = 0, number = i; k < 3; k++, number /= 10) {
+            text[at - k] = (char)('0' + number % 10);
+        }
+        tags[i] = value_pair(STR("t"), value_str((Str){text, len}));
+        all[i] = (ExperimentInfo){.name = STR("same"),
+                                  .short_id = STR("k7x2mq"),
+                                  .state = STR("finished"),
+                                  .started = STR("2026-11-25T17:46:00Z"),
+                                  .n_runs = 1,
+                                  .n_planned = 5,
+                                  .n_done = 5,
+                                  .tags = value_map(&tags[i], 1)};
+    }
+    Buf buf = {0};
+    report_experiments(&buf, all, n, &options);
+    Str rest = str_copy(arena, buf_view(&buf));
+    Str title;
+    str_cut(rest, STR("\n"), &title, &rest);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(str_cut(rest, STR("\n"), &lines[i], &rest));
+    }
+    CHECK_INT(rest.len, 0);
+    buf_finish(&buf);
+    return lines;
+}
+
+/** Tags are outside input: a list of long ones ends at once, and is told apart where that is of
+ * use. */
+static void test_experiments__long_tags(void)
+{
+    Arena arena = {0};
+    Str *lines = list_lines(&arena, 100, 2, 2999);
+    for (size_t i = 0; i < 100; i++) {
+        CHECK(lines[i].len <= 80);
+    }
+    lines = list_lines(&arena, 1000, 1000, 49); // after "t=", with the dots: 54 columns
+    for (size_t i = 0; i < 1000; i++) {
+        CHECK(str_ends_with(lines[i], str_printf(&arena, "x%03zu..", i)));
+    }
+    lines = list_lines(&arena, 1000, 1000, 57); // one column more than a cell is widened to
+    for (size_t i = 0; i < 1000; i++) {
+        CHECK(str_ends_with(lines[i], STR("..")) && lines[i].len <= 140);
+    }
+    arena_finish(&arena);
+}
+
 int main(void)
 {
     tap_run("text: escapes what acts on a terminal", test_text__escapes_what_acts_on_a_terminal);
@@ -480,5 +540,6 @@ int main(void)
     tap_run("values: have the names of the interface",
             test_values__have_the_names_of_the_interface);
     tap_run("experiments: one line each", test_experiments__one_line_each);
+    tap_run("experiments: long tags", test_experiments__long_tags);
     return tap_done();
 }
