@@ -212,8 +212,8 @@ typedef struct Step {
 
 /** Kernels that take products; all give the same bits for one type. */
 typedef enum ProductKernel {
-    PRODUCT_FEW,       // any number of rows, but it is made for up to 32
-    PRODUCT_64,        // panels of as many rows
+    PRODUCT_FEW, // any number of rows, but it is made for up to 32
+    PRODUCT_64,  // panels of as many rows
     PRODUCT_128,
     PRODUCT_128_WARPS, // the same with twice the warps, for few panels
     PRODUCT_256,
