@@ -458,6 +458,9 @@ static bool begin_in_transaction(Store *store, Arena *arena, const ExperimentSpe
     if (!find_existing(store, arena, spec, &hash, resume, begun, &found, err)) {
         return false;
     }
+    if (!found && resume == RESUME_ONLY) {
+        return ERR_SET(err, ERR_NOT_FOUND, "there is no unfinished experiment of these settings");
+    }
     return found ? experiment_resume(store, arena, spec, begun, err)
                  : experiment_insert(store, arena, spec, &hash, begun, err);
 }

@@ -91,6 +91,7 @@ typedef enum ResumeMode {
     RESUME_IF_THERE, // --resume: continue an equal spec, else start; the same name with a different
                      // spec is ERR_USAGE naming the fields. Without a name: the newest unfinished
                      // experiment with an equal spec
+    RESUME_ONLY,     // the same, but never start: ERR_NOT_FOUND when there is none
 } ResumeMode;
 
 /** An experiment that is open for writing. */
@@ -105,7 +106,8 @@ typedef struct ExperimentOpen {
 /**
  * Start or resume an experiment; takes its writer lock.
  * owns   what *out points to, in arena.
- * fails  ERR_EXISTS, ERR_USAGE as ResumeMode says; ERR_STORE naming the process that holds it. */
+ * fails  ERR_EXISTS, ERR_USAGE, ERR_NOT_FOUND as ResumeMode says; ERR_STORE naming the process that
+ * holds it. */
 bool store_experiment_begin(Store *store, Arena *arena, const ExperimentSpec *spec,
                             ResumeMode resume, ExperimentOpen *out, Err *err);
 /**

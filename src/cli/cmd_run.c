@@ -570,24 +570,28 @@ static bool models_find(Cli *cli, const RunCommandOptions *opts, RunConfig *conf
     return true;
 }
 
-/** --failed-in: the ids are those of now, and become part of the settings. */
-static bool failed_find(Cli *cli, const RunCommandOptions *opts, RunConfig *config, Err *err)
+/** --failed-in: the ids are those of now, or recorded by what is to go on, and become part of the
+ * settings. */
+static bool failed_find(Cli *cli, const RunCommandOptions *opts, bool recorded, RunConfig *config,
+                        Err *err)
 {
     if (opts->failed_in.len == 0) {
         return true;
     }
     FailedIn found;
-    if (!failed_in_find(cli, opts->failed_in, config->targets, config->n_targets, opts->resume,
-                        opts->name, &found, err)) {
+    config->among = NULL;
+    config->n_among = 0;
+    if (!failed_in_find(cli, opts->failed_in, config, recorded, &found, err)) {
         return false;
     }
     config->among = found.parts;
     config->n_among = found.n;
+    config->resume_only = found.recorded;
+    Value provenance = cli_provenance(cli);
     MapBuilder map;
     map_builder_init(&map, &cli->arena);
-    for (size_t i = 0; i < config->provenance.as.map.n; i++) {
-        map_builder_put(&map, config->provenance.as.map.pairs[i].key,
-                        config->provenance.as.map.pairs[i].value);
+    for (size_t i = 0; i < provenance.as.map.n; i++) {
+        map_builder_put(&map, provenance.as.map.pairs[i].key, provenance.as.map.pairs[i].value);
     }
     map_builder_put(&map, STR("failed_in"), found.origin);
     config->provenance = map_builder_done(&map);
@@ -624,7 +628,23 @@ static bool run_prepare(Cli *cli, const RunCommandOptions *opts, const Str *args
     config->targets = targets->items;
     config->n_targets = targets->n;
     config->provenance = cli_provenance(cli);
-    return failed_find(cli, opts, config, err);
+    return failed_find(cli, opts, opts->resume, config, err);
+}
+
+/** What --failed-in recorded is good only for going on: else the samples are those of now. */
+static bool run_or_start(Cli *cli, const RunCommandOptions *opts, RunConfig *config,
+                         RunOutcome *outcome, Err *err)
+{
+    bool ok = run_experiment(config, &cli->arena, outcome, err);
+    if (ok || !config->resume_only || err->code != ERR_NOT_FOUND || outcome->name.len > 0) {
+        return ok;
+    }
+    *err = (Err)ERR_INIT;
+    if (!cli->global.quiet) {
+        fprintf(stderr, "nothing to go on with: looking again for what failed\n");
+    }
+    return failed_find(cli, opts, false, config, err) &&
+           run_experiment(config, &cli->arena, outcome, err);
 }
 
 static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n_args)
@@ -642,7 +662,7 @@ static int cmd_run_run(Cli *cli, void *options_struct, const Str *args, size_t n
     config.ctx = &line;
     cli_catch_signals();
     RunOutcome outcome;
-    bool ok = run_experiment(&config, &cli->arena, &outcome, &err);
+    bool ok = run_or_start(cli, opts, &config, &outcome, &err);
     progress_line_clear(&line);
     size_t n_metrics_failed = 0;
     if (outcome.name.len > 0) {

@@ -117,9 +117,60 @@ static bool recorded_read(Finding *finding, const ExperimentInfo *experiment,
     return finding->n > 0;
 }
 
-static bool recorded_find(Finding *finding, Results *results, Str word, Str name,
-                          const RunTarget *targets, size_t n_targets, FailedIn *out, Err *err)
+static bool is_asked(const RunConfig *config, const RunInfo *run)
 {
+    bool model = config->n_models == 0; // of evals that ask none
+    for (size_t i = 0; i < config->n_models; i++) {
+        model = model || str_eq(config->models[i]->spec, run->model);
+    }
+    bool part = false;
+    for (size_t i = 0; i < config->n_targets; i++) {
+        const RunTarget *target = &config->targets[i];
+        part = part || (str_eq(target->eval->name, run->eval) &&
+                        (target->part.len == 0 || glob_match(target->part, run->part)));
+    }
+    return model && part && (config->variant.len == 0 || str_eq(config->variant, run->variant));
+}
+
+static bool has_model(const RunInfo *runs, size_t n, Str model)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(runs[i].model, model)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Whether an unfinished experiment is what a command without a name asks for, as far as that can
+ * be told before the run: its settings, and runs of these evals on exactly these models. */
+static bool recorded_fits(Finding *finding, Results *results, const ExperimentInfo *experiment,
+                          const RunConfig *config, bool *out, Err *err)
+{
+    RunInfo *runs = NULL;
+    size_t n = 0;
+    *out = false;
+    if (!run_settings_equal(config, &experiment->spec)) {
+        return true;
+    }
+    if (!results_runs(results, &finding->cli->arena, experiment->id, &runs, &n, err)) {
+        return false;
+    }
+    bool fits = true;
+    for (size_t i = 0; i < n; i++) {
+        fits = fits && is_asked(config, &runs[i]);
+    }
+    for (size_t i = 0; i < config->n_models; i++) {
+        fits = fits && has_model(runs, n, config->models[i]->spec);
+    }
+    *out = fits;
+    return true;
+}
+
+static bool recorded_find(Finding *finding, Results *results, Str word, const RunConfig *config,
+                          FailedIn *out, Err *err)
+{
+    Str name = config->name;
     ExperimentInfo *experiments = NULL;
     size_t n = 0;
     if (!results_experiments(results, &finding->cli->arena, &experiments, &n, err)) {
@@ -130,9 +181,15 @@ static bool recorded_find(Finding *finding, Results *results, Str word, Str name
         const Value *origin = value_get_c(&experiment->provenance, "failed_in");
         bool meant = name.len > 0 ? str_eq(experiment->name, name)
                                   : !str_eq(experiment->state, STR("finished"));
-        if (meant && str_eq(value_get_str(origin, "word", STR_EMPTY), word) &&
-            recorded_read(finding, experiment, targets, n_targets)) {
+        meant = meant && str_eq(value_get_str(origin, "word", STR_EMPTY), word);
+        // One of that name is gone on with or refused, with what differs in words.
+        if (meant && name.len == 0 &&
+            !recorded_fits(finding, results, experiment, config, &meant, err)) {
+            return false;
+        }
+        if (meant && recorded_read(finding, experiment, config->targets, config->n_targets)) {
             out->origin = *origin;
+            out->recorded = true;
         }
     }
     return true;
@@ -199,16 +256,16 @@ static bool attempts_find(Finding *finding, Results *results, Str word, const Ru
     return true;
 }
 
-bool failed_in_find(Cli *cli, Str word, const RunTarget *targets, size_t n_targets, bool resume,
-                    Str name, FailedIn *out, Err *err)
+bool failed_in_find(Cli *cli, Str word, const RunConfig *config, bool recorded, FailedIn *out,
+                    Err *err)
 {
     Results *results = NULL;
     Finding finding = {.cli = cli};
     *out = (FailedIn){0};
-    bool ok =
-        cli_results(cli, &results, err) &&
-        (!resume || recorded_find(&finding, results, word, name, targets, n_targets, out, err)) &&
-        (finding.n > 0 || attempts_find(&finding, results, word, targets, n_targets, out, err));
+    bool ok = cli_results(cli, &results, err) &&
+              (!recorded || recorded_find(&finding, results, word, config, out, err)) &&
+              (finding.n > 0 || attempts_find(&finding, results, word, config->targets,
+                                              config->n_targets, out, err));
     results_close(results);
     if (ok) {
         found_group(&finding, out);

@@ -350,7 +350,9 @@ static bool loop_begin(Loop *loop, Arena *arena, Err *err)
     ExperimentSpec spec =
         plan_spec(loop->config, &loop->plan, loop->sources, loop->n_sources, arena);
     return store_experiment_begin(loop->store, arena, &spec,
-                                  loop->config->resume ? RESUME_IF_THERE : RESUME_NO,
+                                  loop->config->resume_only ? RESUME_ONLY
+                                  : loop->config->resume    ? RESUME_IF_THERE
+                                                            : RESUME_NO,
                                   &loop->experiment, err);
 }
 

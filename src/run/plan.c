@@ -308,6 +308,29 @@ static Value settings_value(const RunConfig *config, const Source *sources, size
     return map_builder_done(&map);
 }
 
+/** Whether all members of a are in b with the same values, but for what is not looked at here. */
+static bool settings_within(const Value *a, const Value *b)
+{
+    for (size_t i = 0; a->kind == VALUE_MAP && i < a->as.map.n; i++) {
+        const ValuePair *pair = &a->as.map.pairs[i];
+        const Value *other = value_get(b, pair->key);
+        bool looked_at = !str_eq_c(pair->key, "sample_ids") && !str_eq_c(pair->key, "device");
+        if (looked_at && (other == NULL || !value_equal(&pair->value, other))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool run_settings_equal(const RunConfig *config, const Value *spec)
+{
+    Arena arena = {0};
+    Value own = settings_value(config, NULL, 0, &arena);
+    bool equal = settings_within(&own, spec) && settings_within(spec, &own);
+    arena_finish(&arena);
+    return equal;
+}
+
 /** What scores a reply: the graders, and the models that they ask. */
 static Hash graders_hash(Registry *registry, const Cell *cell)
 {

@@ -88,6 +88,7 @@ typedef struct RunConfig {
     Value tags;
     RunShard shard;
     bool resume;
+    bool resume_only; // resume, and never start: ERR_NOT_FOUND when there is nothing to go on with
     SamplerSettings sampler;
     Str store_path;
     int events_fd; // -1: none
@@ -156,6 +157,10 @@ typedef struct RunOutcome {
  * not do what the role wants), ERR_USAGE, ERR_ENVIRONMENT (a solver needs a sandbox), ERR_STORE;
  * later ERR_MODEL (provider unusable) or ERR_STORE. Failing attempts are rows, not failures. */
 bool run_experiment(const RunConfig *config, Arena *arena, RunOutcome *out, Err *err);
+/**
+ * Whether an experiment has the settings of a run, as far as they are known before its models are
+ * open, and apart from `among`. */
+bool run_settings_equal(const RunConfig *config, const Value *spec);
 
 // ---- Rescoring --------------------------------------------------------------------------------
 

@@ -221,6 +221,31 @@ def resumed(room):
     room.run("run plain.yaml -m echo --sample q6 --name one --resume", 0, "1 done before")
 
 
+def not_resumed(room):
+    """Another model, seed, limit, ... is not what was begun with the same word: latest is what it is now."""
+    room.run("run plain.yaml -m replay/plain.jsonl -q --name source-2")
+    room.run("run plain.yaml -m echo -q --failed-in latest --name begun")
+    room.sql("UPDATE experiment SET state = 'interrupted' WHERE name = 'begun'")
+    for i, (words, says) in enumerate([
+        ("plain.yaml -m replay/plain.jsonl", "1 sample failed in"), ("plain.yaml -m echo --seed 5", "1 sample failed in"),
+        ("plain.yaml -m echo -m replay/plain.jsonl", "1 sample failed in"), ("plain.yaml -m echo --limit 2", "1 sample"),
+        ("plain.yaml -m echo --epochs 2", "1 sample failed in"), ("plain.yaml -m echo --sample geo*", "1 sample failed in"),
+        ("plain.yaml -m echo --shard 1/2", "1 sample failed in"), ("plain.yaml -m echo --chat", "1 sample failed in"),
+        ("changed.yaml -m echo", "nothing to go on with"),
+    ]):
+        room.write("changed.yaml", PLAIN.format(name="plain").replace("max_tokens: 8", "max_tokens: 9"))
+        room.run(f"run plain.yaml -m echo -q --limit 1 --name latest-{i}")
+        room.run(f"run {words} --failed-in latest --resume", 0, says, f"1 sample failed in experiment latest-{i} ")
+        os.unlink(os.path.join(room.folder, "changed.yaml"))
+        expect(room.spec()["spec"]["sample_ids"] == {"plain": ["geo-0"]}, f"{words}: {room.spec()['spec']}")
+    room.run("run plain.yaml -m echo -q --limit 1 --name latest-now")
+    # The newest unfinished one is of another model.
+    room.run("run plain.yaml -m replay/plain.jsonl -q --failed-in latest --name begun-2")
+    room.run("run plain.yaml -m echo -q --limit 1 --name latest-since")
+    room.sql("UPDATE experiment SET state = 'interrupted' WHERE name = 'begun-2'")
+    room.run("run plain.yaml -m echo --failed-in latest --resume", 0, "experiment begun", "3 done before")
+
+
 def sharded(room):
     """Shards of some samples merge to the run in one piece, and it is verified and rescored as any other."""
     line = "run halves.yaml -m replay/base.jsonl -q --fail-on-error 1 --failed-in base --sample q*"
@@ -288,7 +313,8 @@ def main():
         return tap([
             ("samples by id", by_id), ("ids and experiments that are not there", wrong_usage),
             ("no settings but flags", settings), ("what failed in an experiment", failed_in), ("resumed", resumed),
-            ("shards, merge, rescore, verify", sharded), ("diff, gate, promote, trend", compared)], room)
+            ("shards, merge, rescore, verify", sharded), ("diff, gate, promote, trend", compared),
+            ("begun otherwise", not_resumed)], room)
 
 
 if __name__ == "__main__":

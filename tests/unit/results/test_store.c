@@ -404,6 +404,12 @@ static void test_begin__names_and_resume_rules(void)
     CHECK(!open.resumed && !str_eq(open.name, made.name));
     CHECK_OK(store_experiment_end(store, open.id, STR("finished"), NULL, &err), &err);
     ExperimentSpec different = experiment_make(&arena, STR_EMPTY, 9, &run, 1);
+    CHECK(!store_experiment_begin(store, &arena, &different, RESUME_ONLY, &open, &err));
+    CHECK_INT(err.code, ERR_NOT_FOUND);
+    err = (Err)ERR_INIT;
+    CHECK_OK(store_experiment_begin(store, &arena, &nameless, RESUME_ONLY, &open, &err), &err);
+    CHECK(open.resumed);
+    CHECK_OK(store_experiment_end(store, open.id, STR("interrupted"), NULL, &err), &err);
     CHECK_OK(store_experiment_begin(store, &arena, &different, RESUME_IF_THERE, &open, &err), &err);
     CHECK(!open.resumed);
     store_close(store);
