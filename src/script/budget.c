@@ -85,6 +85,7 @@ void vm_abandon(Vm *vm, lua_State *L, Escape why)
         vm->live = NULL;
         vm_where(L, 0, vm->message, sizeof(vm->message));
     }
+    vm->stack_moves = false;
     longjmp(vm->escape, (int)why);
 }
 
@@ -95,7 +96,9 @@ void vm_where(lua_State *L, int level, char *out, size_t cap)
     out[0] = '\0';
     lua_Debug ar;
     int last_level = level + PLACES_LOOKED_AT; // finding a frame takes time linear in its depth
-    for (int n = 0; n < 4 && level < last_level && lua_getstack(L, level, &ar) == 1; level++) {
+    bool may_ask = !vm_of(L)->stack_moves;
+    for (int n = 0; may_ask && n < 4 && level < last_level && lua_getstack(L, level, &ar) == 1;
+         level++) {
         char place[LUA_IDSIZE + 16];
         lua_getinfo(L, "Sl", &ar);
         snprintf(place, sizeof(place), "%s:%d", ar.short_src, ar.currentline);

@@ -36,7 +36,8 @@ typedef struct Zone {
 struct Heap {
     Zone hot;
     Zone cold;
-    size_t peak; // the highest mark of the hot zone since the image was restored
+    size_t peak;       // the highest mark of the hot zone since the image was restored
+    const void *stack; // the main thread's, to be known while it moves
 };
 
 static Heap *heap_of(const Vm *vm)
@@ -272,6 +273,9 @@ static void *take(Vm *vm, size_t tag, size_t bytes)
     if (block == NULL) {
         return refuse(vm);
     }
+    if (vm->L == NULL && tag == 0 && heap->stack == NULL) {
+        heap->stack = block; // of what lua_newstate makes, the first that is no object
+    }
     vm->n_refused_in_row = 0;
     return block;
 }
@@ -283,13 +287,9 @@ static bool may_be_strings(size_t old_bytes, size_t new_bytes)
            new_bytes == 2 * old_bytes;
 }
 
-void *heap_realloc(void *context, void *block, size_t old_bytes, size_t new_bytes)
+static void *resize(Vm *vm, void *block, size_t old_bytes, size_t new_bytes)
 {
-    Vm *vm = context;
     Heap *heap = heap_of(vm);
-    if (block == NULL) {
-        return take(vm, old_bytes, new_bytes);
-    }
     Zone *zone = zone_of(vm, block);
     if (new_bytes == 0) {
         zone_give(vm, zone, block, old_bytes);
@@ -322,4 +322,28 @@ void *heap_realloc(void *context, void *block, size_t old_bytes, size_t new_byte
     memcpy(fresh, block, old_bytes < new_bytes ? old_bytes : new_bytes);
     zone_give(vm, zone, block, old_bytes);
     return fresh;
+}
+
+/**
+ * Around the call that resizes a stack, Lua 5.4.6 and later keep offsets in the place of all
+ * pointers into it: who asks then which function is running follows a small number. (Earlier ones
+ * take a new block first and move the stack later, which is no resize here.) Elsewhere it is
+ * safe to ask: the frame on top is whole before anything is allocated for the next one, and
+ * lua_newstate comes before vm->L is set. A coroutine's stack does not matter, since only the main
+ * thread is asked. */
+void *heap_realloc(void *context, void *block, size_t old_bytes, size_t new_bytes)
+{
+    Vm *vm = context;
+    Heap *heap = heap_of(vm);
+    if (block == NULL) {
+        return take(vm, old_bytes, new_bytes);
+    }
+    if (block != heap->stack) {
+        return resize(vm, block, old_bytes, new_bytes);
+    }
+    vm->stack_moves = true;
+    void *moved = resize(vm, block, old_bytes, new_bytes);
+    vm->stack_moves = false;
+    heap->stack = moved != NULL || new_bytes == 0 ? moved : block;
+    return moved;
 }

@@ -112,6 +112,7 @@ typedef struct Vm {
     int64_t deadline_ns;
     uint32_t n_refused; // allocations refused, and in a row
     uint32_t n_refused_in_row;
+    bool stack_moves; // Lua's stack is being resized: not to be asked where it is (heap.c)
     bool fine_ticks;
     bool collecting;     // the collector has been started; images come with it stopped
     size_t collect_from; // bytes in use that start it

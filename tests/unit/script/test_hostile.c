@@ -118,6 +118,12 @@ static const Case cases[] = {
     {__LINE__, "18b comparator that spins", "table.sort({1, 2}, function() while true do end end)",
      ENDS_BUDGET, "instructions"},
     {__LINE__, "19 deep recursion", "local function f() return 1 + f() end f()", ENDS_EITHER, ""},
+    // The stack itself finds no room: from Lua 5.4.6 on it can not be asked for the line then.
+    {__LINE__, "19a a stack that does not fit",
+     "local t = {} for i = 1, 12 do t[i] = ('x'):rep(1000000 + i) end\n"
+     "local function f() local a, b, c, d, e, f, g, h, i, j return 1 + t.f() end t.f = f\n"
+     "while true do pcall(f) end",
+     ENDS_BUDGET, ": the memory budget of "},
     {__LINE__, "19b gsub recursion", "local function f() return (('x'):gsub('x', f)) end f()",
      ENDS_SCRIPT, "overflow"},
     {__LINE__, "19c coroutine nesting", "local function f() return coroutine.wrap(f)() end f()",
