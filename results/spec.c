@@ -302,8 +302,10 @@ Str results_subset_words(Arena *arena, const ExperimentInfo *experiment)
     long long total = (long long)value_get_int(spec, "limit_total", 0);
     const Value *samples = value_get_c(spec, "samples");
     Buf buf = {0};
-    if (from > 1) {
+    if (from > 1 && to > 0) {
         buf_printf(&buf, "limit %lld-%lld", from, to);
+    } else if (from > 1) {
+        buf_printf(&buf, "limit %lld-", from); // no command writes it, but a store may hold it
     } else if (to > 0) {
         buf_printf(&buf, "limit %lld", to);
     }

@@ -465,6 +465,35 @@ static void test_experiments__one_line_each(void)
     arena_finish(&arena);
 }
 
+static void test_experiments__say_what_is_left_out(void)
+{
+    const struct {
+        int line;
+        int64_t from, to, total;
+        const char *want;
+    } cases[] = {
+        {__LINE__, 0, 0, 0, ""},
+        {__LINE__, 0, 5, 0, "limit 5"},
+        {__LINE__, 1, 5, 0, "limit 5"},
+        {__LINE__, 2, 5, 0, "limit 2-5"},
+        {__LINE__, 5, 0, 0, "limit 5-"}, // of a foreign store
+        {__LINE__, 5, 0, 9, "limit 5-, limit-total 9"},
+    };
+    Arena arena = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ValuePair limits[] = {value_pair(STR("limit_from"), value_int(cases[i].from)),
+                              value_pair(STR("limit_to"), value_int(cases[i].to)),
+                              value_pair(STR("limit_total"), value_int(cases[i].total))};
+        ExperimentInfo experiment = {.spec = value_map(limits, 3)};
+        Str words = results_subset_words(&arena, &experiment);
+        if (!str_eq_c(words, cases[i].want)) {
+            tap_checks_failed++;
+            printf("# line %d: got " STR_FMT "\n", cases[i].line, STR_ARG(words));
+        }
+    }
+    arena_finish(&arena);
+}
+
 /** Lines of a list of so many experiments on a terminal of 80 columns, tagged with a text whose
  * number ends at one byte; of the last n_long it is long. */
 static Str *list_lines(Arena *arena, size_t n, size_t n_long, size_t differs_at)
@@ -540,6 +569,7 @@ int main(void)
     tap_run("values: have the names of the interface",
             test_values__have_the_names_of_the_interface);
     tap_run("experiments: one line each", test_experiments__one_line_each);
+    tap_run("experiments: say what is left out", test_experiments__say_what_is_left_out);
     tap_run("experiments: long tags", test_experiments__long_tags);
     return tap_done();
 }
