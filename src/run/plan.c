@@ -77,8 +77,8 @@ static bool cell_open(const RunConfig *config, const RunTarget *target, Str part
     cell->target = target;
     cell->task = task;
     cell->epochs = config->epochs > 0 ? config->epochs : target->eval->epochs;
-    if (!registry_task_check_ids(config->registry, task, err) ||
-        !sample_filter_cell(&list->filter, cell, err)) {
+    if (!sample_filter_cell(&list->filter, cell, err) ||
+        (cell->n_samples > 0 && !registry_task_check_ids(config->registry, task, err))) {
         return false;
     }
     cell_limit(config, cell);

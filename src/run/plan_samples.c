@@ -69,6 +69,10 @@ bool sample_filter_cell(SampleFilter *filter, Cell *cell, Err *err)
         return true;
     }
     size_t at = config->among == NULL ? STR_NONE : among_find(config, cell);
+    if (config->n_samples == 0 && at == STR_NONE) {
+        cell->n_samples = 0; // its ids need not be known, nor be good
+        return true;
+    }
     uint32_t *picked = mem_alloc(n + 1, sizeof(*picked));
     size_t n_picked = 0;
     size_t n_there = 0;

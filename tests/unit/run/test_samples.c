@@ -214,6 +214,33 @@ static void test_samples__no_empty_runs(void)
     world_close(&world);
 }
 
+/** What is wrong in a part that no sample is asked of does not matter. */
+static void test_samples__other_parts_are_not_read(void)
+{
+    static const char bad_half[] =
+        "schema: 1\neval: halves\nmatrix: {half: [a, b]}\n"
+        "dataset: {path: rows.jsonl}\n"
+        "sample: {id: \"{{ id if half == 'a' else none.such.thing }}\", input: \"{{ q }}\", "
+        "target: \"x\"}\n"
+        "solver: {use: generate, max_tokens: 4}\n"
+        "graders: [{use: exact}]\n";
+    static const Str ids[] = {STR_INIT("s1")};
+    static const RunSampleIds among[] = {{STR_INIT("halves"), STR_INIT("a"), ids, 1}};
+    World world;
+    Err err = ERR_INIT;
+    fake = (FakePlan){.max_in_flight = 5};
+    world_open(&world, bad_half, 20);
+    world_load(&world);
+    world.config.among = among;
+    world.config.n_among = 1;
+    CHECK_OK(world_run(&world, &err), &err);
+    CHECK_INT(world.outcome.done, 1);
+    world.config.samples = ids; // looks at the ids of all parts
+    world.config.n_samples = 1;
+    CHECK(!world_run(&world, &err));
+    world_close(&world);
+}
+
 static void test_samples__resumed(void)
 {
     static volatile sig_atomic_t stop;
@@ -257,6 +284,7 @@ int main(void)
     tap_run("samples: ids that nothing has", test_samples__refused);
     tap_run("samples: nothing is left", test_samples__nothing_left);
     tap_run("samples: no runs without any", test_samples__no_empty_runs);
+    tap_run("samples: other parts are not read", test_samples__other_parts_are_not_read);
     tap_run("samples: resumed with the same ones only", test_samples__resumed);
     return tap_done();
 }
