@@ -64,8 +64,9 @@ static void trial_finish(ProductTrial *trial)
 /** Outputs go to memory of the trial's own, which also fills the cache with something else. */
 static bool trial_start(KStream *stream, ProductsView *view, ProductTrial *trial)
 {
-    size_t n = 0;
+    size_t n = 0, at[PRODUCTS_MAX]; // floats
     for (int p = 0; p < view->n_products; p++) {
+        at[p] = n;
         n += ((size_t)view->n_rows * view->products[p].n_out + 63) / 64 * 64;
     }
     size_t cache = 2 * stream->device->l2_bytes;
@@ -81,10 +82,8 @@ static bool trial_start(KStream *stream, ProductsView *view, ProductTrial *trial
             return false;
         }
     }
-    float *out = (float *)trial->memory;
     for (int p = 0; p < view->n_products; p++) {
-        view->products[p].out = out;
-        out += ((size_t)view->n_rows * view->products[p].n_out + 63) / 64 * 64;
+        view->products[p].out = (float *)trial->memory + at[p];
     }
     return true;
 }
